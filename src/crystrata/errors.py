@@ -1,0 +1,52 @@
+"""One exception family: every message says what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CrystrataError(Exception):
+    """Base of every error a user can cause. Doors print it as one line and exit with `exit_code`."""
+
+    exit_code = 2
+
+
+class UsageError(CrystrataError):
+    """Flags, configuration keys or names that cannot be used as given."""
+
+
+class InputError(CrystrataError):
+    """A structure, table or folder given by the user cannot be used."""
+
+
+class DataError(CrystrataError):
+    """A data source, download or store is missing, damaged or of the wrong form."""
+
+
+class ModelError(CrystrataError):
+    """A trained model is missing, damaged or does not fit the request."""
+
+
+class TrainingError(CrystrataError):
+    """A training run cannot start or go on."""
+
+    exit_code = 1
+
+
+class StorageError(CrystrataError):
+    """A file cannot be written (disk full, no permission); what was there before is untouched."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known name, or an empty string."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for an unknown name, naming the nearest and all known ones."""
+    known = list(known)
+    return UsageError(f"unknown {kind} {name!r}{nearest(name, known)} (known: {', '.join(known)})")

@@ -1,0 +1,111 @@
+"""The nine properties as data: one record each. A new property is one more record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from crystrata.errors import UsageError, unknown_name
+
+Transform = Literal["identity", "asinh"]
+
+TRAINING_HULL_COLUMN = "ehull_training_hull"
+"""Label made by the suite: formation energy minus the convex hull of the training energies alone [eV/atom]."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """What the suite knows about one property.
+
+    Attributes:
+        name: Name in flags, tables and files.
+        title: Words for a person.
+        unit: Unit of every reported number; "" for a pure number.
+        columns: Label columns; several are averaged, and all must be known.
+        transform: Scale on which the loss is measured, fitted on training rows.
+        lower: Physical lower bound of a prediction, or None.
+        composition_baseline: Whether a ridge on the composition carries the bulk of the value (energies).
+        benchmark: Official JARVIS leaderboard column that the label equals, or None.
+        cgcnn: Published test MAE of the retrained CGCNN on the official split, or None.
+        alignn: Published test MAE of ALIGNN on the official split, or None.
+    """
+
+    name: str
+    title: str
+    unit: str
+    columns: tuple[str, ...]
+    transform: Transform = "identity"
+    lower: float | None = None
+    composition_baseline: bool = False
+    benchmark: str | None = None
+    cgcnn: float | None = None
+    alignn: float | None = None
+
+    @property
+    def column(self) -> str:
+        """Column title in tables: name and unit, `band_gap [eV]`."""
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+PROPERTIES: dict[str, Property] = {
+    record.name: record
+    for record in (
+        Property("formation_energy", "formation energy", "eV/atom", ("formation_energy_peratom",),
+                 composition_baseline=True, benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
+        Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), lower=0.0,
+                 benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),
+        Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), lower=0.0,
+                 benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
+        Property("bulk_modulus", "bulk modulus (Voigt)", "GPa", ("bulk_modulus_kv",), lower=0.0,
+                 benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
+        Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
+                 benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
+        Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
+                 transform="asinh", lower=1.0),
+        Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
+                 transform="asinh", lower=0.0, benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
+        Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0,
+                 benchmark="spillage", cgcnn=0.384, alignn=0.351),
+        Property("ehull", "energy above the convex hull", "eV/atom", (TRAINING_HULL_COLUMN,), lower=0.0,
+                 composition_baseline=True),
+    )
+}  # fmt: skip
+"""Name -> record, in the order of every table."""
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "core4": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus"),
+    "priority7": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus", "ehull", "band_gap_mbj", "spillage"),
+    "secondary2": ("dielectric", "piezoelectric"),
+    "all9": tuple(PROPERTIES),
+}
+"""Named property groups; `core4` is the default of a run, `all9` is what `--all-properties` means."""
+
+
+def get_property(name: str) -> Property:
+    """Return the record of a property.
+
+    Raises:
+        UsageError: No property has that name; the nearest one is named.
+    """
+    try:
+        return PROPERTIES[name]
+    except KeyError:
+        raise unknown_name("property", name, PROPERTIES) from None
+
+
+def resolve_properties(names: Iterable[str]) -> tuple[str, ...]:
+    """Return known, distinct property names in table order.
+
+    Raises:
+        UsageError: A name is unknown or nothing is named.
+    """
+    chosen = {get_property(name.strip()).name for name in names if name.strip()}
+    if not chosen:
+        raise UsageError(f"no property is named. Known: {', '.join(PROPERTIES)}")
+    return tuple(name for name in PROPERTIES if name in chosen)
+
+
+def records(names: Sequence[str]) -> list[Property]:
+    """Return the records of several properties, in the order given."""
+    return [get_property(name) for name in names]
