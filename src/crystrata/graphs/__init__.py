@@ -1,0 +1,1 @@
+"""Smooth neighbourhoods of crystals, their angles, the store on disk and the batches of the networks."""

@@ -1,0 +1,109 @@
+"""The portable form of a store: one compressed file without what can be rebuilt by arithmetic (vectors, angles)."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from crystrata.errors import DataError
+from crystrata.files import digest_of_json, lock, write_atomically
+from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, derive, offsets
+from crystrata.graphs.settings import GraphSettings
+from crystrata.graphs.store import HEADER, ArrayWriter, GraphStore, publish, store_path
+
+_MAGIC = b"crystrata-store-1\n"
+_PART = 2048  # crystals whose vectors and angles are derived at once
+
+
+def export_portable(store: GraphStore, file: Path) -> None:
+    """Write a store as one compressed file, atomically.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    header = json.dumps(store.header, sort_keys=True).encode()
+
+    def write(out: BinaryIO) -> None:
+        out.write(_MAGIC)
+        with lzma.open(out, "wb", preset=3) as packed:
+            packed.write(len(header).to_bytes(8, "little") + header)
+            for name in STORED_ARRAYS:
+                packed.write(_planes(np.ascontiguousarray(getattr(store.arrays, name))))
+
+    write_atomically(file, write)
+
+
+def import_portable(file: Path, stores: Path) -> GraphStore:
+    """Unpack a portable store into the folder of stores and open it.
+
+    Raises:
+        DataError: The file is no portable store, is cut, or its content does not match its digests.
+        StorageError: The store cannot be written.
+    """
+    header, arrays = _read(file)
+    settings = GraphSettings(**header["settings"])
+    path = store_path(stores, header["source"]["digest"], settings)
+    with lock(stores / f".{path.name}.lock"):
+        if not (path / HEADER).is_file():
+            publish(path, lambda folder: _write_store(folder, header, arrays))
+    store = GraphStore(path)
+    if digest_of_json(store.header["arrays"]) != digest_of_json(header["arrays"]):
+        store.verify()  # derived arrays may differ in the last bit on another machine; a damaged stored one may not
+        changed = [name for name in STORED_ARRAYS if store.header["arrays"][name] != header["arrays"][name]]
+        if changed:
+            raise DataError(f"portable store {file} is damaged: {', '.join(changed)} differ from the header")
+    return store
+
+
+def _write_store(folder: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    writer = ArrayWriter(folder)
+    for part in _parts(arrays):
+        writer.append(derive(part))
+    writer.close(source=header["source"], settings=GraphSettings(**header["settings"]), rejected=header["rejected"])
+
+
+def _parts(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the stored arrays a few thousand crystals at a time, so that memory stays bounded."""
+    atoms = offsets(arrays["atom_counts"])
+    edges = offsets(arrays["edge_counts"])[atoms]
+    for first in range(0, len(arrays["atom_counts"]), _PART):
+        last = min(first + _PART, len(arrays["atom_counts"]))
+        bounds = {"crystal": (first, last), "atom": atoms[[first, last]], "edge": edges[[first, last]]}
+        yield {name: array[slice(*bounds[ARRAY_FORMS[name].per])] for name, array in arrays.items()}
+
+
+def _read(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
+    try:
+        with open(file, "rb") as raw:
+            if raw.read(len(_MAGIC)) != _MAGIC:
+                raise DataError(f"{file} is no portable graph store")
+            with lzma.open(raw, "rb") as packed:
+                header = json.loads(packed.read(int.from_bytes(packed.read(8), "little")))
+                arrays = {}
+                for name in STORED_ARRAYS:
+                    form, rows = ARRAY_FORMS[name], header["arrays"][name]["rows"]
+                    size = rows * int(np.prod(form.row, dtype=np.int64)) * np.dtype(form.dtype).itemsize
+                    data = packed.read(size)
+                    if len(data) != size:
+                        raise EOFError
+                    arrays[name] = _joined(data, form.dtype).reshape(rows, *form.row)
+        return header, arrays
+    except OSError as error:
+        raise DataError(f"cannot read portable store {file}: {error.strerror or error}") from None
+    except (EOFError, lzma.LZMAError, ValueError, KeyError) as error:
+        raise DataError(f"portable store {file} is cut or damaged ({type(error).__name__}); copy it again") from None
+
+
+def _planes(array: np.ndarray) -> bytes:
+    """Return the bytes of an array sorted by significance: equal high bytes stand together and compress well."""
+    return array.reshape(-1).view(np.uint8).reshape(-1, array.dtype.itemsize).T.tobytes()
+
+
+def _joined(data: bytes, dtype: str) -> np.ndarray:
+    itemsize = np.dtype(dtype).itemsize
+    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(itemsize, -1).T).reshape(-1).view(dtype)
