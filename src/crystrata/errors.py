@@ -24,6 +24,10 @@ class DataError(CrystrataError):
     """A data source, download or store is missing, damaged or of the wrong form."""
 
 
+class OfflineError(DataError):
+    """A download needs a network and there is none."""
+
+
 class ModelError(CrystrataError):
     """A trained model is missing, damaged or does not fit the request."""
 

@@ -23,6 +23,7 @@ class Property:
         title: Words for a person.
         unit: Unit of every reported number; "" for a pure number.
         columns: Label columns; several are averaged, and all must be known.
+        head: Kind of head, a row of the head table.
         transform: Scale on which the loss is measured, fitted on training rows.
         lower: Physical lower bound of a prediction, or None.
         composition_baseline: Whether a ridge on the composition carries the bulk of the value (energies).
@@ -35,6 +36,7 @@ class Property:
     title: str
     unit: str
     columns: tuple[str, ...]
+    head: str = "scalar"
     transform: Transform = "identity"
     lower: float | None = None
     composition_baseline: bool = False
@@ -67,7 +69,7 @@ PROPERTIES: dict[str, Property] = {
                  transform="asinh", lower=0.0, benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
         Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0,
                  benchmark="spillage", cgcnn=0.384, alignn=0.351),
-        Property("ehull", "energy above the convex hull", "eV/atom", (TRAINING_HULL_COLUMN,), lower=0.0,
+        Property("ehull", "energy above the convex hull", "eV/atom", (TRAINING_HULL_COLUMN,),
                  composition_baseline=True),
     )
 }  # fmt: skip

@@ -1,0 +1,8 @@
+"""The e3nn lite run: a pipeline check of two epochs on a small subset."""
+
+import sys
+
+from crystrata.cli.train import Door, main
+
+if __name__ == "__main__":
+    sys.exit(main(door=Door("train_multitask_lite.py", "e3nn", "lite", ("lite",))))

@@ -1,0 +1,33 @@
+"""The console command `crystrata`: its verbs, each in a module of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from crystrata import __version__
+from crystrata.cli import predict, store, train
+from crystrata.errors import nearest
+
+_VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "train": ("train a tier on JARVIS-DFT", lambda rest: train.main(rest, train.Door(program="crystrata train"))),
+    "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
+    "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in _VERBS:
+        return _VERBS[given[0]][1](given[1:])
+    if given and given[0] in ("-V", "--version"):
+        print(f"crystrata {__version__}")
+        return 0
+    if not given or given[0] in ("-h", "--help"):
+        print("usage: crystrata VERB [flags]\n\nNine properties of a crystal from its structure.\n")
+        print("\n".join(f"  {verb:8} {words}" for verb, (words, _) in _VERBS.items()))
+        print("\n`crystrata VERB --help` lists the flags of a verb.")
+        return 0 if given else 2
+    print(f"crystrata: error: unknown verb {given[0]!r}{nearest(given[0], _VERBS)}", file=sys.stderr)
+    return 2

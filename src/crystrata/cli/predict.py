@@ -1,0 +1,68 @@
+"""`crystrata predict` and `inference_multitask.py`: structure files in, a table of properties out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from crystrata.cli.parsing import Parser, run_verb
+from crystrata.errors import InputError, UsageError
+
+ALL_FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "inference_multitask.py") -> int:
+    """Parse the flags and predict; return the exit code: 0, 1 if every input failed, 2 for a wrong call."""
+    parser = Parser(prog=program, description="Predict properties of crystals from structure files.")
+    what = parser.add_argument_group("structures")
+    what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
+    what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
+    model = parser.add_argument_group("model")
+    model.add_argument("--run", metavar="PATH", help="run directory or weights file (default: newest suitable run)")
+    model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
+    model.add_argument("--model-dir", default="models", metavar="DIR", help="folder of all runs")
+    model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    parser.add_argument("--output", metavar="FILE.csv", help="write the table here (a folder defaults to a table)")
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> int:
+    paths = _inputs(flags)
+    if flags.run and flags.family:
+        raise UsageError("--run and --family contradict each other: give one")
+    from rich.console import Console
+
+    from crystrata.prediction.models import find_run, load_model
+    from crystrata.prediction.predict import predict_files
+    from crystrata.reports.predictions import print_predictions, write_predictions
+
+    console = Console(stderr=bool(flags.output))
+    path = Path(flags.run) if flags.run else find_run(Path(flags.model_dir), flags.family)
+    model = load_model(path, flags.device)
+    with console.status("predicting") as status:
+        table = predict_files(model, paths, progress=lambda done: status.update(f"predicting: {done} structures"))
+    output = flags.output or ("phase2_preds.csv" if flags.dir else None)
+    if output:
+        write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
+    print_predictions(table, model, console, written=output)
+    return ALL_FAILED if (table["error_code"] != "").all() else 0
+
+
+def _inputs(flags: argparse.Namespace) -> list[Path]:
+    if bool(flags.cif) == bool(flags.dir):
+        raise UsageError("name structure files with --cif or a folder with --dir (one of them)")
+    if flags.cif:
+        missing = [name for name in flags.cif if not Path(name).exists()]
+        if len(missing) == len(flags.cif):
+            raise InputError(f"no such file: {', '.join(missing)}")
+        return [Path(name) for name in flags.cif]
+    from crystrata.crystals.readers import find_structure_files
+
+    folder = Path(flags.dir)
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}")
+    if not find_structure_files(folder):
+        raise InputError(f"{folder} holds no structure file (CIF, POSCAR, xyz, JSON, ASE db, zip)")
+    return [folder]

@@ -1,0 +1,180 @@
+"""`crystrata train` and the scripts of the phase-2 suite: one set of flags, one run function."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from crystrata.cli.parsing import Parser, command_line, run_verb
+from crystrata.errors import UsageError, unknown_name
+from crystrata.properties import GROUPS, PROPERTIES
+from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
+from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
+
+
+@dataclass(frozen=True)
+class Door:
+    """What a script fixes or presets of the common flags.
+
+    Attributes:
+        program: Name shown in help and errors.
+        algorithm: Fixed algorithm, or None where it is a flag.
+        level: Default level.
+        levels: Levels the script serves.
+        single_task: Whether it trains single-property specialists (`--property`).
+    """
+
+    program: str = "run_phase2.py"
+    algorithm: str | None = None
+    level: str = "std"
+    levels: tuple[str, ...] = LEVELS
+    single_task: bool = False
+
+
+def main(arguments: Sequence[str] | None = None, door: Door | None = None) -> int:
+    """Parse the flags, resolve the preset and run; return the exit code."""
+    door = door or Door()
+    parser = build_parser(door)
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _run(flags, door, command_line(door.program, arguments)))
+
+
+def build_parser(door: Door) -> Parser:
+    """Return the parser of a door."""
+    parser = Parser(prog=door.program, description="Train crystal-property networks on JARVIS-DFT.")
+    what = parser.add_argument_group("what to train")
+    if door.algorithm is None:
+        what.add_argument("--algorithm", default="e3nn", metavar=_choices(ALGORITHMS), help="track")
+    what.add_argument("--level", default=None, metavar=_choices(door.levels), help=f"preset (default: {door.level})")
+    if "pro" in door.levels:
+        what.add_argument("--competition", action="store_true", help="the competition profile; wins over --level")
+    if door.single_task:
+        what.add_argument("--property", required=True, metavar="NAME", help=f"one of {', '.join(PROPERTIES)}")
+    else:
+        what.add_argument("--all-properties", action="store_true", help="all nine properties")
+        what.add_argument("--properties", metavar="A,B", help=f"some of {', '.join(PROPERTIES)}")
+        what.add_argument("--property-group", metavar=_choices(GROUPS), help="a named group (default: core4)")
+    _add_overrides(parser.add_argument_group("overrides of the preset"))
+    _add_data(parser.add_argument_group("data"))
+    _add_run(parser.add_argument_group("run"))
+    return parser
+
+
+def _add_overrides(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training part")
+    group.add_argument("--lr", type=float, metavar="X", help="peak learning rate")
+    group.add_argument("--batch-size", type=int, metavar="N", help="crystals per micro-batch")
+    group.add_argument("--preset", metavar=_choices(SIZE_ALIASES), help="model size")
+    group.add_argument("--encoder", metavar="NAME", help="encoder; plain_e3nn is the reference trunk")
+    group.add_argument("--angles", metavar="{none,cached,density}", help="angle features on the edges")
+    group.add_argument("--max-samples", type=int, metavar="N", help="crystals in all parts together")
+    group.add_argument("--patience", type=int, metavar="N", help="epochs without a better score before stopping")
+
+
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--source", default="auto", metavar=_choices(SOURCES),
+        help="auto takes --data-file, $CRYSTRATA_JARVIS, the download, or the demo crystals without a network",
+    )  # fmt: skip
+    group.add_argument("--data-file", metavar="FILE", help="local dft_3d file: json, json.gz, json.zip or parquet")
+    group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
+    group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads, graph stores and hulls")
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--resume", nargs="?", const="", metavar="RUN", help="continue the newest (or named) run")
+    group.add_argument("--seed", type=int, default=42, help="of split, order and weights")
+    group.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load and build graphs")
+    group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    group.add_argument("--run-id", metavar="NAME", help="name of the run directory (default: time and a short id)")
+    group.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+
+
+def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
+    """Return the configuration that flags ask for.
+
+    Raises:
+        UsageError: A name is unknown or flags contradict each other.
+    """
+    overrides: dict[str, Any] = {
+        name: getattr(flags, name)
+        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers", "source",
+                     "data_file", "release", "data_dir", "models_dir", "run_id")
+    }  # fmt: skip
+    if flags.source not in SOURCES:
+        raise unknown_name("source", flags.source, SOURCES)
+    if flags.source == "demo" and flags.data_file:
+        raise UsageError("--source demo and --data-file contradict each other: give one")
+    if flags.resume is not None and flags.run_id:
+        raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
+    return resolve_config(
+        door.algorithm or flags.algorithm,
+        _mode(flags, door),
+        properties=_properties(flags, door),
+        preset=flags.preset,
+        encoder=flags.encoder,
+        angles=flags.angles,
+        single_task=door.single_task,
+        **overrides,
+    )
+
+
+def _mode(flags: argparse.Namespace, door: Door) -> str:
+    level = flags.level or door.level
+    if getattr(flags, "competition", False) or level == COMPETITION:
+        if flags.level not in (None, COMPETITION):
+            print(f"notice: --competition wins over --level {flags.level}", file=sys.stderr)
+        return COMPETITION
+    if level not in door.levels:
+        raise unknown_name("level", level, MODES if door.levels == LEVELS else door.levels)
+    return level
+
+
+def _properties(flags: argparse.Namespace, door: Door) -> list[str]:
+    if door.single_task:
+        return [flags.property]
+    given = [name for name in ("all_properties", "properties", "property_group") if getattr(flags, name)]
+    if len(given) > 1:
+        listed = " and ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"{listed} contradict each other: give one")
+    if flags.all_properties:
+        return list(GROUPS["all9"])
+    if flags.properties:
+        return flags.properties.split(",")
+    group = flags.property_group or "core4"
+    if group not in GROUPS:
+        raise unknown_name("property group", group, GROUPS)
+    return list(GROUPS[group])
+
+
+def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
+    config = config_of(flags, door)
+    if flags.dry_run:
+        print(describe(config), end="")
+        return 0
+    from rich.console import Console
+
+    from crystrata.workflows.tier_run import find_resumable, resume_tier, run_tier
+
+    console = Console()
+    if flags.resume is not None:
+        run, config = find_resumable(config, flags.resume or None)
+        resume_tier(run, config, command, console)
+    else:
+        run_tier(config, command, console)
+    return 0
+
+
+def describe(config: RunConfig) -> str:
+    """Return a resolved configuration as YAML."""
+    import yaml
+
+    return yaml.safe_dump({"family": config.family, **config.as_dict()}, sort_keys=False)
+
+
+def _choices(names: object) -> str:
+    return "{" + ",".join(names) + "}"  # type: ignore[arg-type]

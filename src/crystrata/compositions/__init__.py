@@ -1,0 +1,1 @@
+"""Compositions: atomic fractions in the order of the element table."""

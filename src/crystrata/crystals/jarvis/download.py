@@ -1,0 +1,206 @@
+"""A file over the wire: verified TLS, resumed where it was cut, never taken for whole before its last byte."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crystrata.errors import DataError, OfflineError
+from crystrata.files import storage_errors, write_json
+
+Progress = Callable[[int, int | None], None]
+
+LOCAL_COPY = "Give a local copy with --data-file PATH, or use --source demo"
+_BLOCK = 1 << 18
+_MAX_LIST_BYTES = 1 << 22
+_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How to reach the host: the standard opener checks certificates; tests bring their own.
+
+    Attributes:
+        opener: Opens requests.
+        timeout: Seconds of silence after which a connection counts as cut.
+        attempts: Tries in one call; each goes on where the last one stopped.
+        pause: Seconds before the second try, doubled each time.
+    """
+
+    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
+    timeout: float = 30.0
+    attempts: int = 5
+    pause: float = 1.0
+
+    def open(self, url: str, headers: dict[str, str]) -> Any:
+        """Open an address; every address on the way must be https, except on this machine itself."""
+        _require_safe(url)
+        headers = {"User-Agent": "crystrata", "Accept-Encoding": "identity", **headers}
+        request = urllib.request.Request(url, headers=headers)
+        response = self.opener.open(request, timeout=self.timeout)
+        _require_safe(response.geturl())
+        return response
+
+    def read_json(self, url: str) -> Any:
+        """Return a small JSON answer; raises OSError, HTTPException or ValueError where there is none."""
+        with self.open(url, {"Accept": "application/json"}) as response:
+            return json.loads(response.read(_MAX_LIST_BYTES))
+
+
+class _Cut(Exception):
+    """The transfer stopped early; what came is kept and the next try goes on from there."""
+
+
+def _require_safe(url: str) -> None:
+    address = urllib.parse.urlsplit(url)
+    if address.scheme != "https" and address.hostname not in _LOCAL_HOSTS:
+        raise DataError(f"{address.scheme}://{address.hostname}: refused, only https is safe. {LOCAL_COPY}.")
+
+
+def download(url: str, part: Path, transport: Transport, progress: Progress | None = None) -> None:
+    """Bring `part` to the full length that the host states, going on from what is there.
+
+    Args:
+        url: Address of the file.
+        part: Unfinished file; beside it, `<part>.json` remembers which version of the file it began.
+        transport: How to reach the host.
+        progress: Called with bytes so far and bytes in all, None where unknown.
+
+    Raises:
+        OfflineError: No network.
+        DataError: The host refuses or sends a web page, or the connection is cut again and again.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    reason = ""
+    for attempt in range(transport.attempts):
+        if attempt:
+            time.sleep(transport.pause * 2 ** (attempt - 1))
+        try:
+            return _transfer(url, part, transport, progress)
+        except _Cut as cut:
+            reason = str(cut)
+        except urllib.error.HTTPError as error:
+            with error:
+                reason = f"the host answered {error.code} {error.reason}"
+            if error.code == 416:  # the part is longer than the file: not this file
+                discard(part)
+            elif error.code < 500 and error.code not in (408, 429):
+                raise DataError(f"{url}: {reason}. {LOCAL_COPY}.") from None
+        except (http.client.HTTPException, ConnectionResetError) as error:
+            reason = f"the host closed the connection ({type(error).__name__})"
+        except OSError as error:
+            reason = _no_network(url, error)
+            if attempt == 0:
+                raise (DataError if _untrusted(error) else OfflineError)(reason) from None
+    raise DataError(
+        f"{url}: the download was cut {transport.attempts} times (last: {reason}). "
+        f"Start the command again: it goes on from {_size(part)} bytes. {LOCAL_COPY}."
+    )
+
+
+def _untrusted(error: OSError) -> bool:
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _no_network(url: str, error: OSError) -> str:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    host = urllib.parse.urlsplit(url).hostname
+    if _untrusted(error):
+        return f"{host}: its certificate cannot be verified ({reason}); nothing was downloaded. {LOCAL_COPY}."
+    return f"no network: {host} cannot be reached ({reason}). {LOCAL_COPY}."
+
+
+def _transfer(url: str, part: Path, transport: Transport, progress: Progress | None) -> None:
+    state = _state(url, part)
+    have, total = _size(part), state.get("total")
+    if have and have == total:
+        return
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and state.get("etag"):
+        headers["If-Range"] = state["etag"]
+    with transport.open(url, headers) as response:
+        _require_file(url, response)
+        if response.status == 206:
+            span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+            if span is None or (int(span[1]), int(span[2])) != (have, total):
+                discard(part)
+                raise _Cut("the file changed on the host")
+        else:  # from the start: the first request, or a host that ignores the range, or another version
+            have, total = 0, _length(response)
+            discard(part)
+            write_json(_state_path(part), {"url": url, "etag": _strong_etag(response), "total": total})
+        _append(response, part, total, have, progress)
+
+
+def _append(response: Any, part: Path, total: int | None, have: int, progress: Progress | None) -> None:
+    with storage_errors(part), open(part, "ab") as file:
+        while True:
+            try:
+                block = response.read(_BLOCK)
+            except (http.client.HTTPException, OSError) as error:
+                raise _Cut(f"{type(error).__name__} after {have} bytes") from None
+            if not block:
+                break
+            file.write(block)
+            file.flush()
+            have += len(block)
+            if progress is not None:
+                progress(have, total)
+    if total is not None and have != total:
+        raise _Cut(f"{have} of {total} bytes came")
+
+
+def _require_file(url: str, response: Any) -> None:
+    if response.status not in (200, 206):
+        raise DataError(
+            f"{url}: the host answered {response.status} instead of the file. Open the address in a browser, "
+            f"save the file, and give it with --data-file PATH."
+        )
+    if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+        raise DataError(f"{url}: a web page came instead of the file (a login page or proxy?). {LOCAL_COPY}.")
+
+
+def _length(response: Any) -> int | None:
+    stated = response.headers.get("Content-Length", "")
+    return int(stated) if stated.isdigit() else None
+
+
+def _strong_etag(response: Any) -> str | None:
+    etag = response.headers.get("ETag")
+    return etag if etag and etag.startswith('"') else None
+
+
+def _state_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _state(url: str, part: Path) -> dict[str, Any]:
+    """Return what is known of the unfinished file; without it, what is there cannot be trusted and goes."""
+    try:
+        state = json.loads(_state_path(part).read_text(encoding="utf-8"))
+        if state["url"] == url and isinstance(state["total"], int) and _size(part) <= state["total"]:
+            return dict(state)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    discard(part)
+    return {}
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def discard(part: Path) -> None:
+    """Remove an unfinished file and what is known of it."""
+    with storage_errors(part):
+        part.unlink(missing_ok=True)
+        _state_path(part).unlink(missing_ok=True)

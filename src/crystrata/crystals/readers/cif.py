@@ -1,0 +1,118 @@
+"""CIF: cell, symmetry and sites, read strictly. What a crystal cannot be made of for certain is refused by name.
+
+pymatgen tokenises the file and knows the space groups. The rest of its CIF parser is not used, because it repairs in
+silence: it drops sites, reads "Wat" as oxygen, rounds coordinates, and takes an unknown space group for P1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from crystrata.crystals.crystal import Crystal, CrystalError, Rejected
+from crystrata.crystals.readers.checks import attempt, check_atom_count, checked_crystal
+from crystrata.crystals.readers.cif_atoms import check_metric, expand
+from crystrata.crystals.readers.cif_blocks import Tags, number, parse_block, structure_blocks
+from crystrata.crystals.readers.cif_species import site_numbers
+from crystrata.crystals.readers.cif_symmetry import operations
+from crystrata.crystals.readers.source import StructureFile
+
+OCCUPANCY_TOLERANCE = 1e-3
+
+_CELL_TAGS = tuple(f"_cell_{name}" for name in "length_a length_b length_c angle_alpha angle_beta angle_gamma".split())
+
+
+def read_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
+    """Yield one item for every data block that lists atoms.
+
+    Raises:
+        CrystalError: `no_structure`, `empty`, `too_large` or `unreadable` for the file as a whole.
+    """
+    blocks = list(structure_blocks(source.text()))
+    if not blocks:
+        raise CrystalError("no_structure", "no data block of the file lists atoms; export the structure as CIF")
+    for index, block in enumerate(blocks):
+        id = source.stem if len(blocks) == 1 else f"{source.stem}#{index}"
+        yield attempt(id, partial(_crystal, id, block))
+
+
+def read_magnetic_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
+    """Refuse a magnetic CIF: `magnetic`."""
+    raise CrystalError("magnetic", "magnetic CIFs are not read; export the nuclear structure as an ordinary CIF")
+
+
+def _crystal(id: str, block: str) -> Crystal:
+    """Make the crystal of one data block."""
+    tags = parse_block(block)
+    _refuse_special(tags)
+    positions = _positions(tags)
+    numbers = site_numbers(tags)
+    _refuse_disorder(tags)
+    cell = _cell(tags)
+    rotations, translations = operations(tags)
+    check_metric(cell, rotations)
+    frac, owners = expand(cell, positions, rotations, translations)
+    return checked_crystal(id, cell, np.array(numbers)[owners], frac, orientation_given=False)
+
+
+def _refuse_special(tags: Tags) -> None:
+    """Refuse what is no ordinary crystal: magnetic and modulated structures, atoms without a position."""
+    if any(tag.startswith(("_space_group_magn", "_space_group_symop_magn", "_atom_site_moment")) for tag in tags):
+        raise CrystalError("magnetic", "magnetic CIFs are not read; export the nuclear structure as an ordinary CIF")
+    if any(tag.startswith(("_cell_modulation_dimension", "_cell_wave_vector")) for tag in tags):
+        raise CrystalError("modulated", "modulated structures have no unit cell; give a commensurate supercell")
+    for value in tags.get("_atom_site_attached_hydrogens", []):
+        if value not in ("?", ".") and number(value, "_atom_site_attached_hydrogens") != 0:
+            raise CrystalError("missing_atoms", "hydrogen atoms are counted but not placed; add their positions")
+
+
+def _positions(tags: Tags) -> np.ndarray:
+    """Return the fractional coordinates of the listed sites, (M, 3)."""
+    columns = [tags.get(f"_atom_site_fract_{axis}") for axis in "xyz"]
+    if not all(columns):
+        raise CrystalError("no_structure", "fractional coordinates (_atom_site_fract_x, _y, _z) are missing; add them")
+    x, y, z = (column or [] for column in columns)
+    names = tags.get("_atom_site_label") or tags.get("_atom_site_type_symbol") or []
+    if not len(x) == len(y) == len(z) == len(names):
+        raise CrystalError("unreadable", "the columns of the site table differ in length; export the file again")
+    check_atom_count(len(x))
+    for name, row in zip(names, zip(x, y, z, strict=True), strict=True):
+        if any(value in ("?", ".") for value in row):
+            raise CrystalError("missing_atoms", f"the site {name!r} has no position; add it or remove the site")
+    return np.array(
+        [[number(v, f"a coordinate of {n!r}") for v in row] for n, *row in zip(names, x, y, z, strict=True)]
+    )
+
+
+def _refuse_disorder(tags: Tags) -> None:
+    """Refuse partial, zero, excessive occupancies and alternative groups: `disordered`."""
+    labels = tags.get("_atom_site_label") or tags["_atom_site_type_symbol"]
+    for label, value in zip(labels, tags.get("_atom_site_occupancy", []), strict=False):
+        if value not in ("?", ".") and abs(number(value, f"the occupancy of {label!r}") - 1) > OCCUPANCY_TOLERANCE:
+            raise CrystalError(
+                "disordered", f"the site {label!r} has occupancy {value}; give an ordered model with full sites"
+            )
+    groups = set(tags.get("_atom_site_disorder_group", [])) - {"?", ".", "", "0"}
+    if len(groups) > 1:
+        raise CrystalError("disordered", "sites belong to alternative disorder groups; keep the sites of one group")
+
+
+def _cell(tags: Tags) -> np.ndarray:
+    """Return lattice vectors as rows (3, 3) [A], in pymatgen's conventional orientation."""
+    from pymatgen.core.lattice import Lattice
+
+    values = []
+    for name in _CELL_TAGS:
+        text = tags.text(name)
+        if text is None:
+            raise CrystalError("bad_cell", f"{name} is missing; add the cell to the file")
+        values.append(number(text, name))
+    if not all(map(math.isfinite, values)):
+        raise CrystalError("not_finite", "a cell length or angle is infinite")
+    cosines = np.cos(np.radians(values[3:]))
+    if min(values) <= 0 or max(values[3:]) >= 180 or 1 - (cosines**2).sum() + 2 * cosines.prod() < 1e-6:
+        raise CrystalError("bad_cell", f"lengths and angles {', '.join(f'{v:g}' for v in values)} close no cell")
+    return np.array(Lattice.from_parameters(*values).matrix)

@@ -1,0 +1,1 @@
+"""Crystals with targets: the dataset, splits, sampling and the Lightning data module."""

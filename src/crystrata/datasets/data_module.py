@@ -1,0 +1,110 @@
+"""The Lightning data module: batches of the training, validation and test parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from crystrata.datasets.dataset import CrystalPropertyDataset, LabelledBatch
+from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
+from crystrata.datasets.splits import PARTS, Split
+from crystrata.errors import TrainingError
+
+EVALUATION_BATCH = 128
+
+
+class _Batches(Dataset):
+    """The dataset as the loader sees it: a sampler's key in, a batch out."""
+
+    def __init__(self, dataset: CrystalPropertyDataset, angles: bool) -> None:
+        self.dataset, self.angles = dataset, angles
+
+    def __getitem__(self, key: MicroBatch) -> LabelledBatch:
+        return self.dataset.batch(key, angles=self.angles)
+
+
+class CrystalDataModule(L.LightningDataModule):
+    """Loaders over one dataset and one split.
+
+    Args:
+        dataset: Crystals with targets.
+        split: Rows of each part.
+        batch_size: Crystals per micro-batch.
+        accumulate: Micro-batches per optimiser step.
+        seed: Seed of the order.
+        workers: Loader processes; 0 loads in the training process.
+        pin_memory: Whether batches go through page-locked memory (with a GPU).
+        angles: Whether the network reads the cached angles.
+    """
+
+    def __init__(
+        self,
+        dataset: CrystalPropertyDataset,
+        split: Split,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        seed: int = 0,
+        workers: int = 0,
+        pin_memory: bool = False,
+        angles: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dataset, self.split = dataset, split
+        self.workers, self.pin_memory, self.angles = workers, pin_memory, angles
+        self.sampler = EpochSampler(split.train, batch_size, accumulate=accumulate, seed=seed)
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Return the known labels of each property in each part."""
+        return {
+            name: {part: int(np.isfinite(self.dataset.targets[self.split.part(part), column]).sum()) for part in PARTS}
+            for column, name in enumerate(self.dataset.properties)
+        }
+
+    def check(self) -> None:
+        """Refuse to train a property that has no label.
+
+        Raises:
+            TrainingError: A part is empty, or a property has no training or no validation label.
+        """
+        for part in PARTS:
+            if not len(self.split.part(part)):
+                raise TrainingError(f"the {part} part is empty: use more crystals (--max-samples)")
+        for name, counts in self.label_counts().items():
+            empty = [part for part in ("train", "val") if not counts[part]]
+            if empty:
+                raise TrainingError(
+                    f"{name} has no label in the {' and '.join(empty)} part: leave it out (--properties) "
+                    f"or use more crystals (--max-samples)"
+                )
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the loader of the training part; its order is a function of seed and epoch."""
+        return self._loader(self.sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        """Return the loader of the validation part."""
+        return self.evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Return the loader of the test part."""
+        return self.evaluation_loader("test")
+
+    def evaluation_loader(self, part: str) -> DataLoader:
+        """Return the loader of a part in a fixed order."""
+        atom_counts = np.asarray(self.dataset.graphs.atom_counts)
+        return self._loader(fixed_batches(self.split.part(part), atom_counts, EVALUATION_BATCH))
+
+    def _loader(self, keys: Iterable[MicroBatch]) -> DataLoader:
+        return DataLoader(
+            _Batches(self.dataset, self.angles),
+            batch_size=None,
+            sampler=keys,
+            num_workers=self.workers,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.workers > 0,
+            multiprocessing_context="spawn" if self.workers else None,
+        )

@@ -1,0 +1,156 @@
+"""The dataset: graphs from the store joined with targets. n crystals, P properties, B crystals of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from crystrata.compositions.fractions import atomic_fractions, element_counts
+from crystrata.crystals.hull import cached_hull_energies
+from crystrata.crystals.table import CrystalTable
+from crystrata.datasets.sampling import MicroBatch
+from crystrata.datasets.targets import target_matrix
+from crystrata.graphs.batch import CrystalBatch, collate
+from crystrata.graphs.settings import GraphSettings
+from crystrata.graphs.store import Progress, open_store
+from crystrata.properties import GROUPS, TRAINING_HULL_COLUMN, get_property
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Crystals with their targets.
+
+    Attributes:
+        crystals: Graphs of B crystals.
+        targets: Labels in physical units, (B, P); 0 where unknown.
+        mask: True where the label is known, (B, P).
+        step_counts: Known labels of each property in the whole optimiser step, (P,).
+        share: Part of the optimiser step that this batch is.
+        rows: Position of each crystal in the dataset, (B,).
+    """
+
+    crystals: CrystalBatch
+    targets: Tensor
+    mask: Tensor
+    step_counts: Tensor
+    share: float
+    rows: Tensor
+
+    def to(self, device: torch.device | str) -> LabelledBatch:
+        """Return the batch on another device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "share"}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> LabelledBatch:
+        """Return the batch in page-locked memory."""
+        pinned = {f.name: getattr(self, f.name).pin_memory() for f in fields(self) if f.name != "share"}
+        return replace(self, **pinned)
+
+
+class CrystalPropertyDataset(Dataset):
+    """Crystals of a table with the targets of some properties; graphs with angles come from the store.
+
+    The first construction builds the store, every later one opens it, whatever the properties. Item i is a
+    `torch_geometric.data.Data` for people; the trainer reads `batch`, a vectorised slice.
+
+    Args:
+        table: Crystals and labels.
+        stores: Folder of the graph stores.
+        properties: Names of the properties.
+        graph: Settings of the neighbourhoods.
+        workers: Processes that build the store.
+        progress: Called with (done, in all) while the store is built.
+    """
+
+    def __init__(
+        self,
+        table: CrystalTable,
+        stores: Path,
+        properties: Sequence[str] = GROUPS["all9"],
+        graph: GraphSettings | None = None,
+        *,
+        workers: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.properties = tuple(properties)
+        self.store = open_store(table, graph or GraphSettings(), stores, workers=workers, progress=progress)
+        self.graphs = self.store.arrays
+        labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
+        self.labels = labels if TRAINING_HULL_COLUMN in labels else labels.assign(**{TRAINING_HULL_COLUMN: np.nan})
+        self.ids: list[str] = self.labels.index.astype(str).tolist()
+        self.targets = target_matrix(self.labels, self.properties)
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def __getitem__(self, index: int) -> Data:
+        """Return one crystal as a PyG graph with its angles.
+
+        Its fields: z (N,), edge_index (2, E) neighbour -> centre, edge_vec (E, 3) [A], edge_dist (E,) [A], radius (N,)
+        [A], angle_index (2, T) edge ids, angle_cos (T,), y (1, P) with NaN where unknown, id.
+        """
+        from torch_geometric.data import Data
+
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"crystal {index} of {len(self)}")
+        batch = collate(self.graphs, np.array([index % len(self)]), angles=True)
+        return Data(
+            z=batch.numbers,
+            edge_index=torch.stack([batch.neighbour, batch.centre]),
+            edge_vec=batch.vector,
+            edge_dist=torch.linalg.vector_norm(batch.vector, dim=1),
+            radius=batch.radius,
+            angle_index=batch.pair,
+            angle_cos=batch.cosine,
+            y=torch.from_numpy(self.targets[index : index + 1] if index >= 0 else self.targets[[index]]),
+            num_nodes=len(batch.numbers),
+            id=self.ids[index],
+        )
+
+    def use_training_hull(self, train: np.ndarray, cache_dir: Path, progress: Progress | None = None) -> None:
+        """Make the energy-above-hull label: formation energy minus the hull of the training energies alone.
+
+        Until this is called the label is unknown, so that no label of a tested crystal can pass through the hull.
+
+        Args:
+            train: Positions that may span the hull.
+            cache_dir: Where hulls are kept; the same energies and rows are never solved twice.
+            progress: Called with (done, in all).
+        """
+        energies = self.labels[get_property("formation_energy").columns[0]].to_numpy(dtype=np.float64)
+        reference = np.zeros(len(self), dtype=bool)
+        reference[train] = True
+        counts = element_counts(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)
+        hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="hull", progress=progress)
+        self.labels = self.labels.assign(**{TRAINING_HULL_COLUMN: energies - hull})
+        self.targets = target_matrix(self.labels, self.properties)
+
+    def batch(self, key: MicroBatch, *, angles: bool = False) -> LabelledBatch:
+        """Return the labelled batch of a sampler's key."""
+        targets = torch.from_numpy(self.targets[key.rows])
+        mask = ~torch.isnan(targets)
+        step_counts = np.isfinite(self.targets[key.step_rows]).sum(axis=0)
+        return LabelledBatch(
+            crystals=collate(self.graphs, key.rows, angles=angles),
+            targets=targets.nan_to_num(0.0),
+            mask=mask,
+            step_counts=torch.from_numpy(step_counts),
+            share=key.share,
+            rows=torch.from_numpy(np.asarray(key.rows, dtype=np.int64)),
+        )
+
+    def fractions(self, rows: np.ndarray) -> Tensor:
+        """Return the atomic fractions of some crystals, (n, 103): what the composition ridge is fitted on."""
+        return torch.from_numpy(
+            atomic_fractions(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)[np.asarray(rows)]
+        )

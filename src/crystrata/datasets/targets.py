@@ -1,0 +1,30 @@
+"""From label columns to a target matrix: n rows, P properties, NaN where unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from crystrata.errors import DataError, nearest
+from crystrata.properties import get_property
+
+
+def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray:
+    """Return the targets of the named properties, (n, P) float32; a property of several columns is their mean.
+
+    Raises:
+        DataError: A label column is missing from the source.
+    """
+    targets = np.empty((len(labels), len(properties)), dtype=np.float32)
+    for position, name in enumerate(properties):
+        columns = list(get_property(name).columns)
+        for column in columns:
+            if column not in labels.columns:
+                raise DataError(
+                    f"the data source has no column {column!r}, which {name} needs{nearest(column, labels.columns)}"
+                )
+        values = labels[columns].to_numpy(dtype=np.float64)
+        targets[:, position] = values.mean(axis=1)  # NaN if any is
+    return np.where(np.isfinite(targets), targets, np.nan).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Encoders, heads and the multi-task network that joins them."""

@@ -1,0 +1,51 @@
+"""The weight of each task in the loss: static, or learned from its uncertainty (Kendall et al., 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+_LIMIT = 5.0
+
+
+class LossBalance(nn.Module):
+    """Total loss over the tasks that are present in a step.
+
+        L_t' = w_t L_t exp(-2 s_t) / 2 + s_t    learned, s_t = log sigma_t keyed by task name
+        L_t' = w_t L_t                          static
+
+    Args:
+        tasks: Task names.
+        learned: Whether the s_t are trained; they must be handed to the optimiser, without weight decay.
+        weights: Static weights w_t; 1 where not given.
+    """
+
+    def __init__(self, tasks: Sequence[str], *, learned: bool, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__()
+        self.learned = learned
+        self.weights = {task: float((weights or {}).get(task, 1.0)) for task in tasks}
+        self.log_sigma = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks} if learned else {})
+
+    def forward(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor], share: float = 1.0) -> Tensor:
+        """Return the loss of a step or of one of its micro-batches.
+
+        Args:
+            sums: Loss sum of each task over this micro-batch.
+            counts: Known labels of each task over the *whole* optimiser step; a task with none contributes nothing.
+            share: Part of the step that this micro-batch is: the shares of a step add up to 1.
+        """
+        terms = []
+        for task, total in sums.items():
+            present = (counts[task] > 0).to(total.dtype)
+            mean = self.weights[task] * total / counts[task].clamp(min=1)
+            if self.learned:
+                s = self.log_sigma[task].clamp(-_LIMIT, _LIMIT)
+                mean = 0.5 * torch.exp(-2 * s) * mean + s * share * present
+            terms.append(mean)
+        return torch.stack(terms).sum()
+
+    def sigmas(self) -> dict[str, float]:
+        """Return sigma_t of each task (for logs); empty with static weights."""
+        return {task: float(s.detach().clamp(-_LIMIT, _LIMIT).exp()) for task, s in self.log_sigma.items()}

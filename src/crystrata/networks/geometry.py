@@ -1,0 +1,83 @@
+"""What the networks see of an edge: distance, smooth envelope, radial basis, spherical harmonics. E edges."""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from crystrata.graphs.batch import CrystalBatch
+
+
+def envelope(distance: Tensor, radius: Tensor, delta: float) -> Tensor:
+    """Return the weight of each edge, (E,): 1 up to R_i / (1 + delta), then a C2 polynomial down to zero at R_i.
+
+    Args:
+        distance: Edge lengths, (E,) [A].
+        radius: Range R_i of each edge's centre, (E,) [A].
+        delta: Relative width of the fading shell.
+    """
+    inner = radius / (1 + delta)
+    t = ((distance - inner) / (radius - inner)).clamp(0, 1)
+    return 1 - t**3 * (10 - 15 * t + 6 * t**2)
+
+
+class BesselBasis(nn.Module):
+    """Radial basis sqrt(2 / c) sin(k pi r / c) / r, k = 1..n (Gasteiger et al., DimeNet, 2020, eq. 7), and its limit at 0.
+
+    Args:
+        n: Number of functions.
+        cutoff: c [A].
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, n: int, cutoff: float) -> None:
+        super().__init__()
+        self.n, self.cutoff = n, cutoff
+        self.register_buffer("frequencies", torch.arange(1, n + 1) * (pi / cutoff), persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Return the basis (E, n) of distances (E,) [A]."""
+        scaled = distance.unsqueeze(-1) * self.frequencies
+        return sqrt(2 / self.cutoff) * self.frequencies * torch.sinc(scaled / pi)
+
+
+class GaussianBasis(nn.Module):
+    """Gaussians at n equal steps on [0, cutoff], one step wide (Xie and Grossman, CGCNN, 2018).
+
+    Args:
+        n: Number of functions.
+        cutoff: Last centre [A].
+    """
+
+    centres: Tensor
+
+    def __init__(self, n: int, cutoff: float) -> None:
+        super().__init__()
+        self.n, self.step = n, cutoff / (n - 1)
+        self.register_buffer("centres", torch.linspace(0, cutoff, n), persistent=False)
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """Return the basis (E, n) of distances (E,) [A]."""
+        return torch.exp(-(((distance.unsqueeze(-1) - self.centres) / self.step) ** 2))
+
+
+def edge_lengths(batch: CrystalBatch) -> Tensor:
+    """Return the length of each edge, (E,) [A]."""
+    return torch.linalg.vector_norm(batch.vector, dim=1)
+
+
+def edge_envelope(batch: CrystalBatch, distance: Tensor, delta: float) -> Tensor:
+    """Return the smooth-neighbourhood weight of each edge, (E,)."""
+    return envelope(distance, batch.radius.index_select(0, batch.centre), delta)
+
+
+def harmonics(vector: Tensor, l_max: int) -> list[Tensor]:
+    """Return the real spherical harmonics of each degree l = 0..l_max, (E, 2l+1) each, component-normalised (e3nn)."""
+    from e3nn import o3
+
+    degrees = list(range(l_max + 1))
+    values = o3.spherical_harmonics(degrees, vector, normalize=True, normalization="component")
+    return list(values.split([2 * degree + 1 for degree in degrees], dim=1))

@@ -1,0 +1,37 @@
+"""A scalar property: two dense layers on the latent, absolute error on the standardised scale."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.heads.head import Head
+from crystrata.properties import Property
+
+
+class ScalarHead(Head):
+    """Multilayer perceptron with a linear output.
+
+    Args:
+        record: The property.
+        width: d, width of the latent.
+        hidden: Width of the hidden layer.
+    """
+
+    def __init__(self, record: Property, width: int, hidden: int) -> None:
+        super().__init__(record)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+
+    def forward(self, latent: Latent) -> Tensor:
+        """Return the standardised value of each crystal, (B,)."""
+        return self.layers(latent.crystal).squeeze(1)
+
+    def loss(self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the summed absolute error of known labels and their count; fixed shapes, no branch on the data."""
+        wanted = self.scaling.standardise(target.where(mask, 0.0), latent.fractions)
+        return ((output - wanted).abs() * mask).sum(), mask.sum()
+
+    def predict(self, output: Tensor, latent: Latent) -> Tensor:
+        """Return the value in physical units, (B,)."""
+        value = self.scaling.restore(output, latent.fractions)
+        return value if self.record.lower is None else value.clamp(min=self.record.lower)

@@ -1,0 +1,106 @@
+"""The multi-task network: one encoder, one head per property. B crystals, P properties."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crystrata.elements import MAX_ATOMIC_NUMBER
+from crystrata.graphs.batch import CrystalBatch
+from crystrata.graphs.settings import GraphSettings
+from crystrata.networks.encoders import build_encoder
+from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.heads import build_head
+from crystrata.networks.heads.head import Head
+from crystrata.properties import get_property
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Everything needed to build a network without its weights.
+
+    Attributes:
+        encoder: Name of the encoder.
+        settings: Its settings.
+        properties: Names of the properties, in order.
+        graph: Settings of the neighbourhoods it was made for.
+        head_hidden: Hidden width of the heads.
+    """
+
+    encoder: str
+    properties: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    head_hidden: int = 128
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "properties": list(self.properties)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NetworkConfig:
+        """Make a configuration from the values of `as_dict`."""
+        graph = GraphSettings(**values["graph"])
+        return cls(**{**values, "properties": tuple(values["properties"]), "graph": graph})
+
+
+class MultiTaskNetwork(nn.Module):
+    """crystals -> encoder -> latent -> heads -> physical properties."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = build_encoder(config.encoder, config.graph, config.settings)
+        self.heads = nn.ModuleDict(
+            {
+                name: build_head(get_property(name), self.encoder.latent_width, config.head_hidden)
+                for name in config.properties
+            }
+        )
+
+    def head(self, name: str) -> Head:
+        """Return the head of a property."""
+        return cast(Head, self.heads[name])
+
+    def encode(self, batch: CrystalBatch) -> Latent:
+        """Return the latents of a batch."""
+        return Latent(self.encoder(batch), atomic_fractions(batch), batch)
+
+    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Return predictions in physical units, property name -> (B,)."""
+        latent = self.encode(batch)
+        return {name: self.head(name).predict(self.head(name)(latent), latent) for name in self.heads}
+
+    def losses(
+        self, batch: CrystalBatch, targets: Tensor, mask: Tensor
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return loss sums and counts by property, from labels (B, P) in physical units and their mask (B, P)."""
+        latent = self.encode(batch)
+        sums, counts = {}, {}
+        for column, name in enumerate(self.heads):
+            head = self.head(name)
+            sums[name], counts[name] = head.loss(head(latent), latent, targets[:, column], mask[:, column])
+        return sums, counts
+
+    def fit_scaling(self, targets: Tensor, fractions: Tensor) -> None:
+        """Fit the scaling of every head on training labels (n, P), NaN where unknown, and fractions (n, 103)."""
+        for column, name in enumerate(self.heads):
+            known = ~torch.isnan(targets[:, column])
+            if known.any():
+                self.head(name).scaling.fit(targets[known, column], fractions[known])
+
+
+def atomic_fractions(batch: CrystalBatch) -> Tensor:
+    """Return the atomic fractions of each crystal, (B, 103)."""
+    atoms = functional.one_hot(batch.numbers - 1, MAX_ATOMIC_NUMBER).to(batch.vector.dtype)
+    sums = atoms.new_zeros(len(batch), MAX_ATOMIC_NUMBER).index_add(0, batch.crystal, atoms)
+    return sums / batch.atom_counts.unsqueeze(1).to(atoms.dtype)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,1 @@
+"""Prediction: from a trained run and structure files to physical properties."""

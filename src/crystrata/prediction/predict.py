@@ -1,0 +1,82 @@
+"""From structure files to a table: one row per input, in input order, errors as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal, Rejected
+from crystrata.crystals.readers import read_crystals
+from crystrata.elements import SYMBOLS
+from crystrata.graphs.build import build_graphs
+from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.models import TrainedModel
+from crystrata.properties import records
+
+_CHUNK = 2000  # crystals whose graphs are in memory at once
+
+
+def predict_files(
+    model: TrainedModel, paths: Iterable[Path | str], *, progress: Callable[[int], None] | None = None
+) -> pd.DataFrame:
+    """Predict the properties of structure files.
+
+    Args:
+        model: The trained model; loaded once, used for all.
+        paths: Files, folders or archives.
+        progress: Called with the number of inputs done.
+
+    Returns:
+        Columns `id`, `formula`, one per property with its unit in the title, `warning`, `error_code` and `error`; one row
+        per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
+    """
+    tables, chunk, done = [], list[Crystal | Rejected](), 0
+    for item in read_crystals(paths):
+        chunk.append(item)
+        if len(chunk) == _CHUNK:
+            tables.append(predict_crystals(model, chunk))
+            done, chunk = done + len(chunk), []
+            if progress:
+                progress(done)
+    tables.append(predict_crystals(model, chunk))
+    return pd.concat(tables, ignore_index=True)
+
+
+def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd.DataFrame:
+    """Predict the properties of crystals; see `predict_files` for the columns."""
+    properties = records(model.network.config.properties)
+    crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
+    graphs, rejected = build_graphs(crystals, model.network.config.graph)
+    values = np.full((len(items), len(properties)), np.nan)
+    if len(graphs):
+        values[np.asarray(graphs.source_row)] = predict_graphs(model.network, graphs)
+    failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
+    seen = set(model.facts.get("elements", SYMBOLS))
+    table = pd.DataFrame(
+        {
+            "id": [item.id for item in items],
+            "formula": [item.formula if isinstance(item, Crystal) else "" for item in items],
+        }
+    )
+    for column, record in enumerate(properties):
+        table[record.column] = values[:, column]
+    table["warning"] = [
+        "; ".join(_warnings(item, seen)) if isinstance(item, Crystal) and row not in failed else ""
+        for row, item in enumerate(items)
+    ]
+    table["error_code"] = [failed[row].code if row in failed else "" for row in range(len(items))]
+    table["error"] = [failed[row].reason if row in failed else "" for row in range(len(items))]
+    return table
+
+
+def _warnings(crystal: Crystal, seen: set[str]) -> list[str]:
+    found = []
+    unseen = sorted({SYMBOLS[number - 1] for number in crystal.numbers} - seen)
+    if unseen:
+        found.append(f"elements never trained on: {', '.join(unseen)}")
+    if crystal.volume_per_atom > MAX_VOLUME_PER_ATOM:
+        found.append(f"{crystal.volume_per_atom:.0f} A^3 per atom: atoms stand apart")
+    return found

@@ -1,0 +1,68 @@
+"""Figures of merit in physical units. n crystals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import log2
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PropertyMetrics:
+    """How well one property is predicted on one part.
+
+    Attributes:
+        n: Known labels.
+        mae: Mean absolute error, in the property's unit.
+        rmse: Root mean square error.
+        r2: Coefficient of determination.
+        mad: Mean absolute deviation of these labels from the training mean: the error of predicting that mean.
+        median_mae: Error of predicting the training median: the baseline to beat.
+        skill: 1 - mae / mad_train, with the deviation of the training labels.
+    """
+
+    n: int
+    mae: float
+    rmse: float
+    r2: float
+    mad: float
+    median_mae: float
+    skill: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+
+def property_metrics(truth: np.ndarray, predicted: np.ndarray, train: np.ndarray) -> PropertyMetrics | None:
+    """Return the metrics of one property, or None where no label is known.
+
+    Args:
+        truth: Labels, (n,), NaN where unknown.
+        predicted: Predictions, (n,).
+        train: Training labels, (m,), NaN where unknown; they define the baselines.
+    """
+    known = np.isfinite(truth)
+    truth, predicted, train = truth[known].astype(float), predicted[known], train[np.isfinite(train)].astype(float)
+    if not len(truth):
+        return None
+    error = predicted - truth
+    spread = float(np.square(truth - truth.mean()).sum())
+    mae = float(np.abs(error).mean())
+    return PropertyMetrics(
+        n=len(truth),
+        mae=mae,
+        rmse=float(np.sqrt(np.square(error).mean())),
+        r2=1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan"),
+        mad=float(np.abs(truth - train.mean()).mean()),
+        median_mae=float(np.abs(truth - np.median(train)).mean()),
+        skill=1 - mae / float(np.abs(train - train.mean()).mean()),
+    )
+
+
+def competition_score(skills: list[float], hours: float) -> dict[str, float]:
+    """Return `score`, 100 x the mean skill with each clipped at 0, and `balanced_score`, score - log2(1 + hours)."""
+    score = 100 * float(np.mean([max(0.0, skill) for skill in skills]))
+    return {"score": score, "balanced_score": score - log2(1 + hours)}

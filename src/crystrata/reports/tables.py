@@ -1,0 +1,80 @@
+"""The closing table of a run: MAE per property beside the baselines, as csv, markdown and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+
+from crystrata.files import write_text
+from crystrata.properties import get_property
+from crystrata.runs.directory import TABLE_CSV, TABLE_MD
+
+CAPTION = (
+    "MAE, median (predicting the training median) and MAD (predicting the training mean) are on this run's test part; "
+    "* published figures are on the official test part of each property and only give the scale."
+)
+DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures say nothing about real crystals."
+
+
+def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per property from the content of `results.json`."""
+    rows = []
+    for name, parts in results["properties"].items():
+        record, test, val = get_property(name), parts.get("test"), parts.get("val")
+        rows.append(
+            {
+                "property": name,
+                "unit": record.unit,
+                "n test": test["n"] if test else 0,
+                "val MAE": val["mae"] if val else None,
+                "test MAE": test["mae"] if test else None,
+                "MAD": test["mad"] if test else None,
+                "median": test["median_mae"] if test else None,
+                "published CGCNN": record.cgcnn,
+                "published ALIGNN": record.alignn,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write_tables(run: Path, results: Mapping[str, Any]) -> None:
+    """Write the table into a run directory, as csv and markdown."""
+    table, captions = mae_table(results), _captions(results)
+    comment = "".join(f"# {caption}\n" for caption in captions if caption == DEMO_CAPTION)
+    write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
+    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(captions) + "\n")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as markdown; numbers with four significant digits."""
+    lines = [list(table.columns), ["---"] * table.shape[1]]
+    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def terminal_table(results: Mapping[str, Any]) -> Table:
+    """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
+    shown = Table(title="Test part", caption="\n".join(_captions(results)), caption_justify="left")
+    for column in ("property", "n", "MAE", "median", "MAD", "CGCNN*", "ALIGNN*"):
+        shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
+    for row in mae_table(results).to_dict("records"):
+        values = [row[key] for key in ("test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
+        cells = [_cell(value) for value in values]
+        if pd.notna(row["test MAE"]):
+            cells[0] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[0]}[/]"
+        shown.add_row(get_property(row["property"]).column.replace("[", "\\["), str(row["n test"]), *cells)
+    return shown
+
+
+def _captions(results: Mapping[str, Any]) -> list[str]:
+    return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Runs: their configuration, directory, manifest and weights."""

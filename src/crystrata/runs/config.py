@@ -1,0 +1,191 @@
+"""One frozen configuration per run: a preset of the table with the user's overrides resolved into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from crystrata.errors import UsageError
+from crystrata.files import digest_of_json
+from crystrata.graphs.settings import GraphSettings
+from crystrata.properties import GROUPS, resolve_properties
+from crystrata.tiers import COMPETITION, SIZES, TRACKS, Schedule, get_preset, resolve_size
+
+Source = Literal["auto", "jarvis", "demo"]
+SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
+DEFAULT_RELEASE = "dft_3d_2021"
+
+NOT_RESULT = ("models_dir", "data_dir", "workers", "run_id", "data_file", "device", "source")
+"""Fields that say where and how a run is carried out, not what it computes: free to change on resume (the data are
+compared by their digest)."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run; printed by `--dry-run`, saved as `config.json`.
+
+    Attributes:
+        algorithm: Track, e3nn or cgcnn.
+        mode: Level or `competition`.
+        properties: Names of the properties, in table order.
+        size: Row of the size table.
+        encoder: Row of the encoder table.
+        encoder_settings: Its settings.
+        epochs: Passes over the training part.
+        batch_size: Crystals per micro-batch.
+        accumulate: Micro-batches per optimiser step.
+        lr: Peak learning rate.
+        schedule: Learning rate over time.
+        clip: Largest gradient norm.
+        weight_decay: Of AdamW.
+        ema: Decay of the moving average of the weights.
+        learned_balance: Whether task weights are learned.
+        patience: Epochs without a better score before the run stops.
+        max_samples: Crystals used in all parts together, or None for all.
+        split: Protocol of the split.
+        seed: Seed of split, order and weights.
+        source: Where crystals come from.
+        release: Official release, when they are downloaded.
+        data_file: Local data file, or None.
+        graph: Settings of the neighbourhoods.
+        device: `auto`, `cpu`, `cuda`.
+        workers: Loader and store-building processes.
+        single_task: Whether this is a single-property specialist, which has a folder of its own.
+        models_dir: Folder of all runs.
+        data_dir: Folder of downloads, stores and hulls.
+        run_id: Name of the run directory, or None for a time stamp.
+    """
+
+    algorithm: str
+    mode: str
+    properties: tuple[str, ...]
+    size: str
+    encoder: str
+    epochs: int
+    batch_size: int
+    lr: float
+    accumulate: int
+    schedule: Schedule
+    clip: float
+    weight_decay: float
+    ema: float
+    learned_balance: bool
+    patience: int
+    max_samples: int | None
+    encoder_settings: dict[str, Any] = field(default_factory=dict)
+    split: str = "random"
+    seed: int = 42
+    source: Source = "auto"
+    release: str = DEFAULT_RELEASE
+    data_file: str | None = None
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    device: str = "auto"
+    workers: int = 0
+    single_task: bool = False
+    models_dir: str = "models"
+    data_dir: str = "data"
+    run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
+        if self.max_samples is not None and self.max_samples < 60:
+            raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
+        if self.workers < 0:
+            raise UsageError(f"--workers must be 0 or more, not {self.workers}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"--device is auto, cpu or cuda, not {self.device!r}")
+
+    @property
+    def family(self) -> str:
+        """Folder under `models/` that receives the run."""
+        preset = get_preset(self.algorithm, self.mode)
+        if not self.single_task:
+            return preset.family
+        return f"{preset.family.replace('multitask', 'singletask')}/{self.properties[0]}"
+
+    @property
+    def family_dir(self) -> Path:
+        """Path of the family's folder."""
+        return Path(self.models_dir) / self.family
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "properties": list(self.properties)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        """Make a configuration from the values of `as_dict`."""
+        known = {entry.name for entry in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(f"unknown configuration keys: {', '.join(unknown)}")
+        return cls(**{**values, "properties": tuple(values["properties"]), "graph": GraphSettings(**values["graph"])})
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides the result: a resumed run must have the same one."""
+        return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT})
+
+
+def resolve_config(
+    algorithm: str = "e3nn",
+    mode: str = "std",
+    *,
+    properties: Sequence[str] | None = None,
+    preset: str | None = None,
+    encoder: str | None = None,
+    angles: str | None = None,
+    single_task: bool = False,
+    **overrides: Any,
+) -> RunConfig:
+    """Resolve a preset and overrides into a configuration.
+
+    Args:
+        algorithm: e3nn or cgcnn.
+        mode: A level or `competition`.
+        properties: Names; the group `core4` if not given.
+        preset: Model size in place of the preset's own.
+        encoder: Row of the encoder table in place of the track's own (`plain_e3nn` is the reference trunk).
+        angles: Angle features on the edges in place of the encoder's own choice.
+        single_task: Whether this is a single-property specialist.
+        **overrides: Fields of `RunConfig`; None means not given.
+
+    Raises:
+        UsageError: A name is unknown or values contradict each other.
+    """
+    cell, track = get_preset(algorithm, mode), TRACKS[algorithm]
+    names = resolve_properties(properties or GROUPS["core4"])
+    if single_task and len(names) != 1:
+        raise UsageError(f"a single-task run takes one property, not {len(names)}: {', '.join(names)}")
+    size = resolve_size(algorithm, preset or cell.size)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    epochs = given.get("epochs", cell.epochs)
+    settings = dict(SIZES[algorithm, size])
+    if encoder == "plain_e3nn":
+        settings.pop("radial_hidden", None)
+    if angles is not None:
+        settings["angles"] = angles
+    values: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": cell.batch_size,
+        "lr": cell.lr,
+        "accumulate": cell.accumulate,
+        "schedule": track.schedule,
+        "clip": track.clip,
+        "weight_decay": track.weight_decay,
+        "ema": track.ema,
+        "learned_balance": track.learned_balance,
+        "patience": max(10, epochs // 4),
+        "max_samples": cell.max_samples,
+        "encoder_settings": settings,
+        **given,
+    }
+    return RunConfig(algorithm, mode, names, size, encoder or algorithm, single_task=single_task, **values)
+
+
+def mode_in_words(mode: str) -> str:
+    """Return `level std` or `profile competition`."""
+    return f"profile {mode}" if mode == COMPETITION else f"level {mode}"

@@ -1,0 +1,71 @@
+"""The run directory: a name that never collides, and the names of the artifacts inside."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+
+from crystrata.errors import ModelError, UsageError
+from crystrata.files import storage_errors
+
+BEST = "best.pt"
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.json"
+RESULTS = "results.json"
+MANIFEST = "run_manifest.json"
+SPLITS = "splits.json"
+CONFIG = "config.json"
+TABLE_CSV = "mae_table.csv"
+TABLE_MD = "mae_table.md"
+LOG = "run.log"
+
+ARTIFACTS: dict[str, str] = {
+    BEST: "weights of the best validation score, with configuration and scaling: what inference loads",
+    CHECKPOINT: "complete state after the latest epoch: what `--resume` continues",
+    HISTORY: "per epoch: losses, MAE per property, score, learning rate, sigma of each task, seconds",
+    RESULTS: "validation and test MAE, RMSE, R2 and count per property in physical units, skill, score",
+    MANIFEST: "algorithm, mode, flags, seed, versions, data and split digests, device, git state, status, times",
+    SPLITS: "ids of the training, validation and test crystals",
+    CONFIG: "the resolved configuration",
+    TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
+    TABLE_MD: "the same table for reading",
+}
+"""File name -> what it holds; the manual's table is made from it."""
+
+_PREFIX = "run_"
+
+
+def create_run_dir(family: Path, run_id: str | None = None) -> Path:
+    """Make a new run directory `run_<time>_<id>` under a family's folder.
+
+    Raises:
+        UsageError: The name that was asked for is taken or is no plain name.
+        StorageError: The folder cannot be made.
+    """
+    if run_id is not None and (not run_id or Path(run_id).name != run_id or run_id.startswith(".")):
+        raise UsageError(f"--run-id must be a plain name, not {run_id!r}")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    name = run_id or f"{stamp}_{secrets.token_hex(2)}"
+    path = family / (name if name.startswith(_PREFIX) else _PREFIX + name)
+    with storage_errors(path):
+        family.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            if run_id is None:
+                return create_run_dir(family)
+            raise UsageError(f"run {path} exists; choose another --run-id or continue it with --resume") from None
+    return path
+
+
+def newest_run(family: Path, artifact: str) -> Path:
+    """Return the newest run of a family that holds an artifact.
+
+    Raises:
+        ModelError: There is none.
+    """
+    runs = [path for path in family.glob(f"{_PREFIX}*") if (path / artifact).is_file()]
+    if not runs:
+        raise ModelError(f"no run with a {artifact} under {family}; train one first or name a run")
+    return max(runs, key=lambda path: ((path / artifact).stat().st_mtime_ns, path.name))

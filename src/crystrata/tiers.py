@@ -1,0 +1,128 @@
+"""Levels, the competition profile and model sizes as data: (algorithm, mode) -> preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from crystrata.errors import unknown_name
+
+Schedule = Literal["cosine", "plateau"]
+
+ALGORITHMS = ("e3nn", "cgcnn")
+LEVELS = ("smoke", "lite", "std", "pro", "max")
+COMPETITION = "competition"
+MODES = (*LEVELS, COMPETITION)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One cell of the table: what a level or profile means for an algorithm.
+
+    Attributes:
+        script: Script under scripts/phase2_multitask that runs the same preset.
+        size: Row of `SIZES`.
+        epochs: Passes over the training part.
+        batch_size: Crystals per micro-batch.
+        lr: Peak learning rate.
+        use: What it is for.
+        accumulate: Micro-batches per optimiser step.
+        max_samples: Crystals used in all parts together; None uses all.
+        family: Folder under models/ that receives the runs of all properties together.
+    """
+
+    script: str
+    size: str
+    epochs: int
+    batch_size: int
+    lr: float
+    use: str
+    accumulate: int = 1
+    max_samples: int | None = None
+    family: str = "multitask_cgcnn"
+
+
+_STD, _PRO, _CGCNN = "train_multitask_std.py", "train_multitask_pro.py", "train_multitask_cgcnn.py"
+_STD_RUNS, _PRO_RUNS, _LITE_RUNS = "multitask_std_e3nn", "multitask_pro_e3nn", "multitask_lite_e3nn"
+
+PRESETS: dict[tuple[str, str], Preset] = {
+    ("e3nn", "smoke"): Preset(_STD, "std", 5, 8, 2e-3, "end-to-end sanity", family=_STD_RUNS),
+    ("e3nn", "lite"): Preset("train_multitask_lite.py", "lite", 2, 4, 1e-2, "pipeline check", max_samples=140,
+                             family=_LITE_RUNS),
+    ("e3nn", "std"): Preset(_STD, "std", 100, 16, 1e-3, "development", family=_STD_RUNS),
+    ("e3nn", "pro"): Preset(_PRO, "pro", 500, 4, 5e-4, "production", accumulate=4, family=_PRO_RUNS),
+    ("e3nn", "max"): Preset(_PRO, "pro", 800, 4, 3e-4, "highest precision", accumulate=4, family=_PRO_RUNS),
+    ("e3nn", "competition"): Preset(_PRO, "pro", 260, 6, 4.5e-4, "score against runtime", accumulate=4,
+                                    family=_PRO_RUNS),
+    ("cgcnn", "smoke"): Preset(_CGCNN, "small", 5, 64, 1e-3, "quick check", max_samples=800),
+    ("cgcnn", "lite"): Preset(_CGCNN, "small", 40, 96, 1e-3, "fast baseline", max_samples=3000),
+    ("cgcnn", "std"): Preset(_CGCNN, "medium", 200, 128, 1e-3, "standard baseline"),
+    ("cgcnn", "pro"): Preset(_CGCNN, "large", 300, 128, 1e-3, "strong baseline"),
+    ("cgcnn", "max"): Preset(_CGCNN, "large", 500, 160, 7e-4, "maximum baseline"),
+    ("cgcnn", "competition"): Preset(_CGCNN, "medium", 280, 128, 9e-4, "score against runtime"),
+}  # fmt: skip
+"""(algorithm, mode) -> preset; the manual's tables are made from it."""
+
+SIZES: dict[tuple[str, str], dict[str, Any]] = {
+    ("e3nn", "lite"): {"channels": 32, "layers": 2, "radial_hidden": 32},
+    ("e3nn", "std"): {"channels": 64, "layers": 3},
+    ("e3nn", "pro"): {"channels": 128, "layers": 4},
+    ("cgcnn", "small"): {"channels": 64, "layers": 2},
+    ("cgcnn", "medium"): {"channels": 128, "layers": 3},
+    ("cgcnn", "large"): {"channels": 256, "layers": 5},
+}
+"""(algorithm, size) -> settings of the encoder."""
+
+SIZE_ALIASES = {"small": "lite", "medium": "std", "large": "pro"}
+"""`--preset` speaks of small, medium and large in both tracks; the e3nn sizes answer to them."""
+
+
+@dataclass(frozen=True)
+class TrackDefaults:
+    """Training settings that all presets of an algorithm share.
+
+    Attributes:
+        schedule: Learning rate over time: cosine to 1 % with a short warm-up, or halved on a plateau.
+        clip: Largest gradient norm.
+        weight_decay: Of AdamW.
+        ema: Decay of the moving average of the weights that is validated and saved.
+        learned_balance: Whether the task weights are learned.
+    """
+
+    schedule: Schedule
+    clip: float
+    weight_decay: float = 1e-5
+    ema: float = 0.999
+    learned_balance: bool = True
+
+
+TRACKS: dict[str, TrackDefaults] = {
+    "e3nn": TrackDefaults("cosine", clip=0.5),
+    "cgcnn": TrackDefaults("plateau", clip=1.0),
+}
+
+
+def get_preset(algorithm: str, mode: str) -> Preset:
+    """Return the preset of an algorithm and a level or profile.
+
+    Raises:
+        UsageError: One of the names is unknown.
+    """
+    if algorithm not in ALGORITHMS:
+        raise unknown_name("algorithm", algorithm, ALGORITHMS)
+    if mode not in MODES:
+        raise unknown_name("level", mode, MODES)
+    return PRESETS[algorithm, mode]
+
+
+def resolve_size(algorithm: str, size: str) -> str:
+    """Return the size's own name in a track: `small` is `lite` for e3nn.
+
+    Raises:
+        UsageError: The track has no such size.
+    """
+    known = [name for track, name in SIZES if track == algorithm]
+    for candidate in (size, SIZE_ALIASES.get(size, size)):
+        if candidate in known:
+            return candidate
+    raise unknown_name(f"size of {algorithm}", size, [*known, *(SIZE_ALIASES if algorithm == "e3nn" else ())])

@@ -1,0 +1,53 @@
+"""Reading and writing checkpoints: atomic, plain tensors and values only, nothing foreign is unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from crystrata.errors import ModelError
+from crystrata.files import write_atomically
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Lightning's door to checkpoint files: a file is the old or the new one, whole, at every moment."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            StorageError: The disk is full or the folder cannot be written; the previous file stays.
+        """
+        write_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint; only tensors and plain values are accepted."""
+        return read_checkpoint(Path(path), map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def write_checkpoint(path: Path, values: dict[str, Any]) -> None:
+    """Write tensors and plain values, atomically."""
+    write_atomically(path, lambda file: torch.save(values, file))
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Return what `write_checkpoint` wrote.
+
+    Raises:
+        ModelError: The file is missing, cut, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"there is no {path}; train a model first or name another run") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path} is damaged or no checkpoint of Crystrata: {reason[:200]}") from None

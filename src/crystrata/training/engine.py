@@ -1,0 +1,119 @@
+"""The engine: one function that trains a task on a data module, for every door."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.errors import TrainingError
+from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+from crystrata.runs.config import RunConfig
+from crystrata.runs.directory import CHECKPOINT
+from crystrata.training.artifacts import RunArtifacts
+from crystrata.training.averaging import MovingAverage
+from crystrata.training.checkpoints import AtomicCheckpointIO
+from crystrata.training.progress import TrainingProgress
+from crystrata.training.schedule import LearningRate
+from crystrata.training.task import MultiTaskTraining, OptimiserSettings
+
+_LIGHTNING_NOISE = (
+    ".*does not have many workers.*",
+    ".*The number of training batches.*",
+    ".*Checkpoint directory.*",
+    ".*`isinstance.treespec, LeafSpec.`.*",
+    ".*GPU available but not used.*",
+)
+
+
+def network_config(config: RunConfig) -> NetworkConfig:
+    """Return the network of a run."""
+    return NetworkConfig(config.encoder, config.properties, dict(config.encoder_settings), config.graph)
+
+
+def label_spread(targets: np.ndarray) -> np.ndarray:
+    """Return the mean absolute deviation from the mean of known labels (n, P): the MAD of the benchmarks, (P,)."""
+    return np.nanmean(np.abs(targets - np.nanmean(targets, axis=0)), axis=0)
+
+
+def train(
+    config: RunConfig, data: CrystalDataModule, run: Path, *, facts: dict[str, Any], console: Console, resume: bool
+) -> RunArtifacts:
+    """Train the network of a run, or continue from its checkpoint.
+
+    Args:
+        config: The run.
+        data: Its crystals and split.
+        run: Its directory.
+        facts: Plain values saved beside the best weights.
+        console: Where progress goes.
+        resume: Whether to continue from `checkpoint.pt`.
+
+    Returns:
+        The history and the best epoch; the best weights are in `best.pt`.
+
+    Raises:
+        TrainingError: No epoch gave a finite score.
+    """
+    torch.set_flush_denormal(True)  # Gaussian tails are denormal and slow the products of the backward pass
+    seed_everything(config.seed)
+    targets = data.dataset.targets[data.split.train]
+    network = MultiTaskNetwork(network_config(config))
+    network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
+    settings = OptimiserSettings(config.lr, config.weight_decay, config.accumulate, config.learned_balance)
+    spread = dict(zip(config.properties, label_spread(targets).tolist(), strict=True))
+    task = MultiTaskTraining(network, settings, spread)
+    average = MovingAverage(config.ema)
+    artifacts = RunArtifacts(run, average, facts)
+    trainer = _trainer(config, run, [average, LearningRate(config.schedule, config.lr), artifacts], console)
+    with warnings.catch_warnings():
+        for message in _LIGHTNING_NOISE:
+            warnings.filterwarnings("ignore", message)
+        trainer.fit(task, datamodule=data, ckpt_path=str(run / CHECKPOINT) if resume else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if artifacts.best_epoch < 0:
+        raise TrainingError("no epoch gave a finite validation score: lower --lr or look at the labels")
+    return artifacts
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators that weights and workers draw from."""
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)
+    L.seed_everything(seed, workers=True, verbose=False)
+
+
+def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], console: Console) -> L.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return L.Trainer(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        devices=1,
+        max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.clip,
+        callbacks=[
+            callbacks[0],
+            callbacks[1],
+            TrainingProgress(console),
+            EarlyStopping("val_score", patience=config.patience, check_on_train_epoch_end=True),
+            callbacks[2],
+        ],
+        logger=[CSVLogger(run, name="logs", version=""), TensorBoardLogger(run, name="logs", version="")],
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+        use_distributed_sampler=False,
+        default_root_dir=run,
+    )

@@ -1,0 +1,224 @@
+"""The tier run: from a configuration to a trained, evaluated and documented model in a run directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+from crystrata.elements import SYMBOLS
+from crystrata.errors import ModelError, UsageError
+from crystrata.files import write_json
+from crystrata.networks.multitask import count_parameters
+from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.models import load_model, resolve_device
+from crystrata.reports.metrics import competition_score, property_metrics
+from crystrata.reports.tables import terminal_table, write_tables
+from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
+from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, RESULTS, SPLITS, create_run_dir
+from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
+from crystrata.training.engine import train
+from crystrata.workflows.sources import open_source
+
+
+def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
+    """Train, evaluate and document a new run; return its directory.
+
+    Raises:
+        CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
+    """
+    resolve_device(config.device)
+    run = create_run_dir(config.family_dir, config.run_id)
+    write_json(run / CONFIG, config.as_dict())
+    start_manifest(run, config, command)
+    return _carry_out(run, config, console, resume=False)
+
+
+def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console) -> Path:
+    """Continue a run from its latest checkpoint, or evaluate it again where it had finished.
+
+    Args:
+        run: Directory of the run.
+        config: Its saved configuration, with a new number of epochs if one was asked for.
+        command: The command line, for the manifest.
+        console: Where progress goes.
+    """
+    resolve_device(config.device)
+    write_json(run / CONFIG, config.as_dict())
+    update_manifest(run, status="running", resumed=command, config_digest=config.digest())
+    return _carry_out(run, config, console, resume=True)
+
+
+def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfig]:
+    """Return the run to continue and its configuration.
+
+    Args:
+        config: What the command line asks for.
+        named: Path or name of a run; None takes the newest one of the same family, mode and properties.
+
+    Raises:
+        ModelError: There is no such run, or it has no checkpoint yet.
+        UsageError: The command line contradicts the run's configuration.
+    """
+    if named:
+        candidates = [path for path in (Path(named), config.family_dir / named) if (path / CHECKPOINT).is_file()]
+    else:
+        candidates = [
+            path
+            for path in config.family_dir.glob("run_*")
+            if (path / CHECKPOINT).is_file() and _same_kind(_saved_config(path), config)
+        ]
+    if not candidates:
+        where = named or f"{config.family_dir} ({config.algorithm}, {mode_in_words(config.mode)})"
+        raise ModelError(f"no run to resume at {where}: none there has a {CHECKPOINT}")
+    run = max(candidates, key=lambda path: (path / CHECKPOINT).stat().st_mtime_ns)
+    saved = _saved_config(run)
+    wanted = replace(saved, epochs=config.epochs, patience=config.patience, **_where(config))
+    if wanted.digest() != config.digest():
+        old, new = saved.as_dict(), config.as_dict()
+        differing = [f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key != "run_id"]
+        raise UsageError(f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew")
+    return run, wanted
+
+
+def _where(config: RunConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in NOT_RESULT if name != "run_id"}
+
+
+def _saved_config(run: Path) -> RunConfig:
+    try:
+        return RunConfig.from_dict(json.loads((run / CONFIG).read_text()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{run / CONFIG} is missing or damaged: {error}") from None
+
+
+def _same_kind(saved: RunConfig, config: RunConfig) -> bool:
+    keys = ("algorithm", "mode", "properties", "encoder", "size")
+    return all(getattr(saved, key) == getattr(config, key) for key in keys)
+
+
+def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) -> Path:
+    started = time.perf_counter()
+    try:
+        data, facts = prepare_data(config, console)
+        write_json(run / SPLITS, data.split.as_dict(data.dataset.ids))
+        update_manifest(run, **facts)
+        _announce(run, config, data, facts, console)
+        artifacts = train(config, data, run, facts=_weights_facts(config, data, facts), console=console, resume=resume)
+        hours = sum(epoch["seconds"] for epoch in artifacts.history) / 3600
+        results = evaluate(run, config, data, hours, demo=facts["source"]["demo"])
+        update_manifest(run, best_epoch=artifacts.best_epoch, score=results["score"])
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        end_manifest(run, status, error=f"{type(error).__name__}: {error}")
+        raise
+    end_manifest(run, "completed", hours=hours, wall_hours=(time.perf_counter() - started) / 3600)
+    console.print(terminal_table(results))
+    console.print(f"Run directory: {run}", soft_wrap=True)
+    return run
+
+
+def prepare_data(config: RunConfig, console: Console) -> tuple[CrystalDataModule, dict[str, Any]]:
+    """Open source, store, split and targets of a run.
+
+    Returns:
+        The data module, checked, and plain facts about the data for the manifest.
+    """
+    data_dir = Path(config.data_dir)
+    table = open_source(config.source, config.release, config.data_file, data_dir, console)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("building the graph store", total=None, visible=False)
+        dataset = CrystalPropertyDataset(
+            table, data_dir / "stores", config.properties, config.graph, workers=config.workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+        )  # fmt: skip
+        whole = random_split(dataset.labels["formula"].tolist(), seed=config.seed)
+        if "ehull" in config.properties:
+            bar.update(task, description="convex hull of the training energies", completed=0)
+            dataset.use_training_hull(
+                whole.train, data_dir / "hulls",
+                progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
+            )  # fmt: skip
+    split = whole
+    if config.max_samples is not None and config.max_samples < len(dataset):
+        split = subsample(whole, config.max_samples, dataset.ids)
+    data = CrystalDataModule(
+        dataset,
+        split,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+        seed=config.seed,
+        workers=config.workers,
+        pin_memory=resolve_device(config.device).type == "cuda",
+        angles=config.encoder_settings.get("angles") == "cached",
+    )
+    data.check()
+    facts = {
+        "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
+        "store": dataset.store.path.name,
+        "split": {"protocol": split.protocol, "digest": split.as_dict(dataset.ids)["digest"]},
+        "crystals": {part: len(split.part(part)) for part in PARTS},
+        "labels": data.label_counts(),
+    }
+    return data, facts
+
+
+def _weights_facts(config: RunConfig, data: CrystalDataModule, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what inference must know about the training."""
+    fractions = data.dataset.fractions(data.split.train)
+    elements = [symbol for symbol, seen in zip(SYMBOLS, (fractions > 0).any(0).tolist(), strict=True) if seen]
+    keys = ("name", "demo", "digest")
+    return {
+        "algorithm": config.algorithm,
+        "mode": config.mode,
+        "elements": elements,
+        "source": {key: facts["source"][key] for key in keys},
+        "split_digest": facts["split"]["digest"],
+    }
+
+
+def _announce(run: Path, config: RunConfig, data: CrystalDataModule, facts: dict, console: Console) -> None:
+    sizes = ", ".join(f"{count} {part}" for part, count in facts["crystals"].items())
+    source = facts["source"]["name"] + (" (DEMO: labels are not DFT)" if facts["source"]["demo"] else "")
+    console.print(
+        f"{config.algorithm}, {mode_in_words(config.mode)}, {len(config.properties)} properties; "
+        f"{source}: {sizes} crystals; {config.epochs} epochs of batches of {config.batch_size}",
+        highlight=False,
+    )
+
+
+def evaluate(run: Path, config: RunConfig, data: CrystalDataModule, hours: float, *, demo: bool) -> dict[str, Any]:
+    """Evaluate the best weights of a run on validation and test, and write results and tables."""
+    model = load_model(run / BEST, config.device)
+    dataset, split = data.dataset, data.split
+    predicted = {part: predict_graphs(model.network, dataset.graphs, split.part(part)) for part in ("val", "test")}
+    train_targets = dataset.targets[split.train]
+    properties: dict[str, Any] = {}
+    for column, name in enumerate(config.properties):
+        properties[name] = {}
+        for part, values in predicted.items():
+            truth = dataset.targets[split.part(part), column]
+            metrics = property_metrics(truth, values[:, column], train_targets[:, column])
+            properties[name][part] = metrics.as_dict() if metrics else None
+    skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
+    results = {
+        "demo": demo,
+        "properties": properties,
+        **(competition_score(skills, hours) if skills else {"score": None, "balanced_score": None}),
+        "hours": hours,
+        "best_epoch": model.facts["best_epoch"],
+        "val_score": model.facts["val_score"],
+        "parameters": count_parameters(model.network),
+        "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
+    }
+    write_json(run / RESULTS, results)
+    write_tables(run, results)
+    return results
