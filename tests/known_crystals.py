@@ -1,4 +1,4 @@
-"""Crystals that the tests share, made in code, and the ways to write the same crystal differently. N atoms, B crystals."""
+"""Crystals that the tests share, made in code, and the ways to write one crystal differently. N atoms, B crystals."""
 
 from __future__ import annotations
 
@@ -75,16 +75,14 @@ LONE_ATOM = Crystal.create("alone", 12 * np.eye(3), [18], [(0.2, 0.3, 0.4)])
 
 @cache
 def jarvis_crystals(count: int = 20) -> tuple[Crystal, ...]:
-    """Crystals of at most 10 atoms spread over the JARVIS file that CRYSTRATA_JARVIS names; none where it names none."""
+    """Crystals of at most 10 atoms from all over the file that CRYSTRATA_JARVIS names; none where it names none."""
     named = os.environ.get("CRYSTRATA_JARVIS")
     if not named:
         return ()
     columns = ["jid", "natoms", "lattice", "atomic_numbers", "frac_coords"]
     rows = pd.read_parquet(named, columns=columns).query("natoms <= 10")
     rows = rows.iloc[np.linspace(0, len(rows) - 1, count).astype(int)]
-    return tuple(
-        Crystal.create(row.jid, row.lattice, row.atomic_numbers, row.frac_coords) for row in rows.itertuples()
-    )
+    return tuple(Crystal.create(row.jid, row.lattice, row.atomic_numbers, row.frac_coords) for row in rows.itertuples())
 
 
 def all_crystals() -> tuple[Crystal, ...]:
@@ -153,7 +151,7 @@ def batch_of(crystals: Sequence[Crystal], settings: GraphSettings = SETTINGS) ->
 
 
 def exact_batch_of(crystals: Sequence[Crystal], settings: GraphSettings = SETTINGS) -> CrystalBatch:
-    """The same batch with vectors, radii and cosines computed in float64 from the crystals: no rounding of the store."""
+    """The same batch with vectors, radii and cosines in float64, computed from the crystals without rounding."""
     graphs, _ = build_graphs(enumerate(crystals), settings)
     batch = collate(graphs, np.arange(len(crystals)), angles=True)
     centre, neighbour = batch.centre.numpy(), batch.neighbour.numpy()

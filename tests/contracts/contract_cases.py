@@ -94,4 +94,4 @@ def crystal_latents() -> Latent:
 def labels_of(record: Property) -> torch.Tensor:
     """Plausible labels of the eight fixed crystals, (8,), above the property's bound."""
     values = torch.tensor([1.1, 5.2, 1.4, 6.1, 3.3, 0.7, 0.2, 0.1])
-    return 10 * values + (record.lower or -20.0)
+    return 10 * values + (-20.0 if record.lower is None else record.lower)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,7 @@ def crossings() -> tuple[CrystalBatch, CrystalBatch]:
     before, after = [], []
     for crystal in MOVING:
         ends = np.linspace(0.01, REACH, 60)
-        for start, stop in zip(ends[:-1], ends[1:], strict=True):
+        for start, stop in pairwise(ends):
             edges = len(exact_batch_of([_along(crystal, start)]).centre)
             if len(exact_batch_of([_along(crystal, stop)]).centre) == edges:
                 continue

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from contract_cases import HeadCase, crystal_latents, labels_of
+from known_crystals import CRYSTALS, batch_of
 from torch import Tensor
 
 from crystrata.networks.encoders.encoder import Latent
@@ -28,9 +29,9 @@ def labels(head_case: HeadCase) -> Tensor:
     return labels_of(head_case.record)
 
 
-def only(latent: Latent, rows: Tensor) -> Latent:
-    """The latents of some crystals."""
-    return replace(latent, crystal=latent.crystal[rows], fractions=latent.fractions[rows])
+def only(latent: Latent, row: int) -> Latent:
+    """The latent of one crystal."""
+    return Latent(latent.crystal[[row]], latent.fractions[[row]], batch_of([CRYSTALS[row]]))
 
 
 def loss_and_gradients(head: Head, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
@@ -56,9 +57,9 @@ def test_the_loss_is_the_sum_over_the_known(head: Head, labels: Tensor) -> None:
     latent = crystal_latents()
     total, _ = head.loss(head(latent), latent, labels, KNOWN)
     each = []
-    for row in torch.flatnonzero(KNOWN):
-        one = only(latent, row.reshape(1))
-        part, count = head.loss(head(one), one, labels[row].reshape(1), torch.ones(1, dtype=torch.bool))
+    for row in torch.nonzero(KNOWN).flatten().tolist():
+        one = only(latent, row)
+        part, count = head.loss(head(one), one, labels[[row]], torch.ones(1, dtype=torch.bool))
         assert int(count) == 1
         each.append(part)
     torch.testing.assert_close(total, torch.stack(each).sum())

@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
         keywords.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
 
-    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parse; an unknown flag is an error that names the nearest one."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:

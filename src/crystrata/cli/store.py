@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "process_data_ph
     parser.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="downloads, graph stores and hulls")
     parser.add_argument("--export", metavar="FILE", help="also write the portable form (one compressed file)")
-    parser.add_argument("--import", dest="import_file", metavar="FILE", help="unpack a portable form instead of building")
+    parser.add_argument(
+        "--import", dest="import_file", metavar="FILE", help="unpack a portable form instead of building"
+    )
     parser.add_argument("--verify", action="store_true", help="compare every array with its SHA-256")
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _run(flags))

@@ -131,7 +131,7 @@ class CrystalPropertyDataset(Dataset):
         reference = np.zeros(len(self), dtype=bool)
         reference[train] = True
         counts = element_counts(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)
-        hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="hull", progress=progress)
+        hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="training", progress=progress)
         self.labels = self.labels.assign(**{TRAINING_HULL_COLUMN: energies - hull})
         self.targets = target_matrix(self.labels, self.properties)
 

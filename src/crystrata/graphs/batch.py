@@ -1,4 +1,4 @@
-"""Batches for the networks, cut out of flat graph arrays by vectorised slicing. B crystals, N atoms, E edges, T pairs."""
+"""Batches for the networks, sliced out of flat graph arrays. B crystals, N atoms, E edges, T angle pairs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ class GraphStore:
         shape = (entry["rows"], *form.row)
         expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(form.dtype).itemsize
         if not file.is_file() or file.stat().st_size != expected:
-            raise DataError(f"store {self.path} is damaged: {file.name} is missing or cut. Delete the folder to rebuild.")
+            raise DataError(
+                f"store {self.path} is damaged: {file.name} is missing or cut. Delete the folder to rebuild."
+            )
         if expected == 0:
             return np.zeros(shape, dtype=form.dtype)
         return np.memmap(file, dtype=form.dtype, mode="r", shape=shape)
@@ -124,9 +126,7 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
             raise
 
 
-def _build(
-    path: Path, table: CrystalTable, settings: GraphSettings, workers: int, progress: Progress | None
-) -> None:
+def _build(path: Path, table: CrystalTable, settings: GraphSettings, workers: int, progress: Progress | None) -> None:
     def write(folder: Path) -> None:
         writer = ArrayWriter(folder)
         rejected: list[tuple[int, Rejected]] = []
@@ -213,5 +213,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"store {path} is damaged: {HEADER}: {error}. Delete the folder to rebuild.") from None
     if header.get("schema") != SCHEMA_VERSION or set(header.get("arrays", ())) != set(ARRAY_FORMS):
-        raise DataError(f"store {path} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}; rebuild it")
+        raise DataError(
+            f"store {path} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}; rebuild it"
+        )
     return header

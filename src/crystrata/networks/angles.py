@@ -2,9 +2,9 @@
 
     a_ij,nl = w_ij sum_{k != j} w_ik b_n(r_ik) P_l(cos theta_jik),   l = 1..l_max
 
-with w the envelope times a C2 fall-off at the angle cutoff. The *cached* form sums over the angle pairs of the store. The
-*density* form needs none: by the addition theorem (2l+1) P_l(cos theta_jik) = sum_m Y_lm(ij) Y_lm(ik), so the sum over k is
-taken once per centre and contracted with Y(ij). Both give the same numbers; the pairs are rounded to 16 bits.
+with w the envelope times a C2 fall-off at the angle cutoff. The *cached* form sums over the angle pairs of the store.
+The *density* form needs none: by the addition theorem (2l+1) P_l(cos theta_jik) = sum_m Y_lm(ij) Y_lm(ik), so the sum
+over k is taken once per centre and contracted with Y(ij). Both give the same numbers; the pairs are rounded to 16 bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Sums over neighbourhoods: A_m,i = sum_e Y_m(e) x_e over the edges e of centre i. N atoms, E edges, C channels, M angular.
+"""Sums over neighbourhoods: A_m,i = sum_e Y_m(e) x_e over the edges e of centre i.
+
+N atoms, E edges, C channels, M angular components.
 
 The sum is one sparse matrix product; neither (E, M, C) nor a dense neighbour list is ever stored. Geometry carries no
 gradient here (crystals are fixed), so the backward pass is the product with the transposed matrix.
@@ -6,6 +8,8 @@ gradient here (crystals are fixed), so the backward pass is the product with the
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,7 +53,7 @@ class _SparseSum(torch.autograd.Function):
         return forward @ values
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return ctx.backward_matrix @ gradient.contiguous(), None, None
 
 
@@ -75,7 +79,17 @@ def _sparse_pair(factors: Tensor, centre: Tensor, n_atoms: int) -> tuple[Tensor,
     return summing, spreading
 
 
+@cache
+def _announce_csr() -> None:
+    """Let torch say once, unheard, that CSR tensors are in beta state; the sums are tested against `index_add`."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+        one = torch.tensor([0, 1])
+        torch.sparse_csr_tensor(one, one[:1], torch.ones(1), (1, 1), check_invariants=False)
+
+
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    _announce_csr()
     return torch.sparse_csr_tensor(rows, columns, values, shape, check_invariants=False)
 
 

@@ -24,7 +24,7 @@ def envelope(distance: Tensor, radius: Tensor, delta: float) -> Tensor:
 
 
 class BesselBasis(nn.Module):
-    """Radial basis sqrt(2 / c) sin(k pi r / c) / r, k = 1..n (Gasteiger et al., DimeNet, 2020, eq. 7), and its limit at 0.
+    """Radial basis sqrt(2 / c) sin(k pi r / c) / r, k = 1..n (Gasteiger et al., DimeNet, 2020, eq. 7).
 
     Args:
         n: Number of functions.

@@ -75,9 +75,7 @@ class MultiTaskNetwork(nn.Module):
         latent = self.encode(batch)
         return {name: self.head(name).predict(self.head(name)(latent), latent) for name in self.heads}
 
-    def losses(
-        self, batch: CrystalBatch, targets: Tensor, mask: Tensor
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(self, batch: CrystalBatch, targets: Tensor, mask: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return loss sums and counts by property, from labels (B, P) in physical units and their mask (B, P)."""
         latent = self.encode(batch)
         sums, counts = {}, {}

@@ -1,4 +1,4 @@
-"""From physical labels to numbers of order one and back, inside the model, so that it cannot be forgotten. B crystals."""
+"""From physical labels to numbers of order one and back, inside the model: it cannot be forgotten. B crystals."""
 
 from __future__ import annotations
 

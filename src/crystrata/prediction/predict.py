@@ -30,8 +30,8 @@ def predict_files(
         progress: Called with the number of inputs done.
 
     Returns:
-        Columns `id`, `formula`, one per property with its unit in the title, `warning`, `error_code` and `error`; one row
-        per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
+        Columns `id`, `formula`, one per property with its unit in the title, `warning`, `error_code` and `error`; one
+        row per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
     """
     tables, chunk, done = [], list[Crystal | Rejected](), 0
     for item in read_crystals(paths):

@@ -43,10 +43,10 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
 
 def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     """Write the table into a run directory, as csv and markdown."""
-    table, captions = mae_table(results), _captions(results)
-    comment = "".join(f"# {caption}\n" for caption in captions if caption == DEMO_CAPTION)
+    table, notes = mae_table(results), captions(results)
+    comment = "".join(f"# {note}\n" for note in notes if note == DEMO_CAPTION)
     write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
-    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(captions) + "\n")
+    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n")
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -58,7 +58,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def terminal_table(results: Mapping[str, Any]) -> Table:
     """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
-    shown = Table(title="Test part", caption="\n".join(_captions(results)), caption_justify="left")
+    shown = Table(title="Test part", caption="\n".join(captions(results)), caption_justify="left")
     for column in ("property", "n", "MAE", "median", "MAD", "CGCNN*", "ALIGNN*"):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):
@@ -70,7 +70,8 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
     return shown
 
 
-def _captions(results: Mapping[str, Any]) -> list[str]:
+def captions(results: Mapping[str, Any]) -> list[str]:
+    """Return the notes that belong under every table of these results."""
     return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
 
 

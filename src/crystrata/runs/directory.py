@@ -18,7 +18,8 @@ SPLITS = "splits.json"
 CONFIG = "config.json"
 TABLE_CSV = "mae_table.csv"
 TABLE_MD = "mae_table.md"
-LOG = "run.log"
+REPORT = "report.html"
+PREDICTIONS = "test_predictions.csv"
 
 ARTIFACTS: dict[str, str] = {
     BEST: "weights of the best validation score, with configuration and scaling: what inference loads",
@@ -30,6 +31,8 @@ ARTIFACTS: dict[str, str] = {
     CONFIG: "the resolved configuration",
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
     TABLE_MD: "the same table for reading",
+    PREDICTIONS: "label and prediction of every test crystal, in physical units",
+    REPORT: "self-contained page with table, parity plots, learning curves and facts",
 }
 """File name -> what it holds; the manual's table is made from it."""
 

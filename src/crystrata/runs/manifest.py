@@ -80,7 +80,9 @@ def git_state() -> dict[str, Any] | None:
     folder = Path(__file__).parent
     try:
         commit, status = (
-            subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10).stdout
+            subprocess.run(
+                ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+            ).stdout
             for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         )
     except (OSError, subprocess.SubprocessError):

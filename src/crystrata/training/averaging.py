@@ -55,9 +55,9 @@ class MovingAverage(L.Callback):
             _set(pl_module, self._weights)
             self._weights = None
 
-    def averaged_network(self, pl_module: MultiTaskTraining) -> dict[str, Tensor]:
+    def averaged_network(self, task: MultiTaskTraining) -> dict[str, Tensor]:
         """Return the state of the network with averaged weights."""
-        state = {name: tensor.detach().clone() for name, tensor in pl_module.network.state_dict().items()}
+        state = {name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()}
         state.update({name: average.clone() for name, average in self.average.items()})
         return state
 
@@ -71,10 +71,10 @@ class MovingAverage(L.Callback):
 
 
 def _parameters(module: L.LightningModule) -> dict[str, Tensor]:
-    return {name: parameter.detach() for name, parameter in module.network.named_parameters()}
+    return {name: parameter.detach() for name, parameter in module.get_submodule("network").named_parameters()}
 
 
 @torch.no_grad()
 def _set(module: L.LightningModule, values: dict[str, Tensor]) -> None:
-    for name, parameter in module.network.named_parameters():
+    for name, parameter in module.get_submodule("network").named_parameters():
         parameter.copy_(values[name])

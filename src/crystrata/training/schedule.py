@@ -21,7 +21,7 @@ class LearningRate(L.Callback):
     Lightning's own schedulers are stepped after a checkpoint is written, so that a resumed run would miss a step.
 
     Args:
-        schedule: `cosine` (per step, to 1 % of the peak) or `plateau` (per validation, halved after 20 without progress).
+        schedule: `cosine` (per step, to 1 % of the peak) or `plateau` (halved after 20 validations without progress).
         peak: Peak learning rate.
     """
 
@@ -42,7 +42,9 @@ class LearningRate(L.Callback):
         if self._plateau is not None and self._saved:
             self._plateau.load_state_dict(self._saved)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Set the rate of this step."""
         if self.schedule == "cosine":
             rate = self.peak * cosine_factor(trainer.global_step, int(trainer.estimated_stepping_batches))

@@ -13,6 +13,7 @@ from crystrata.datasets.dataset import LabelledBatch
 from crystrata.networks.balance import LossBalance
 from crystrata.networks.multitask import MultiTaskNetwork
 
+
 @dataclass(frozen=True)
 class OptimiserSettings:
     """How weights are trained.
@@ -52,7 +53,7 @@ class MultiTaskTraining(L.LightningModule):
         self._errors: dict[str, list[Tensor]] = {}
         self.save_hyperparameters({"network": network.config.as_dict(), "optimiser": asdict(settings)})
 
-    def training_step(self, batch: LabelledBatch, _: int) -> Tensor:
+    def training_step(self, batch: LabelledBatch, index: int) -> Tensor:
         """Return the loss of a micro-batch; over a step the micro-batches add up to the step's exact loss."""
         sums, _ = self.network.losses(batch.crystals, batch.targets, batch.mask)
         counts = dict(zip(self.network.config.properties, batch.step_counts, strict=True))
@@ -85,9 +86,10 @@ class MultiTaskTraining(L.LightningModule):
 
     def validation_step(self, batch: LabelledBatch, _: int) -> None:
         """Collect the absolute errors of known labels, in physical units."""
-        for column, (name, value) in enumerate(self.network(batch.crystals).items()):
+        predicted = self.network(batch.crystals)
+        for column, name in enumerate(self.network.config.properties):
             known = batch.mask[:, column]
-            self._errors[name].append((value - batch.targets[:, column]).abs()[known].cpu())
+            self._errors[name].append((predicted[name] - batch.targets[:, column]).abs()[known].cpu())
 
     def on_validation_epoch_end(self) -> None:
         """Log the MAE of each property and the selection score, the mean of MAE / MAD."""

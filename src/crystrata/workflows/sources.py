@@ -20,8 +20,8 @@ JARVIS_VARIABLE = "CRYSTRATA_JARVIS"
 def open_source(source: Source, release: str, data_file: str | None, data_dir: Path, console: Console) -> CrystalTable:
     """Open the table of a source.
 
-    `auto` takes, in this order: the file that was named, the file that the variable CRYSTRATA_JARVIS names, the official
-    release (downloaded once), and, where no network is, the demo crystals, with a loud notice.
+    `auto` takes, in this order: the file that was named, the file that the variable CRYSTRATA_JARVIS names, the
+    official release (downloaded once), and, where no network is, the demo crystals, with a loud notice.
 
     Raises:
         UsageError: The demo was asked for together with a file.

@@ -13,19 +13,17 @@ from rich.progress import Progress
 
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
-from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+from crystrata.datasets.splits import PARTS, random_split, subsample
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import write_json
-from crystrata.networks.multitask import count_parameters
-from crystrata.prediction.inference import predict_graphs
-from crystrata.prediction.models import load_model, resolve_device
-from crystrata.reports.metrics import competition_score, property_metrics
-from crystrata.reports.tables import terminal_table, write_tables
+from crystrata.prediction.models import resolve_device
+from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, RESULTS, SPLITS, create_run_dir
+from crystrata.runs.directory import CHECKPOINT, CONFIG, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
 from crystrata.training.engine import train
+from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.sources import open_source
 
 
@@ -85,7 +83,9 @@ def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfi
     if wanted.digest() != config.digest():
         old, new = saved.as_dict(), config.as_dict()
         differing = [f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key != "run_id"]
-        raise UsageError(f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew")
+        raise UsageError(
+            f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew"
+        )
     return run, wanted
 
 
@@ -113,14 +113,14 @@ def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) 
         update_manifest(run, **facts)
         _announce(run, config, data, facts, console)
         artifacts = train(config, data, run, facts=_weights_facts(config, data, facts), console=console, resume=resume)
-        hours = sum(epoch["seconds"] for epoch in artifacts.history) / 3600
-        results = evaluate(run, config, data, hours, demo=facts["source"]["demo"])
+        with console.status("evaluating"):
+            results = evaluate_run(run, config, data, artifacts.history, demo=facts["source"]["demo"])
         update_manifest(run, best_epoch=artifacts.best_epoch, score=results["score"])
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")
         raise
-    end_manifest(run, "completed", hours=hours, wall_hours=(time.perf_counter() - started) / 3600)
+    end_manifest(run, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
     console.print(terminal_table(results))
     console.print(f"Run directory: {run}", soft_wrap=True)
     return run
@@ -193,32 +193,3 @@ def _announce(run: Path, config: RunConfig, data: CrystalDataModule, facts: dict
         f"{source}: {sizes} crystals; {config.epochs} epochs of batches of {config.batch_size}",
         highlight=False,
     )
-
-
-def evaluate(run: Path, config: RunConfig, data: CrystalDataModule, hours: float, *, demo: bool) -> dict[str, Any]:
-    """Evaluate the best weights of a run on validation and test, and write results and tables."""
-    model = load_model(run / BEST, config.device)
-    dataset, split = data.dataset, data.split
-    predicted = {part: predict_graphs(model.network, dataset.graphs, split.part(part)) for part in ("val", "test")}
-    train_targets = dataset.targets[split.train]
-    properties: dict[str, Any] = {}
-    for column, name in enumerate(config.properties):
-        properties[name] = {}
-        for part, values in predicted.items():
-            truth = dataset.targets[split.part(part), column]
-            metrics = property_metrics(truth, values[:, column], train_targets[:, column])
-            properties[name][part] = metrics.as_dict() if metrics else None
-    skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
-    results = {
-        "demo": demo,
-        "properties": properties,
-        **(competition_score(skills, hours) if skills else {"score": None, "balanced_score": None}),
-        "hours": hours,
-        "best_epoch": model.facts["best_epoch"],
-        "val_score": model.facts["val_score"],
-        "parameters": count_parameters(model.network),
-        "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
-    }
-    write_json(run / RESULTS, results)
-    write_tables(run, results)
-    return results

@@ -3,7 +3,7 @@
     z_ij = v_i (+) v_j (+) u_ij
     v_i <- softplus( v_i + LayerNorm( sum_j f_ij sigmoid(z_ij W_f + b_f) * softplus(z_ij W_s + b_s) ) )
 
-f is the envelope. The product z W is taken apart, v_i W_1 + v_j W_2 + u_ij W_3, so that the wide products run over atoms;
+f is the envelope. The product z W is taken apart, v_i W_1 + v_j W_2 + u_ij W_3, so that wide products run over atoms;
 the norm is over channels, not over the batch. N atoms, E edges, C channels.
 """
 

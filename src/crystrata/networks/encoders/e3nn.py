@@ -3,7 +3,7 @@
     s_j      = W h_j
     A_i,lm   = sum_j f_ij R_l(r_ij) s_j Y_lm(ij)              density: the only work done per edge
     A        = equivariant RMS norm of A
-    p_i,l    = sum_m (W' A_i,lm) (W'' A_i,lm)                 node product of order 2: all angles at i, P_l(cos theta_jik)
+    p_i,l    = sum_m (W' A_i,lm) (W'' A_i,lm)                 node product, order 2: holds the angles at i
     h_i     <- h_i + MLP[h_i, A_i,00, p_i,0..l_max]
 
 Products of densities carry the three-body angles at a cost linear in the neighbours (the density trick of ACE, Drautz
@@ -29,7 +29,7 @@ _TYPICAL_EDGES = 20.0  # of a smooth neighbourhood with k = 12: keeps densities 
 
 
 class EquivariantNorm(nn.Module):
-    """Divide the densities of an atom by their root mean square over all degrees, then scale each channel of each degree.
+    """Divide the densities of an atom by their root mean square over all degrees, then scale each channel.
 
     One common divisor keeps the ratio between degrees, so that a component that symmetry makes zero is not blown up.
 

@@ -1,10 +1,11 @@
 """The plain e3nn network: a `uvu` tensor product on every edge, as NequIP (Batzner et al., 2022) made it common.
 
-It is the readable reference that the main encoder must match in accuracy and beat in speed. N atoms, E edges, C channels.
+The readable reference that the main encoder must match in accuracy and beat in speed. N atoms, E edges, C channels.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import sqrt
 
 from e3nn import nn as e3nn_nn
@@ -48,7 +49,7 @@ class EdgeProductLayer(nn.Module):
         self.self_connection = o3.Linear(irreps_in, self.gate.irreps_in)
 
     def forward(self, x: Tensor, batch: CrystalBatch, basis: Tensor, harmonics: Tensor) -> Tensor:
-        """Return new features (N, irreps_out) from features (N, irreps_in), basis (E, n) and harmonics (E, irreps_edge)."""
+        """Return features (N, irreps_out) from features (N, irreps_in), basis (E, n), harmonics (E, irreps_edge)."""
         message = self.product(self.linear_up(x)[batch.neighbour], harmonics, self.radial(basis))
         total = x.new_zeros(len(x), message.shape[1]).index_add(0, batch.centre, message) / sqrt(_TYPICAL_EDGES)
         return self.gate(self.linear_down(total) + self.self_connection(x))
@@ -58,7 +59,8 @@ def _paths(
     irreps_in: o3.Irreps, irreps_edge: o3.Irreps, irreps_out: o3.Irreps
 ) -> tuple[o3.Irreps, list[tuple[int, int, int, str, bool]]]:
     """Return the irreps after the product, sorted, and its `uvu` paths."""
-    irreps, instructions = [], []
+    irreps: list[tuple[int, o3.Irrep]] = []
+    instructions: list[tuple[int, int, int, str, bool]] = []
     for i, (multiplicity, ir_in) in enumerate(irreps_in):
         for j, (_, ir_edge) in enumerate(irreps_edge):
             for ir in ir_in * ir_edge:
@@ -92,8 +94,7 @@ class PlainE3NNEncoder(Encoder):
         self.basis = BesselBasis(n_radial, graph.cutoff)
         steps = [o3.Irreps(f"{channels}x0e"), *[hidden] * (layers - 1), o3.Irreps(f"{channels}x0e")]
         self.layers = nn.ModuleList(
-            EdgeProductLayer(before, after, self.irreps_edge, n_radial)
-            for before, after in zip(steps[:-1], steps[1:], strict=True)
+            EdgeProductLayer(before, after, self.irreps_edge, n_radial) for before, after in pairwise(steps)
         )
         self.readout = nn.Sequential(nn.Linear(channels, self.latent_width), nn.SiLU())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.scalar import ScalarHead
 from crystrata.properties import Property
 
-HEADS: dict[str, type[Head]] = {"scalar": ScalarHead}
+HEADS: dict[str, Callable[[Property, int, int], Head]] = {"scalar": ScalarHead}
 """Kind -> class; every row passes the contract suite in tests/contracts."""
 
 

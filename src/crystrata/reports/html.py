@@ -1,0 +1,56 @@
+"""The report of a run: one self-contained HTML page with table, figures and facts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from crystrata.files import write_text
+from crystrata.reports.tables import captions, mae_table
+from crystrata.runs.directory import REPORT
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2330; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #d8dde6; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; } .demo { background: #fff3cd; padding: .6rem 1rem; border-left: 4px solid #e0a800; }
+.note { color: #5a6475; font-size: .9rem; }
+"""
+
+
+def write_report(
+    run: Path,
+    title: str,
+    results: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    figures: Sequence[tuple[str, bytes]],
+) -> None:
+    """Write `report.html` into a run directory.
+
+    Args:
+        run: The directory.
+        title: Heading.
+        results: Content of `results.json`.
+        facts: Rows of the facts table.
+        figures: Captions and PNGs.
+    """
+    notes = [
+        f'<p class="{"demo" if note.startswith("DEMO") else "note"}">{escape(note)}</p>' for note in captions(results)
+    ]
+    table = mae_table(results).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
+    rows = "".join(f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
+    images = "".join(
+        f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" '
+        f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        for caption, png in figures
+    )
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+        f"<h1>{escape(title)}</h1>{''.join(notes)}<h2>Errors</h2>{table}{images}<h2>Run</h2><table>{rows}</table></html>\n"
+    )
+    write_text(run / REPORT, page)

@@ -1,0 +1,96 @@
+"""After training: the figures of the best weights on validation and test, and all that a person reads about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.splits import PARTS
+from crystrata.files import write_json, write_text
+from crystrata.networks.multitask import count_parameters
+from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.models import load_model
+from crystrata.properties import get_property
+from crystrata.reports.figures import history_figure, parity_figure, png_of
+from crystrata.reports.html import write_report
+from crystrata.reports.metrics import competition_score, property_metrics
+from crystrata.reports.tables import DEMO_CAPTION, write_tables
+from crystrata.runs.config import RunConfig, mode_in_words
+from crystrata.runs.directory import BEST, PREDICTIONS, RESULTS
+
+_EVALUATED = ("val", "test")
+
+
+def evaluate_run(
+    run: Path, config: RunConfig, data: CrystalDataModule, history: Sequence[dict[str, Any]], *, demo: bool
+) -> dict[str, Any]:
+    """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results."""
+    model = load_model(run / BEST, config.device)
+    dataset, split = data.dataset, data.split
+    truth = {part: dataset.targets[split.part(part)] for part in _EVALUATED}
+    predicted = {part: predict_graphs(model.network, dataset.graphs, split.part(part)) for part in _EVALUATED}
+    train_targets = dataset.targets[split.train]
+    properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
+    for column, name in enumerate(config.properties):
+        for part in _EVALUATED:
+            metrics = property_metrics(truth[part][:, column], predicted[part][:, column], train_targets[:, column])
+            properties[name][part] = metrics.as_dict() if metrics else None
+    skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
+    hours = sum(epoch["seconds"] for epoch in history) / 3600
+    results = {
+        "demo": demo,
+        "properties": properties,
+        **(competition_score(skills, hours) if skills else {"score": None, "balanced_score": None}),
+        "hours": hours,
+        "best_epoch": model.facts["best_epoch"],
+        "val_score": model.facts["val_score"],
+        "parameters": count_parameters(model.network),
+        "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
+    }
+    write_json(run / RESULTS, results)
+    write_tables(run, results)
+    _write_predictions(run, [dataset.ids[row] for row in split.test], config, truth["test"], predicted["test"], demo)
+    _write_report(run, config, results, history, truth["test"], predicted["test"])
+    return results
+
+
+def _write_predictions(
+    run: Path, ids: list[str], config: RunConfig, truth: np.ndarray, predicted: np.ndarray, demo: bool
+) -> None:
+    """Write one row per test crystal: for each property the label and the prediction."""
+    columns: dict[str, Any] = {"id": ids}
+    for column, name in enumerate(config.properties):
+        title = get_property(name).column
+        columns[f"label {title}"], columns[f"predicted {title}"] = truth[:, column], predicted[:, column]
+    comment = f"# {DEMO_CAPTION}\n" if demo else ""
+    write_text(run / PREDICTIONS, comment + pd.DataFrame(columns).to_csv(index=False, float_format="%.6g"))
+
+
+def _write_report(
+    run: Path,
+    config: RunConfig,
+    results: dict[str, Any],
+    history: Sequence[dict[str, Any]],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+) -> None:
+    title = f"{config.algorithm}, {mode_in_words(config.mode)}, {len(config.properties)} properties"
+    facts = {
+        "run": run.name,
+        "encoder": config.encoder,
+        "parameters": results["parameters"],
+        "crystals (training, validation, test)": ", ".join(str(results["split"][part]) for part in PARTS),
+        "split": f"{results['split']['protocol']}, seed {results['split']['seed']}",
+        "epochs, best epoch": f"{len(history)}, {results['best_epoch']}",
+        "training hours": f"{results['hours']:.3f}",
+        "score (100 x mean skill)": "-" if results["score"] is None else f"{results['score']:.1f}",
+    }
+    parity = parity_figure(config.properties, truth, predicted, f"test part, {title}")
+    figures = [("Predicted against true values, test part", png_of(parity))]
+    figures.append(("Learning curves", png_of(history_figure(history))))
+    write_report(run, title, results, facts, figures)

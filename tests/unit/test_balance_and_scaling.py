@@ -1,0 +1,219 @@
+"""The weight of each task in the loss, and the scaling of labels inside the model. B crystals, P properties."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from known_crystals import CRYSTALS, SETTINGS, batch_of
+from torch import Tensor
+
+from crystrata.elements import MAX_ATOMIC_NUMBER
+from crystrata.networks.balance import LossBalance
+from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, atomic_fractions, count_parameters
+from crystrata.networks.scaling import TargetScaling
+from crystrata.properties import PROPERTIES, get_property
+
+TASKS = ("band_gap", "dielectric", "formation_energy")
+
+
+def step(balance: LossBalance, means: Mapping[str, float], count: int = 4) -> Tensor:
+    """Loss of a step in which each task has `count` labels of the given mean loss."""
+    sums = {task: torch.tensor(count * mean, dtype=torch.double) for task, mean in means.items()}
+    return balance(sums, {task: torch.tensor(count) for task in means})
+
+
+def test_static_weights_multiply_the_means() -> None:
+    balance = LossBalance(TASKS, learned=False, weights={"dielectric": 3.0})
+    loss = step(balance, {"band_gap": 0.5, "dielectric": 0.25, "formation_energy": 1.0})
+    assert float(loss) == pytest.approx(0.5 + 3 * 0.25 + 1.0)
+    assert list(balance.parameters()) == []
+    assert balance.sigmas() == {}
+
+
+def test_learned_weights_start_at_one_half() -> None:
+    balance = LossBalance(TASKS, learned=True, weights={"dielectric": 3.0})
+    assert float(step(balance, {"band_gap": 0.5, "dielectric": 0.25}).detach()) == pytest.approx(0.5 * (0.5 + 0.75))
+    assert balance.sigmas() == dict.fromkeys(TASKS, 1.0)
+
+
+def test_sigmas_go_by_name_not_by_place() -> None:
+    balance = LossBalance(TASKS, learned=True).double()
+    with torch.no_grad():
+        balance.log_sigma["dielectric"].fill_(0.7)
+    forwards = step(balance, {"band_gap": 0.5, "dielectric": 0.25})
+    backwards = step(balance, {"dielectric": 0.25, "band_gap": 0.5})
+    assert float(forwards.detach()) == pytest.approx(0.5 * 0.5 + 0.5 * 0.25 * math.exp(-1.4) + 0.7)
+    assert torch.equal(forwards, backwards)
+    other = LossBalance(TASKS[::-1], learned=True).double()
+    other.load_state_dict(balance.state_dict())
+    assert other.sigmas() == balance.sigmas()
+
+
+def test_an_absent_task_contributes_nothing() -> None:
+    balance = LossBalance(TASKS, learned=True).double()
+    with torch.no_grad():
+        balance.log_sigma["dielectric"].fill_(0.7)
+    sums = {task: torch.tensor(2.0 if task == "band_gap" else 0.0, dtype=torch.double) for task in TASKS}
+    counts = {task: torch.tensor(4 if task == "band_gap" else 0) for task in TASKS}
+    loss = balance(sums, counts)
+    assert torch.equal(loss, step(balance, {"band_gap": 0.5}))
+    loss.backward()
+    assert balance.log_sigma["band_gap"].grad != 0
+    for task in TASKS[1:]:
+        assert balance.log_sigma[task].grad == 0
+
+
+@given(
+    mean=st.floats(0.01, 100.0), weight=st.floats(0.1, 10.0), start=st.floats(-2.0, 2.0)
+)  # the minimum is the same wherever the descent starts
+def test_sigma_is_trained_towards_the_root_of_the_weighted_loss(mean: float, weight: float, start: float) -> None:
+    balance = LossBalance(("band_gap",), learned=True, weights={"band_gap": weight}).double()
+    s = balance.log_sigma["band_gap"]
+    with torch.no_grad():
+        s.fill_(0.5 * math.log(weight * mean))
+    step(balance, {"band_gap": mean}).backward()
+    assert s.grad is not None
+    assert abs(float(s.grad)) < 1e-9
+    lowest = step(balance, {"band_gap": mean})
+    with torch.no_grad():
+        s.fill_(start)
+    assert step(balance, {"band_gap": mean}) >= lowest - 1e-12
+
+
+def test_descent_finds_that_sigma() -> None:
+    balance = LossBalance(("band_gap",), learned=True, weights={"band_gap": 2.0})
+    optimiser = torch.optim.SGD(balance.parameters(), lr=0.2)
+    for _ in range(100):
+        optimiser.zero_grad()
+        step(balance, {"band_gap": 0.08}).backward()
+        optimiser.step()
+    assert balance.sigmas()["band_gap"] == pytest.approx(math.sqrt(2.0 * 0.08), rel=1e-4)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("sizes", [(8,), (3, 3, 2), (1, 7), (1,) * 8])
+def test_micro_batches_add_up_to_the_step(learned: bool, sizes: tuple[int, ...]) -> None:
+    """Loss and gradients of a step are the same in one piece or in several, though labels lie unevenly."""
+    config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS, head_hidden=8)
+    network, balance = MultiTaskNetwork(config).double(), LossBalance(TASKS, learned=learned).double()
+    with torch.no_grad():
+        for s in balance.log_sigma.values():
+            s.fill_(0.3)
+    targets = torch.linspace(1.5, 9.0, 24, dtype=torch.double).reshape(8, 3)
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) > 0
+    counts = dict(zip(TASKS, mask.sum(0), strict=True))
+    parameters = [*network.parameters(), *balance.parameters()]
+
+    def part(first: int, last: int) -> Tensor:
+        batch = batch_of(CRYSTALS[first:last]).to(dtype=torch.double)
+        sums, _ = network.losses(batch, targets[first:last], mask[first:last])
+        return balance(sums, counts, share=(last - first) / 8)
+
+    whole = part(0, 8)
+    expected = torch.autograd.grad(whole, parameters, allow_unused=True)
+    ends = np.cumsum((0, *sizes))
+    total = torch.stack([part(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]).sum()
+    torch.testing.assert_close(total, whole, rtol=1e-12, atol=1e-12)
+    for found, wanted in zip(torch.autograd.grad(total, parameters), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def compositions(n: int, seed: int = 4) -> Tensor:
+    """Random atomic fractions over five elements, (n, 103)."""
+    fractions = np.zeros((n, MAX_ATOMIC_NUMBER), dtype=np.float32)
+    fractions[:, [7, 13, 21, 28, 55]] = np.random.default_rng(seed).dirichlet(np.ones(5), n)
+    return torch.from_numpy(fractions)
+
+
+def test_the_ridge_carries_what_is_linear_in_the_composition() -> None:
+    fractions = compositions(2000)
+    slopes = torch.zeros(MAX_ATOMIC_NUMBER)
+    slopes[[7, 13, 21, 28, 55]] = torch.tensor([-3.0, 1.0, 0.5, 2.0, -1.0])
+    noise = 0.01 * torch.randn(2000)
+    scaling = TargetScaling(get_property("formation_energy"))
+    scaling.fit(fractions @ slopes - 1.7 + noise, fractions)
+    assert float(scaling.scale) < 0.03  # the spread of the labels is 0.8; what is left is the noise
+    rest = scaling.standardise(fractions @ slopes - 1.7, fractions) * scaling.scale
+    assert rest.abs().max() < 0.05
+    plain = TargetScaling(get_property("bulk_modulus"))
+    plain.fit(fractions @ slopes - 1.7 + noise, fractions)
+    assert float(plain.scale) > 0.5
+    assert not plain.ridge.any()
+
+
+def test_an_element_never_seen_adds_nothing() -> None:
+    fractions = compositions(50)
+    scaling = TargetScaling(get_property("ehull"))
+    scaling.fit(fractions @ torch.randn(MAX_ATOMIC_NUMBER), fractions)
+    seen = fractions.sum(0) > 0
+    assert scaling.ridge[seen].abs().min() > 0
+    assert scaling.ridge[~seen].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_location_is_the_median_and_scale_the_mean_deviation(name: str) -> None:
+    scaling, fractions = TargetScaling(get_property(name)), compositions(401)
+    labels = torch.distributions.LogNormal(1.0, 1.0).sample((401,))
+    scaling.fit(labels, fractions)
+    z = scaling.standardise(labels, fractions)
+    assert float(z.median()) == pytest.approx(0.0, abs=1e-5)
+    assert float(z.abs().mean()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_asinh_keeps_the_median_and_tames_the_tail() -> None:
+    scaling, fractions = TargetScaling(get_property("piezoelectric")), compositions(401)
+    labels = torch.distributions.LogNormal(1.0, 2.0).sample((401,))
+    labels[:20] = 0.0
+    scaling.fit(labels, fractions)
+    assert float(scaling.transform_scale) == pytest.approx(float(labels[labels != 0].median()))
+    middle = scaling.restore(torch.zeros(401), fractions)
+    torch.testing.assert_close(middle, labels.median().expand(401), rtol=1e-5, atol=1e-5)
+    z = scaling.standardise(labels, fractions)
+    assert float(z.max()) < 0.1 * float((labels / labels.std()).max() * labels.std() / labels.median())
+    order = scaling.restore(torch.linspace(-50, 50, 401), fractions)
+    assert torch.isfinite(order).all()
+    assert (order.diff() >= 0).all()
+
+
+def test_fitting_twice_is_fitting_once() -> None:
+    scaling, fractions, labels = TargetScaling(get_property("dielectric")), compositions(31), 2 + 9 * torch.rand(31)
+    scaling.fit(torch.rand(31) + 500, fractions)
+    scaling.fit(labels, fractions)
+    fresh = TargetScaling(get_property("dielectric"))
+    fresh.fit(labels, fractions)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(value, scaling.state_dict()[name]), name
+
+
+def test_the_network_fits_each_head_on_its_known_labels() -> None:
+    config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS)
+    network, batch = MultiTaskNetwork(config), batch_of(CRYSTALS)
+    targets = torch.full((8, 3), math.nan)
+    targets[:5, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0])
+    targets[2:, 2] = torch.linspace(-2, 1, 6)
+    network.fit_scaling(targets, atomic_fractions(batch))
+    assert float(network.head("band_gap").scaling.location) == 2.0
+    assert float(network.head("band_gap").scaling.scale) == pytest.approx(2.4)
+    assert float(network.head("dielectric").scaling.scale) == 1.0  # no label: left as it was
+    assert network.head("formation_energy").scaling.ridge.any()
+
+
+def test_a_network_is_rebuilt_from_its_configuration_and_weights() -> None:
+    config = NetworkConfig("e3nn", TASKS, {"channels": 8, "layers": 1, "angles": "density"}, SETTINGS, head_hidden=8)
+    again = NetworkConfig.from_dict(config.as_dict())
+    assert again == config
+    first, second = MultiTaskNetwork(config), MultiTaskNetwork(again)
+    assert count_parameters(first) == sum(p.numel() for p in first.parameters()) > 1000
+    second.load_state_dict(first.state_dict())
+    batch = batch_of(CRYSTALS)
+    predictions = first(batch)
+    assert tuple(predictions) == TASKS
+    for name, values in second(batch).items():
+        assert values.shape == (8,)
+        assert torch.equal(values, predictions[name])

@@ -1,0 +1,156 @@
+"""Splits keep groups whole and depend on nothing but the seed; the sampler shows every row once an epoch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
+from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+
+RNG = np.random.default_rng(6)
+GROUPS = [f"group {g}" for g in RNG.permutation(np.repeat(np.arange(3000), RNG.integers(1, 6, 3000)))]
+IDS = [f"JVASP-{n}" for n in range(len(GROUPS))]
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return random_split(GROUPS, seed=0)
+
+
+def test_every_row_is_in_one_part(split: Split) -> None:
+    rows = np.concatenate([split.part(name) for name in PARTS])
+    assert np.array_equal(np.sort(rows), np.arange(len(GROUPS)))
+    for name in PARTS:
+        assert (np.diff(split.part(name)) > 0).all()
+    assert (split.protocol, split.seed) == ("random", 0)
+
+
+def test_parts_have_their_shares(split: Split) -> None:
+    shares = [len(split.part(name)) / len(GROUPS) for name in PARTS]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
+
+
+def test_groups_stay_whole(split: Split) -> None:
+    parts = [{GROUPS[row] for row in split.part(name)} for name in PARTS]
+    assert sum(len(part) for part in parts) == len(set(GROUPS))
+
+
+def test_a_large_group_is_not_cut() -> None:
+    split = random_split(["SiO2"] * 500 + [f"other {n}" for n in range(500)], seed=1)
+    sides = [set(split.part(name)) & set(range(500)) for name in PARTS]
+    assert sorted(len(side) for side in sides) == [0, 0, 500]
+
+
+def test_the_seed_alone_decides(split: Split) -> None:
+    again = random_split(GROUPS, seed=0)
+    other = random_split(GROUPS, seed=1)
+    for name in PARTS:
+        assert np.array_equal(again.part(name), split.part(name))
+    assert len(np.intersect1d(other.test, split.test)) < 0.2 * len(split.test)
+
+
+def test_the_order_of_rows_does_not_decide(split: Split) -> None:
+    order = np.random.default_rng(1).permutation(len(GROUPS))
+    shuffled = random_split([GROUPS[row] for row in order], seed=0)
+    for name in PARTS:
+        assert np.array_equal(np.sort(order[shuffled.part(name)]), split.part(name))
+
+
+def test_the_split_is_the_same_in_another_process() -> None:
+    program = (
+        "import json; from crystrata.datasets.splits import random_split\n"
+        "print(json.dumps(random_split([f'g{n % 70}' for n in range(200)], seed=3).test.tolist()))"
+    )
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    environment = {"PYTHONPATH": source, "PYTHONHASHSEED": "123"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == random_split([f"g{n % 70}" for n in range(200)], seed=3).test.tolist()
+
+
+def test_what_is_saved_names_the_crystals(split: Split) -> None:
+    saved = split.as_dict(IDS)
+    assert saved["test"] == [IDS[row] for row in split.test]
+    assert {*saved["train"], *saved["val"], *saved["test"]} == set(IDS)
+    assert json.loads(json.dumps(saved)) == saved
+    assert saved["digest"] == random_split(GROUPS, seed=0).as_dict(IDS)["digest"]
+    assert saved["digest"] != random_split(GROUPS, seed=1).as_dict(IDS)["digest"]
+
+
+@given(smaller=st.integers(3, 9000), more=st.integers(0, 700))
+def test_a_smaller_sample_is_part_of_a_larger_one(smaller: int, more: int) -> None:
+    whole = random_split(GROUPS, seed=0)
+    small, large = subsample(whole, smaller, IDS), subsample(whole, smaller + more, IDS)
+    for name in PARTS:
+        assert np.isin(small.part(name), large.part(name)).all()
+
+
+@pytest.mark.parametrize("size", [3, 10, 60, 140, 800, 3000])
+def test_a_sample_keeps_rows_in_their_parts_and_is_no_larger_than_asked(split: Split, size: int) -> None:
+    small = subsample(split, size, IDS)
+    assert sum(len(small.part(name)) for name in PARTS) == size
+    for name in PARTS:
+        assert len(small.part(name)) > 0
+        assert np.isin(small.part(name), split.part(name)).all()
+        assert (np.diff(small.part(name)) > 0).all()
+    if size >= 140:
+        assert min(len(small.val), len(small.test)) >= 20
+        assert len(small.train) >= 0.7 * size
+    assert (small.protocol, small.seed) == (split.protocol, split.seed)
+
+
+def test_a_sample_larger_than_the_data_is_the_data(split: Split) -> None:
+    everything = subsample(split, 20 * len(GROUPS), IDS)
+    for name in PARTS:
+        assert np.array_equal(everything.part(name), split.part(name))
+
+
+def epoch_of(sampler: EpochSampler, epoch: int) -> list[MicroBatch]:
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3, 100])
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 500])
+def test_an_epoch_shows_every_row_once(batch_size: int, accumulate: int) -> None:
+    rows = np.arange(0, 402, 2)
+    sampler = EpochSampler(rows, batch_size, accumulate=accumulate, seed=1)
+    batches = epoch_of(sampler, 0)
+    assert len(batches) == len(sampler)
+    assert np.array_equal(np.sort(np.concatenate([batch.rows for batch in batches])), rows)
+    assert all(len(batch.rows) == batch_size for batch in batches[:-1])
+    for first in range(0, len(batches), accumulate):
+        step = batches[first : first + accumulate]
+        together = np.concatenate([batch.rows for batch in step])
+        for batch in step:
+            assert np.array_equal(batch.step_rows, together)
+        assert sum(batch.share for batch in step) == pytest.approx(1.0)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(np.arange(100), 8, seed=seed)
+        return np.concatenate([batch.rows for batch in epoch_of(sampler, epoch)]).tolist()
+
+    assert order(5, 2) == order(5, 2)
+    orders = {tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+    sampler = EpochSampler(np.arange(100), 8, seed=5)
+    list(sampler)  # an epoch seen, or left halfway, has no influence on a later one
+    next(iter(sampler))
+    assert np.concatenate([batch.rows for batch in epoch_of(sampler, 2)]).tolist() == order(5, 2)
+
+
+def test_evaluation_takes_rows_by_size_in_a_fixed_order() -> None:
+    atom_counts = np.array([9, 2, 40, 2, 7, 1, 9])
+    batches = fixed_batches(np.array([0, 1, 2, 3, 5, 6]), atom_counts, 4)
+    assert [batch.rows.tolist() for batch in batches] == [[5, 1, 3, 0], [6, 2]]
+    assert all(batch.share == 1.0 for batch in batches)
+    assert fixed_batches(np.zeros(0, dtype=np.int64), atom_counts, 4) == []
