@@ -10,9 +10,6 @@ from crystrata.errors import UsageError, unknown_name
 
 Transform = Literal["identity", "asinh"]
 
-TRAINING_HULL_COLUMN = "ehull_training_hull"
-"""Label made by the suite: formation energy minus the convex hull of the training energies alone [eV/atom]."""
-
 
 @dataclass(frozen=True)
 class Property:
@@ -27,6 +24,8 @@ class Property:
         transform: Scale on which the loss is measured, fitted on training rows.
         lower: Physical lower bound of a prediction, or None.
         composition_baseline: Whether a ridge on the composition carries the bulk of the value (energies).
+        derived_from: Property that this one follows from without a head of its own: the energy above hull is the
+            formation energy minus the hull of the training energies, for labels and predictions alike.
         benchmark: Official JARVIS leaderboard column that the label equals, or None.
         cgcnn: Published test MAE of the retrained CGCNN on the official split, or None.
         alignn: Published test MAE of ALIGNN on the official split, or None.
@@ -40,6 +39,7 @@ class Property:
     transform: Transform = "identity"
     lower: float | None = None
     composition_baseline: bool = False
+    derived_from: str | None = None
     benchmark: str | None = None
     cgcnn: float | None = None
     alignn: float | None = None
@@ -69,8 +69,7 @@ PROPERTIES: dict[str, Property] = {
                  transform="asinh", lower=0.0, benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
         Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0,
                  benchmark="spillage", cgcnn=0.384, alignn=0.351),
-        Property("ehull", "energy above the convex hull", "eV/atom", (TRAINING_HULL_COLUMN,),
-                 composition_baseline=True),
+        Property("ehull", "energy above the convex hull", "eV/atom", (), derived_from="formation_energy"),
     )
 }  # fmt: skip
 """Name -> record, in the order of every table."""
@@ -106,6 +105,11 @@ def resolve_properties(names: Iterable[str]) -> tuple[str, ...]:
     if not chosen:
         raise UsageError(f"no property is named. Known: {', '.join(PROPERTIES)}")
     return tuple(name for name in PROPERTIES if name in chosen)
+
+
+def trained_properties(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the properties that need a head so that all of `names` can be predicted, in table order."""
+    return resolve_properties(get_property(name).derived_from or name for name in names)
 
 
 def records(names: Sequence[str]) -> list[Property]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_micro_batches_add_up_to_the_step(learned: bool, sizes: tuple[int, ...])
     whole = part(0, 8)
     expected = torch.autograd.grad(whole, parameters, allow_unused=True)
     ends = np.cumsum((0, *sizes))
-    total = torch.stack([part(first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)]).sum()
+    total = torch.stack([part(first, last) for first, last in pairwise(ends)]).sum()
     torch.testing.assert_close(total, whole, rtol=1e-12, atol=1e-12)
     for found, wanted in zip(torch.autograd.grad(total, parameters), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)

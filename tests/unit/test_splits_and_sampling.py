@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
@@ -84,12 +83,12 @@ def test_what_is_saved_names_the_crystals(split: Split) -> None:
     assert saved["digest"] != random_split(GROUPS, seed=1).as_dict(IDS)["digest"]
 
 
-@given(smaller=st.integers(3, 9000), more=st.integers(0, 700))
-def test_a_smaller_sample_is_part_of_a_larger_one(smaller: int, more: int) -> None:
-    whole = random_split(GROUPS, seed=0)
-    small, large = subsample(whole, smaller, IDS), subsample(whole, smaller + more, IDS)
-    for name in PARTS:
-        assert np.isin(small.part(name), large.part(name)).all()
+def test_a_smaller_sample_is_part_of_a_larger_one() -> None:
+    whole = random_split(GROUPS[:1200], seed=0)
+    samples = [subsample(whole, size, IDS) for size in range(3, 700)]
+    for small, large in pairwise(samples):
+        for name in PARTS:
+            assert np.isin(small.part(name), large.part(name)).all(), f"{name}, {len(small.train)} training rows"
 
 
 @pytest.mark.parametrize("size", [3, 10, 60, 140, 800, 3000])

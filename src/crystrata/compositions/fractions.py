@@ -1,4 +1,4 @@
-"""How many atoms of each element: the composition of crystals as rows of a matrix, element z in column z - 1."""
+"""What a crystal is made of: atomic fractions as rows of a matrix, element z in column z - 1."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy as np
 from crystrata.elements import MAX_ATOMIC_NUMBER
 
 
-def element_counts(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
-    """Return atoms per element of n crystals, (n, 103) int64.
+def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
+    """Return the atomic fractions of n crystals, (n, 103) float32.
 
     Args:
         numbers: Atomic numbers of all atoms, flat.
@@ -17,10 +17,5 @@ def element_counts(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
     n = len(atom_offsets) - 1
     crystal = np.repeat(np.arange(n), np.diff(atom_offsets))
     cell = crystal * MAX_ATOMIC_NUMBER + numbers.astype(np.int64) - 1
-    return np.bincount(cell, minlength=n * MAX_ATOMIC_NUMBER).reshape(n, MAX_ATOMIC_NUMBER)
-
-
-def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
-    """Return the atomic fractions of n crystals, (n, 103) float32; see `element_counts`."""
-    counts = element_counts(numbers, atom_offsets)
+    counts = np.bincount(cell, minlength=n * MAX_ATOMIC_NUMBER).reshape(n, MAX_ATOMIC_NUMBER)
     return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from crystrata.compositions.fractions import atomic_fractions, element_counts
-from crystrata.crystals.hull import cached_hull_energies
+from crystrata.compositions.fractions import atomic_fractions
+from crystrata.crystals.hull import ReferenceHull, cached_hull_energies, formula_counts
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.sampling import MicroBatch
 from crystrata.datasets.targets import target_matrix
 from crystrata.graphs.batch import CrystalBatch, collate
 from crystrata.graphs.settings import GraphSettings
 from crystrata.graphs.store import Progress, open_store
-from crystrata.properties import GROUPS, TRAINING_HULL_COLUMN, get_property
+from crystrata.properties import GROUPS, get_property, trained_properties
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -57,6 +57,19 @@ class LabelledBatch:
         return replace(self, **pinned)
 
 
+@dataclass(frozen=True)
+class TrainingHull:
+    """The convex hull of the training energies.
+
+    Attributes:
+        energies: Hull energy at the composition of each crystal of the dataset, (n,) [eV/atom].
+        reference: The stable training crystals, for other compositions.
+    """
+
+    energies: np.ndarray
+    reference: ReferenceHull
+
+
 class CrystalPropertyDataset(Dataset):
     """Crystals of a table with the targets of some properties; graphs with angles come from the store.
 
@@ -66,7 +79,7 @@ class CrystalPropertyDataset(Dataset):
     Args:
         table: Crystals and labels.
         stores: Folder of the graph stores.
-        properties: Names of the properties.
+        properties: Names of the properties; one that is derived stands for the one it follows from.
         graph: Settings of the neighbourhoods.
         workers: Processes that build the store.
         progress: Called with (done, in all) while the store is built.
@@ -82,11 +95,10 @@ class CrystalPropertyDataset(Dataset):
         workers: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        self.properties = tuple(properties)
+        self.properties = trained_properties(properties)
         self.store = open_store(table, graph or GraphSettings(), stores, workers=workers, progress=progress)
         self.graphs = self.store.arrays
-        labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
-        self.labels = labels if TRAINING_HULL_COLUMN in labels else labels.assign(**{TRAINING_HULL_COLUMN: np.nan})
+        self.labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
         self.ids: list[str] = self.labels.index.astype(str).tolist()
         self.targets = target_matrix(self.labels, self.properties)
 
@@ -117,23 +129,20 @@ class CrystalPropertyDataset(Dataset):
             id=self.ids[index],
         )
 
-    def use_training_hull(self, train: np.ndarray, cache_dir: Path, progress: Progress | None = None) -> None:
-        """Make the energy-above-hull label: formation energy minus the hull of the training energies alone.
-
-        Until this is called the label is unknown, so that no label of a tested crystal can pass through the hull.
+    def training_hull(self, train: np.ndarray, cache_dir: Path, progress: Progress | None = None) -> TrainingHull:
+        """Return the convex hull of the training energies; no other label passes through it.
 
         Args:
-            train: Positions that may span the hull.
+            train: Positions that span the hull.
             cache_dir: Where hulls are kept; the same energies and rows are never solved twice.
             progress: Called with (done, in all).
         """
         energies = self.labels[get_property("formation_energy").columns[0]].to_numpy(dtype=np.float64)
         reference = np.zeros(len(self), dtype=bool)
         reference[train] = True
-        counts = element_counts(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)
+        counts = formula_counts(self.labels["formula"])
         hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="training", progress=progress)
-        self.labels = self.labels.assign(**{TRAINING_HULL_COLUMN: energies - hull})
-        self.targets = target_matrix(self.labels, self.properties)
+        return TrainingHull(hull, ReferenceHull.of(counts, energies, reference, hull))
 
     def batch(self, key: MicroBatch, *, angles: bool = False) -> LabelledBatch:
         """Return the labelled batch of a sampler's key."""

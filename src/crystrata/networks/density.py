@@ -90,6 +90,7 @@ def _announce_csr() -> None:
 
 def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     _announce_csr()
+    rows, columns = rows.to(torch.int32), columns.to(torch.int32)  # what MKL computes with: saves a copy per product
     return torch.sparse_csr_tensor(rows, columns, values, shape, check_invariants=False)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from crystrata.crystals.hull import ReferenceHull, formula_counts
 from crystrata.errors import ModelError
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
@@ -32,6 +35,19 @@ class TrainedModel:
     network: MultiTaskNetwork
     path: Path
     facts: dict[str, Any]
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Properties the model reports; some may be derived from those that have a head."""
+        return tuple(self.facts["properties"])
+
+    def hull_energies(self, formulas: Sequence[str]) -> np.ndarray | None:
+        """Return the hull energy at compositions, (n,) [eV/atom], or None where the model reports none."""
+        if "hull" not in self.facts:
+            return None
+        hull = self.facts["hull"]
+        reference = ReferenceHull(hull["counts"].numpy(), hull["energies"].numpy())
+        return reference.at(formula_counts(formulas))
 
 
 def load_model(path: Path, device: str = "auto") -> TrainedModel:

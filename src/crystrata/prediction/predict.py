@@ -12,6 +12,7 @@ from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal, Rejected
 from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.build import build_graphs
+from crystrata.prediction.derived import with_derived
 from crystrata.prediction.inference import predict_graphs
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import records
@@ -47,12 +48,18 @@ def predict_files(
 
 def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd.DataFrame:
     """Predict the properties of crystals; see `predict_files` for the columns."""
-    properties = records(model.network.config.properties)
+    properties = records(model.properties)
     crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
     graphs, rejected = build_graphs(crystals, model.network.config.graph)
     values = np.full((len(items), len(properties)), np.nan)
     if len(graphs):
-        values[np.asarray(graphs.source_row)] = predict_graphs(model.network, graphs)
+        built = [crystal for row, crystal in crystals if row not in dict(rejected)]
+        values[np.asarray(graphs.source_row)] = with_derived(
+            model.properties,
+            model.network.config.properties,
+            predict_graphs(model.network, graphs),
+            model.hull_energies([crystal.formula for crystal in built]),
+        )
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
     seen = set(model.facts.get("elements", SYMBOLS))
     table = pd.DataFrame(

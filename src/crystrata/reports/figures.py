@@ -62,7 +62,7 @@ def _parity_panel(panel: Axes, name: str, truth: np.ndarray, predicted: np.ndarr
     unit = f" {record.unit}" if record.unit else ""
     mae = float(np.abs(predicted - truth).mean())
     panel.text(0.04, 0.95, f"MAE {mae:.3g}{unit}\nn {len(truth)}", va="top", transform=panel.transAxes, fontsize=8)
-    panel.set_xlabel(f"DFT{f' [{record.unit}]' if record.unit else ''}", fontsize=8)
+    panel.set_xlabel(f"label{f' [{record.unit}]' if record.unit else ''}", fontsize=8)
     panel.set_ylabel("predicted", fontsize=8)
     panel.tick_params(labelsize=7)
 

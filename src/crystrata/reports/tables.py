@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from crystrata.files import write_text
@@ -58,12 +59,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 def terminal_table(results: Mapping[str, Any]) -> Table:
     """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
-    shown = Table(title="Test part", caption="\n".join(captions(results)), caption_justify="left")
+    shown = Table(title="Test part", box=SIMPLE_HEAD, caption="\n".join(captions(results)), caption_justify="left")
     for column in ("property", "n", "MAE", "median", "MAD", "CGCNN*", "ALIGNN*"):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):
         values = [row[key] for key in ("test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
-        cells = [_cell(value) for value in values]
+        cells = [_cell(value, 3) for value in values]
         if pd.notna(row["test MAE"]):
             cells[0] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[0]}[/]"
         shown.add_row(get_property(row["property"]).column.replace("[", "\\["), str(row["n test"]), *cells)
@@ -75,7 +76,7 @@ def captions(results: Mapping[str, Any]) -> list[str]:
     return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int = 4) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from crystrata.errors import UsageError
 from crystrata.files import digest_of_json
 from crystrata.graphs.settings import GraphSettings
-from crystrata.properties import GROUPS, resolve_properties
+from crystrata.properties import GROUPS, resolve_properties, trained_properties
 from crystrata.tiers import COMPETITION, SIZES, TRACKS, Schedule, get_preset, resolve_size
 
 Source = Literal["auto", "jarvis", "demo"]
@@ -106,6 +106,11 @@ class RunConfig:
         if not self.single_task:
             return preset.family
         return f"{preset.family.replace('multitask', 'singletask')}/{self.properties[0]}"
+
+    @property
+    def trained_properties(self) -> tuple[str, ...]:
+        """Properties that have a head; the others are derived from them."""
+        return trained_properties(self.properties)
 
     @property
     def family_dir(self) -> Path:

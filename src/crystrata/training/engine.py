@@ -37,7 +37,7 @@ _LIGHTNING_NOISE = (
 
 def network_config(config: RunConfig) -> NetworkConfig:
     """Return the network of a run."""
-    return NetworkConfig(config.encoder, config.properties, dict(config.encoder_settings), config.graph)
+    return NetworkConfig(config.encoder, config.trained_properties, dict(config.encoder_settings), config.graph)
 
 
 def label_spread(targets: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ def train(
     network = MultiTaskNetwork(network_config(config))
     network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
     settings = OptimiserSettings(config.lr, config.weight_decay, config.accumulate, config.learned_balance)
-    spread = dict(zip(config.properties, label_spread(targets).tolist(), strict=True))
+    spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
     task = MultiTaskTraining(network, settings, spread)
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(run, average, facts)

@@ -104,4 +104,4 @@ class MultiTaskTraining(L.LightningModule):
         groups = [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
         if self.settings.learned_balance:
             groups.append({"params": list(self.balance.parameters()), "weight_decay": 0.0})
-        return torch.optim.AdamW(groups, lr=self.settings.lr)
+        return torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.splits import PARTS
 from crystrata.files import write_json, write_text
 from crystrata.networks.multitask import count_parameters
+from crystrata.prediction.derived import with_derived
 from crystrata.prediction.inference import predict_graphs
 from crystrata.prediction.models import load_model
 from crystrata.properties import get_property
@@ -22,23 +22,28 @@ from crystrata.reports.metrics import competition_score, property_metrics
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig, mode_in_words
 from crystrata.runs.directory import BEST, PREDICTIONS, RESULTS
+from crystrata.workflows.preparation import PreparedData
 
 _EVALUATED = ("val", "test")
 
 
-def evaluate_run(
-    run: Path, config: RunConfig, data: CrystalDataModule, history: Sequence[dict[str, Any]], *, demo: bool
-) -> dict[str, Any]:
+def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: Sequence[dict]) -> dict[str, Any]:
     """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results."""
-    model = load_model(run / BEST, config.device)
-    dataset, split = data.dataset, data.split
-    truth = {part: dataset.targets[split.part(part)] for part in _EVALUATED}
-    predicted = {part: predict_graphs(model.network, dataset.graphs, split.part(part)) for part in _EVALUATED}
-    train_targets = dataset.targets[split.train]
+    model, dataset, split = load_model(run / BEST, config.device), prepared.data.dataset, prepared.data.split
+    hull, demo = prepared.hull, prepared.facts["source"]["demo"]
+
+    def reported(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return with_derived(config.properties, dataset.properties, values, hull.energies[rows] if hull else None)
+
+    truth = {part: reported(dataset.targets[split.part(part)], split.part(part)) for part in PARTS}
+    predicted = {
+        part: reported(predict_graphs(model.network, dataset.graphs, split.part(part)), split.part(part))
+        for part in _EVALUATED
+    }
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
     for column, name in enumerate(config.properties):
         for part in _EVALUATED:
-            metrics = property_metrics(truth[part][:, column], predicted[part][:, column], train_targets[:, column])
+            metrics = property_metrics(truth[part][:, column], predicted[part][:, column], truth["train"][:, column])
             properties[name][part] = metrics.as_dict() if metrics else None
     skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
     hours = sum(epoch["seconds"] for epoch in history) / 3600

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
-from crystrata.datasets.data_module import CrystalDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset
-from crystrata.datasets.splits import PARTS, random_split, subsample
-from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import write_json
 from crystrata.prediction.models import resolve_device
@@ -24,7 +19,7 @@ from crystrata.runs.directory import CHECKPOINT, CONFIG, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
 from crystrata.training.engine import train
 from crystrata.workflows.evaluation import evaluate_run
-from crystrata.workflows.sources import open_source
+from crystrata.workflows.preparation import prepare_data
 
 
 def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
@@ -108,13 +103,15 @@ def _same_kind(saved: RunConfig, config: RunConfig) -> bool:
 def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) -> Path:
     started = time.perf_counter()
     try:
-        data, facts = prepare_data(config, console)
-        write_json(run / SPLITS, data.split.as_dict(data.dataset.ids))
-        update_manifest(run, **facts)
-        _announce(run, config, data, facts, console)
-        artifacts = train(config, data, run, facts=_weights_facts(config, data, facts), console=console, resume=resume)
+        prepared = prepare_data(config, console)
+        write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
+        update_manifest(run, **prepared.facts)
+        _announce(config, prepared.facts, console)
+        artifacts = train(
+            config, prepared.data, run, facts=prepared.weights_facts(config), console=console, resume=resume
+        )
         with console.status("evaluating"):
-            results = evaluate_run(run, config, data, artifacts.history, demo=facts["source"]["demo"])
+            results = evaluate_run(run, config, prepared, artifacts.history)
         update_manifest(run, best_epoch=artifacts.best_epoch, score=results["score"])
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -126,66 +123,7 @@ def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) 
     return run
 
 
-def prepare_data(config: RunConfig, console: Console) -> tuple[CrystalDataModule, dict[str, Any]]:
-    """Open source, store, split and targets of a run.
-
-    Returns:
-        The data module, checked, and plain facts about the data for the manifest.
-    """
-    data_dir = Path(config.data_dir)
-    table = open_source(config.source, config.release, config.data_file, data_dir, console)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("building the graph store", total=None, visible=False)
-        dataset = CrystalPropertyDataset(
-            table, data_dir / "stores", config.properties, config.graph, workers=config.workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-        )  # fmt: skip
-        whole = random_split(dataset.labels["formula"].tolist(), seed=config.seed)
-        if "ehull" in config.properties:
-            bar.update(task, description="convex hull of the training energies", completed=0)
-            dataset.use_training_hull(
-                whole.train, data_dir / "hulls",
-                progress=lambda done, total: bar.update(task, completed=done, total=total, visible=True),
-            )  # fmt: skip
-    split = whole
-    if config.max_samples is not None and config.max_samples < len(dataset):
-        split = subsample(whole, config.max_samples, dataset.ids)
-    data = CrystalDataModule(
-        dataset,
-        split,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        workers=config.workers,
-        pin_memory=resolve_device(config.device).type == "cuda",
-        angles=config.encoder_settings.get("angles") == "cached",
-    )
-    data.check()
-    facts = {
-        "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
-        "store": dataset.store.path.name,
-        "split": {"protocol": split.protocol, "digest": split.as_dict(dataset.ids)["digest"]},
-        "crystals": {part: len(split.part(part)) for part in PARTS},
-        "labels": data.label_counts(),
-    }
-    return data, facts
-
-
-def _weights_facts(config: RunConfig, data: CrystalDataModule, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return what inference must know about the training."""
-    fractions = data.dataset.fractions(data.split.train)
-    elements = [symbol for symbol, seen in zip(SYMBOLS, (fractions > 0).any(0).tolist(), strict=True) if seen]
-    keys = ("name", "demo", "digest")
-    return {
-        "algorithm": config.algorithm,
-        "mode": config.mode,
-        "elements": elements,
-        "source": {key: facts["source"][key] for key in keys},
-        "split_digest": facts["split"]["digest"],
-    }
-
-
-def _announce(run: Path, config: RunConfig, data: CrystalDataModule, facts: dict, console: Console) -> None:
+def _announce(config: RunConfig, facts: dict[str, Any], console: Console) -> None:
     sizes = ", ".join(f"{count} {part}" for part, count in facts["crystals"].items())
     source = facts["source"]["name"] + (" (DEMO: labels are not DFT)" if facts["source"]["demo"] else "")
     console.print(

@@ -1,64 +1,33 @@
 """The convex hull of formation energies, spanned by chosen rows alone: energy above hull = energy - hull.
 
 Which rows span the hull is the caller's choice (the training rows), so that no label of a tested crystal can pass
-through it. n crystals, m entries and t targets of one chemical system, k its elements, Z = MAX_ATOMIC_NUMBER.
+through it. n crystals, Z = MAX_ATOMIC_NUMBER.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS, atomic_number
-from crystrata.errors import DataError, InputError
-from crystrata.files import write_atomically
+from crystrata.crystals.hull.solvers import Solver, System, solve
+from crystrata.elements import MAX_ATOMIC_NUMBER, atomic_number
+from crystrata.errors import InputError
 
 Progress = Callable[[int, int], None]
-Solver = Literal["pymatgen", "scipy"]
 
 STABLE_WITHIN = 1e-9  # [eV/atom] rounding of the solvers (5e-14 seen); a crystal this near the hull spans it
-MAX_FACET_ELEMENTS = 8  # facets multiply with the dimension; a linear program does not mind
 _SYSTEMS_AT_ONCE = 200
 _FORMULA = re.compile(r"([A-Z][a-z]?)([1-9]\d*)?")
-
-
-@dataclass(frozen=True)
-class _System:
-    """One chemical system: entries that may span its hull (the k elements first), and where the hull is wanted."""
-
-    elements: tuple[int, ...]  # columns of the counts, k
-    entries: np.ndarray  # (m, k) atoms per formula unit
-    energies: np.ndarray  # (m,) [eV/atom]
-    targets: np.ndarray  # (t, k) atoms per formula unit
-
-
-def element_counts(numbers: Iterable[np.ndarray]) -> np.ndarray:
-    """Count the atoms of each element, crystal by crystal, so that crystals can be streamed.
-
-    Args:
-        numbers: Atomic numbers (N,) of each crystal.
-
-    Returns:
-        (n, Z) int32; column z - 1 belongs to the element with atomic number z.
-    """
-    rows = [np.bincount(row, minlength=MAX_ATOMIC_NUMBER + 1)[1:].astype(np.int32) for row in numbers]
-    return np.array(rows, dtype=np.int32).reshape(-1, MAX_ATOMIC_NUMBER)
 
 
 def formula_counts(formulas: Iterable[str]) -> np.ndarray:
     """Count the atoms of each element in formulas such as `AsGa` or `Fe2O3` (the `formula` column of a table).
 
     Returns:
-        (n, Z) int32, as `element_counts`.
+        (n, Z) int32; column z - 1 belongs to the element with atomic number z.
 
     Raises:
         InputError: A formula is not made of element symbols and whole numbers.
@@ -89,7 +58,7 @@ def hull_energies(
     size, and only entries found stable go on to larger ones: an unstable one cannot touch any hull.
 
     Args:
-        counts: (n, Z) atoms of each element, from `element_counts` or `formula_counts`.
+        counts: (n, Z) atoms of each element, from `formula_counts`.
         energies: (n,) formation energies [eV/atom], NaN where unknown.
         reference: (n,) True for the rows that span the hull; those of unknown energy are passed over.
         progress: Called with (compositions done, all compositions).
@@ -102,7 +71,7 @@ def hull_energies(
     Raises:
         InputError: The arrays do not fit each other, or a reference energy is infinite.
     """
-    counts, energies, used = _checked(counts, energies, reference)
+    counts, energies, used = checked_reference(counts, energies, reference)
     compositions, row_of = np.unique(counts // np.gcd.reduce(counts, axis=1)[:, None], axis=0, return_inverse=True)
     row_of = row_of.reshape(-1)
     lowest = np.full(len(compositions), np.inf)
@@ -121,7 +90,7 @@ def hull_energies(
     done = sum(len(rows) for elements, rows in systems.items() if len(elements) == 1)
     for batch in _batches(systems):
         problems = [_problem(elements, systems, stable, compositions, lowest, terminals) for elements in batch]
-        for elements, found in zip(batch, _solve(problems, solver), strict=True):
+        for elements, found in zip(batch, solve(problems, solver), strict=True):
             rows = systems[elements]
             on_hull = lowest[rows] <= found + STABLE_WITHIN
             hull[rows] = np.where(on_hull, lowest[rows], found)
@@ -133,49 +102,7 @@ def hull_energies(
     return hull[row_of]
 
 
-def cached_hull_energies(
-    counts: np.ndarray,
-    energies: np.ndarray,
-    reference: np.ndarray,
-    *,
-    cache_dir: Path,
-    key: str,
-    progress: Progress | None = None,
-    solver: Solver | None = None,
-) -> np.ndarray:
-    """Return `hull_energies`, from a file where the same hull was computed before.
-
-    Args:
-        counts: (n, Z), as in `hull_energies`.
-        energies: (n,) [eV/atom], as in `hull_energies`.
-        reference: (n,), as in `hull_energies`.
-        cache_dir: Folder of the files `hull-<key>-<digest>.npy`; the digest covers the compositions, the rows that span
-            the hull and their energies, not the energies of other rows. A damaged file is computed anew.
-        key: Name of the data for a person who looks into the folder, such as `dft_3d_2021`.
-        progress: As in `hull_energies`; not called when the file is there.
-        solver: As in `hull_energies`.
-
-    Raises:
-        InputError: As `hull_energies`.
-        StorageError: The file cannot be written.
-    """
-    counts, energies, used = _checked(counts, energies, reference)
-    digest = hashlib.sha256(f"hull 1 {counts.shape}".encode())
-    for array in (counts, used, energies[used]):
-        digest.update(array.tobytes())
-    path = cache_dir / f"hull-{re.sub(r'[^A-Za-z0-9_.-]', '_', key)}-{digest.hexdigest()}.npy"
-    try:
-        cached = np.load(path, allow_pickle=False)
-        if cached.shape == energies.shape and cached.dtype == np.float64 and np.isfinite(cached).all():
-            return cached
-    except (OSError, ValueError, EOFError):  # absent, or cut short by something else than our own atomic write
-        pass
-    hull = hull_energies(counts, energies, reference, progress=progress, solver=solver)
-    write_atomically(path, lambda file: np.save(file, hull))
-    return hull
-
-
-def _checked(
+def checked_reference(
     counts: np.ndarray, energies: np.ndarray, reference: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return counts (n, Z) int32, energies (n,) float64 and the rows of known energy that span the hull (n,) bool."""
@@ -209,7 +136,7 @@ def _problem(
     compositions: np.ndarray,
     lowest: np.ndarray,
     terminals: np.ndarray,
-) -> _System:
+) -> System:
     """Collect the entries of one system: its elements, what is stable in its subsystems, its own known compounds."""
     within: Iterable[tuple[int, ...]]
     if 1 << len(elements) <= len(stable):
@@ -219,65 +146,9 @@ def _problem(
     rows = [row for subset in within for row in stable.get(subset, ())]
     rows += [row for row in systems[elements] if lowest[row] < np.inf]
     columns = list(elements)
-    return _System(
+    return System(
         elements,
         np.vstack([np.eye(len(columns), dtype=np.int32), compositions[np.ix_(rows, columns)]]),
         np.concatenate([terminals[columns], lowest[rows]]),
         compositions[np.ix_(systems[elements], columns)],
     )
-
-
-def _solve(systems: Sequence[_System], solver: Solver | None) -> list[np.ndarray]:
-    """Return the hull energies (t,) [eV/atom] of systems with equally many elements."""
-    if solver is None:
-        solver = "pymatgen" if importlib.util.find_spec("pymatgen") else "scipy"
-    if solver == "pymatgen" and len(systems[0].elements) <= MAX_FACET_ELEMENTS:
-        return _by_phase_diagram(systems)
-    return _by_linear_program(systems)
-
-
-def _by_phase_diagram(systems: Sequence[_System]) -> list[np.ndarray]:
-    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-    from pymatgen.core.composition import Composition
-    from pymatgen.core.periodic_table import Element
-
-    hulls = []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # He, Ne, Ar: only orders formulas
-        for system in systems:
-            elements = [Element(SYMBOLS[column]) for column in system.elements]
-
-            def composition(row: np.ndarray, elements: list[Element] = elements) -> Composition:
-                return Composition({element: int(count) for element, count in zip(elements, row, strict=True) if count})
-
-            totals = system.energies * system.entries.sum(axis=1)  # [eV per formula unit]
-            entries = [PDEntry(composition(row), total) for row, total in zip(system.entries, totals, strict=True)]
-            diagram = PhaseDiagram(entries, elements)
-            found = [diagram.get_hull_energy_per_atom(composition(row)) for row in system.targets]
-            hulls.append(np.array(found, dtype=np.float64))
-    return hulls
-
-
-def _by_linear_program(systems: Sequence[_System]) -> list[np.ndarray]:
-    """Minimise, for every target at once, the energy of the mixture of entries that has the target's composition."""
-    from scipy.optimize import linprog
-    from scipy.sparse import block_diag, eye_array, kron
-
-    points = [system.entries / system.entries.sum(axis=1, keepdims=True) for system in systems]
-    goals = [system.targets / system.targets.sum(axis=1, keepdims=True) for system in systems]
-    blocks = [kron(eye_array(len(goal)), point.T) for goal, point in zip(goals, points, strict=True)]
-    costs = [np.tile(system.energies, len(system.targets)) for system in systems]
-    result = linprog(
-        np.concatenate(costs),
-        A_eq=block_diag(blocks, format="csc"),
-        b_eq=np.concatenate([goal.ravel() for goal in goals]),
-        method="highs-ds",
-        options={"dual_feasibility_tolerance": 1e-10},  # [eV/atom] the default, 1e-7, misses shallow hulls
-    )
-    if result.status != 0:
-        raise DataError(f"the convex hull could not be solved ({result.message}); look for absurd formation energies")
-    ends = np.cumsum([len(cost) for cost in costs])[:-1]
-    return [
-        part.reshape(len(system.targets), -1) @ system.energies
-        for part, system in zip(np.split(result.x, ends), systems, strict=True)
-    ]

@@ -1,0 +1,105 @@
+"""Before training: source, graph store, split, targets and hull of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from crystrata.crystals.table import CrystalTable
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
+from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+from crystrata.elements import SYMBOLS
+from crystrata.prediction.models import resolve_device
+from crystrata.properties import get_property
+from crystrata.runs.config import RunConfig
+from crystrata.workflows.sources import open_source
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The data of a run, ready to train on.
+
+    Attributes:
+        data: Loaders over dataset and split, checked.
+        hull: Convex hull of the training energies, where a reported property needs it.
+        facts: What the manifest records about the data.
+    """
+
+    data: CrystalDataModule
+    hull: TrainingHull | None
+    facts: dict[str, Any]
+
+    def weights_facts(self, config: RunConfig) -> dict[str, Any]:
+        """Return what inference must know about the training; goes into the weights file."""
+        fractions = self.data.dataset.fractions(self.data.split.train)
+        elements = [symbol for symbol, seen in zip(SYMBOLS, (fractions > 0).any(0).tolist(), strict=True) if seen]
+        facts = {
+            "algorithm": config.algorithm,
+            "mode": config.mode,
+            "properties": list(config.properties),
+            "elements": elements,
+            "source": {key: self.facts["source"][key] for key in ("name", "demo", "digest")},
+            "split_digest": self.facts["split"]["digest"],
+        }
+        if self.hull is not None:
+            reference = self.hull.reference
+            facts["hull"] = {
+                "counts": torch.from_numpy(reference.counts),
+                "energies": torch.from_numpy(reference.energies),
+            }
+        return facts
+
+
+def prepare_data(config: RunConfig, console: Console) -> PreparedData:
+    """Open source, store, split, targets and hull of a run.
+
+    Raises:
+        CrystrataError: The source is unusable, or a property has no label to train on.
+    """
+    data_dir = Path(config.data_dir)
+    table = open_source(config.source, config.release, config.data_file, data_dir, console)
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("building the graph store", total=None, visible=False)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        dataset = CrystalPropertyDataset(
+            table, data_dir / "stores", config.properties, config.graph, workers=config.workers, progress=progress
+        )
+        whole = random_split(dataset.labels["formula"].tolist(), seed=config.seed)
+        hull = None
+        if any(get_property(name).derived_from for name in config.properties):
+            bar.update(task, description="convex hull of the training energies", completed=0)
+            hull = dataset.training_hull(whole.train, data_dir / "hulls", progress)
+    split = whole
+    if config.max_samples is not None and config.max_samples < len(dataset):
+        split = subsample(whole, config.max_samples, dataset.ids)
+    data = CrystalDataModule(
+        dataset,
+        split,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+        seed=config.seed,
+        workers=config.workers,
+        pin_memory=resolve_device(config.device).type == "cuda",
+        angles=config.encoder_settings.get("angles") == "cached",
+    )
+    data.check()
+    return PreparedData(data, hull, _facts(table, data, split))
+
+
+def _facts(table: CrystalTable, data: CrystalDataModule, split: Split) -> dict[str, Any]:
+    return {
+        "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
+        "store": data.dataset.store.path.name,
+        "split": {"protocol": split.protocol, "digest": split.as_dict(data.dataset.ids)["digest"]},
+        "crystals": {part: len(split.part(part)) for part in PARTS},
+        "labels": data.label_counts(),
+    }

@@ -1,0 +1,62 @@
+"""Compositions as rows of a matrix: counts and fractions of flat atoms."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from known_crystals import CRYSTALS, LONE_ATOM, SUPERCELLS, batch_of, supercell
+
+from crystrata.compositions.fractions import atomic_fractions, element_counts
+from crystrata.crystals.hull import element_counts as counts_of_streamed
+from crystrata.elements import MAX_ATOMIC_NUMBER, atomic_number
+from crystrata.networks.multitask import atomic_fractions as fractions_of_batch
+
+cells = st.lists(st.lists(st.integers(1, MAX_ATOMIC_NUMBER), min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+def flat(numbers: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Atomic numbers of all crystals one after the other, and the first atom of each."""
+    return np.array([z for cell in numbers for z in cell], dtype=np.uint8), np.cumsum([0, *map(len, numbers)])
+
+
+def test_silica_by_hand() -> None:
+    counts = element_counts(*flat([[14, 8, 8], [103], [1]]))
+    assert counts.shape == (3, 103)
+    assert counts[0, atomic_number("Si") - 1] == 1
+    assert counts[0, atomic_number("O") - 1] == 2
+    assert counts[1, 102] == counts[2, 0] == 1  # first and last element of the table
+    assert counts.sum() == 5
+
+
+@given(cells)
+def test_counts_are_those_of_the_streamed_crystals(numbers: list[list[int]]) -> None:
+    expected = counts_of_streamed(np.array(cell) for cell in numbers)
+    assert np.array_equal(element_counts(*flat(numbers)), expected)
+
+
+@given(cells)
+def test_fractions_add_up_to_one(numbers: list[list[int]]) -> None:
+    found = atomic_fractions(*flat(numbers))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(1), 1.0, rtol=1e-6)
+    for row, cell in zip(found, numbers, strict=True):
+        assert set(np.flatnonzero(row) + 1) == set(cell)
+
+
+def test_a_crystal_without_atoms_between_others_has_no_counts() -> None:
+    assert element_counts(*flat([[14], [], [8]])).sum(1).tolist() == [1, 0, 1]
+
+
+def test_the_network_sees_the_same_fractions() -> None:
+    crystals = [*CRYSTALS, LONE_ATOM]
+    found = fractions_of_batch(batch_of(crystals))
+    expected = atomic_fractions(*flat([crystal.numbers.tolist() for crystal in crystals]))
+    torch.testing.assert_close(found, torch.from_numpy(expected))
+
+
+def test_a_supercell_has_the_composition_of_its_cell() -> None:
+    one = fractions_of_batch(batch_of(CRYSTALS))
+    for rows in SUPERCELLS.values():
+        torch.testing.assert_close(fractions_of_batch(batch_of([supercell(one, rows) for one in CRYSTALS])), one)

@@ -1,0 +1,284 @@
+"""The dataset: graphs and targets side by side, unknown labels, and the hull that no tested crystal takes part in."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from known_crystals import CRYSTALS, SETTINGS, table_of
+
+from crystrata.crystals.crystal import Crystal
+from crystrata.crystals.table import CrystalTable
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.sampling import MicroBatch
+from crystrata.datasets.splits import Split
+from crystrata.datasets.targets import target_matrix
+from crystrata.errors import DataError, TrainingError, UsageError
+from crystrata.properties import GROUPS
+
+NAN = float("nan")
+OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))
+SILICA = replace(CRYSTALS[3], id="wide quartz", lattice=1.04 * CRYSTALS[3].lattice)
+SALT = replace(CRYSTALS[1], id="wide salt", lattice=1.04 * CRYSTALS[1].lattice)
+ALL = (*CRYSTALS[:2], OVERLAP, *CRYSTALS[2:], SILICA, SALT)
+KEPT = [crystal for crystal in ALL if crystal is not OVERLAP]
+TRAIN, VAL, TEST = np.array([0, 1, 3, 4, 5, 6]), np.array([2, 7]), np.array([8, 9])  # wide quartz and salt are tested
+
+
+def labels() -> dict[str, list[float]]:
+    """Label columns as JARVIS has them, one row for each of `ALL`; row 2 belongs to the rejected crystal."""
+    return {
+        "formation_energy_peratom": [0.0, -2.0, 9.0, -0.4, -3.0, -3.4, -1.0, 0.0, NAN, -2.9, -2.1],
+        "optb88vdw_bandgap": [0.7, 5.0, 9.0, 0.3, 5.8, 1.8, 0.0, 0.0, NAN, 5.5, 4.9],
+        "mbj_bandgap": [1.2, 8.0, 9.0, 1.5, NAN, NAN, NAN, NAN, NAN, NAN, NAN],
+        "bulk_modulus_kv": [90.0, 25.0, 9.0, 70.0, 38.0, 170.0, 60.0, 36.0, 140.0, NAN, 24.0],
+        "shear_modulus_gv": [60.0, 15.0, 9.0, 45.0, 44.0, 110.0, 30.0, 18.0, 48.0, NAN, NAN],
+        "epsx": [12.0, 2.4, 9.0, 14.0, 2.3, 6.0, 8.0, NAN, NAN, NAN, np.inf],
+        "epsy": [12.0, 2.4, 9.0, 14.0, 2.3, NAN, 9.0, NAN, NAN, NAN, 2.4],
+        "epsz": [12.0, 2.4, 9.0, 14.0, 2.6, 6.0, 10.0, NAN, NAN, NAN, 2.4],
+        "dfpt_piezo_max_dij": [0.0, 0.0, 9.0, 2.7, 2.3, NAN, NAN, NAN, NAN, NAN, NAN],
+        "spillage": [0.0, 0.0, 9.0, 0.1, 0.0, 0.1, 0.9, NAN, NAN, NAN, NAN],
+    }
+
+
+def table(**changes: list[float]) -> CrystalTable:
+    return table_of(ALL, **{**labels(), **changes})
+
+
+def with_energy(row_id: str, value: float) -> CrystalTable:
+    """The table with the formation energy of one crystal changed."""
+    known = table()
+    frame = known.labels.copy()
+    frame.loc[row_id, "formation_energy_peratom"] = value
+    return replace(known, labels=frame)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture
+def dataset(stores: Path) -> CrystalPropertyDataset:
+    return CrystalPropertyDataset(table(), stores, graph=SETTINGS)
+
+
+def column(dataset: CrystalPropertyDataset, name: str) -> list[float]:
+    return dataset.targets[:, dataset.properties.index(name)].tolist()
+
+
+def test_rows_follow_the_graphs(dataset: CrystalPropertyDataset) -> None:
+    assert len(dataset) == 10
+    assert dataset.ids == [crystal.id for crystal in KEPT]
+    assert dataset.properties == GROUPS["all9"]
+    assert 9.0 not in column(dataset, "bulk_modulus")  # the label of the rejected crystal left with it
+    for row, crystal in enumerate(KEPT):
+        assert dataset[row].z.tolist() == crystal.numbers.tolist()
+
+
+def test_several_columns_are_averaged_and_all_must_be_known(dataset: CrystalPropertyDataset) -> None:
+    found = column(dataset, "dielectric")
+    assert found[:4] == pytest.approx([12.0, 2.4, 14.0, 2.4])
+    assert found[5] == pytest.approx(9.0)
+    assert np.isnan([found[4], *found[6:]]).all()  # one of three is missing; none is known; one is infinite
+
+
+def test_an_item_is_a_graph_for_people(dataset: CrystalPropertyDataset) -> None:
+    quartz = dataset[3]
+    n, edges = len(quartz.z), quartz.edge_index.shape[1]
+    assert quartz.id == "quartz"
+    assert quartz.num_nodes == n == 9
+    assert quartz.z.dtype == torch.int64
+    assert quartz.edge_vec.shape == (edges, 3)
+    assert quartz.radius.shape == (n,)
+    assert quartz.y.shape == (1, 9)
+    torch.testing.assert_close(quartz.edge_dist, quartz.edge_vec.norm(dim=1))
+    neighbour, centre = quartz.edge_index
+    assert (centre.diff() >= 0).all()
+    assert (quartz.edge_dist < quartz.radius[centre]).all()
+    positions = torch.from_numpy(KEPT[3].frac @ KEPT[3].lattice).float()
+    shift = (quartz.edge_vec - positions[neighbour] + positions[centre]).double() @ torch.from_numpy(
+        np.linalg.inv(KEPT[3].lattice)
+    )
+    assert (shift - shift.round()).abs().max() < 1e-5  # neighbour minus centre, up to lattice vectors
+    first, second = quartz.angle_index
+    assert torch.equal(centre[first], centre[second])
+    cosine = torch.nn.functional.cosine_similarity(quartz.edge_vec[first], quartz.edge_vec[second])
+    assert (cosine - quartz.angle_cos).abs().max() < 1e-4
+
+
+def test_items_form_pyg_batches(dataset: CrystalPropertyDataset) -> None:
+    from torch_geometric.data import Batch
+
+    batch = Batch.from_data_list([dataset[row] for row in (0, 3, 5)])
+    assert batch.num_graphs == 3
+    assert batch.y.shape == (3, 9)
+    assert batch.edge_index.max() < batch.num_nodes
+
+
+def test_items_count_from_both_ends(dataset: CrystalPropertyDataset) -> None:
+    last, counted = dataset[-1], dataset[9]
+    assert last.id == counted.id == "wide salt"
+    assert torch.equal(last.y, counted.y) or torch.equal(last.y.isnan(), counted.y.isnan())
+    for index in (10, -11):
+        with pytest.raises(IndexError, match="of 10"):
+            dataset[index]
+    assert len(list(dataset)) == 10  # iteration ends
+
+
+def test_changing_an_item_does_not_change_the_dataset(dataset: CrystalPropertyDataset) -> None:
+    for index in (3, -7):
+        item = dataset[index]
+        for tensor in (item.y, item.edge_vec, item.z, item.radius):
+            tensor.zero_()
+    assert column(dataset, "bulk_modulus")[3] == 38.0
+    assert dataset[3].edge_vec.abs().max() > 0
+
+
+def test_other_properties_open_the_same_store(dataset: CrystalPropertyDataset, stores: Path) -> None:
+    before = dataset.store.path.stat().st_mtime_ns
+    other = CrystalPropertyDataset(table(), stores, ["spillage", "band_gap"], SETTINGS)
+    assert other.store.path == dataset.store.path
+    assert other.store.path.stat().st_mtime_ns == before
+    assert other.targets.shape == (10, 2)
+    assert column(other, "band_gap")[:3] == pytest.approx([0.7, 5.0, 0.3])
+    assert column(other, "spillage")[5] == pytest.approx(0.9)
+
+
+def test_a_missing_label_column_is_named(stores: Path) -> None:
+    without = replace(table(), labels=table().labels.drop(columns="mbj_bandgap"))
+    with pytest.raises(DataError, match="no column 'mbj_bandgap', which band_gap_mbj needs"):
+        CrystalPropertyDataset(without, stores, graph=SETTINGS)
+    assert CrystalPropertyDataset(without, stores, ["band_gap"], SETTINGS).targets.shape == (10, 1)
+    with pytest.raises(UsageError, match="did you mean 'band_gap'"):
+        CrystalPropertyDataset(table(), stores, ["bandgap"], SETTINGS)
+
+
+def test_targets_are_float32_and_never_infinite() -> None:
+    frame = pd.DataFrame({"spillage": [1.0, np.inf, -np.inf, np.nan]})
+    found = target_matrix(frame, ["spillage"])
+    assert found.dtype == np.float32
+    assert np.isnan(found[1:]).all()
+    assert found[0] == 1.0
+
+
+def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
+    rows, step_rows = np.array([8, 3, 0]), np.array([8, 3, 0, 7, 1])
+    batch = dataset.batch(MicroBatch(rows, step_rows), angles=True)
+    targets = dataset.targets[rows]
+    assert np.array_equal(batch.mask, np.isfinite(targets))
+    assert np.array_equal(batch.targets, np.nan_to_num(targets, nan=0.0))
+    assert torch.isfinite(batch.targets).all()
+    assert batch.step_counts.tolist() == np.isfinite(dataset.targets[step_rows]).sum(0).tolist()
+    assert batch.share == pytest.approx(0.6)
+    assert batch.rows.tolist() == [8, 3, 0]
+    assert batch.crystals.atom_counts.tolist() == [len(KEPT[row]) for row in rows]
+    assert batch.crystals.pair.shape[1] > 0
+    assert dataset.batch(MicroBatch(rows, rows)).crystals.pair.shape[1] == 0
+    moved = batch.to("cpu")
+    assert torch.equal(moved.targets, batch.targets)
+    assert moved.share == batch.share
+
+
+def test_fractions_are_of_the_rows_asked_for(dataset: CrystalPropertyDataset) -> None:
+    found = dataset.fractions(np.array([8, 0]))
+    assert found.shape == (2, 103)
+    assert found[0, 13] == pytest.approx(1 / 3)
+    assert found[0, 7] == pytest.approx(2 / 3)
+    assert found[1, 13] == 1.0
+
+
+def test_ehull_is_unknown_until_the_training_rows_are(dataset: CrystalPropertyDataset) -> None:
+    assert np.isnan(column(dataset, "ehull")).all()
+
+
+def test_ehull_is_measured_from_the_training_hull(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
+    dataset.use_training_hull(TRAIN, tmp_path)
+    found = column(dataset, "ehull")
+    assert (np.array(found)[TRAIN] >= 0).all()
+    assert found[3] == pytest.approx(0.0)  # quartz spans the hull
+    assert found[8] == pytest.approx(0.1)  # wide quartz lies 0.1 above it
+    assert found[9] == pytest.approx(-0.1)  # wide salt lies below: it was not known when the hull was made
+    assert np.isnan(found[7])  # no energy, no label
+    assert column(dataset, "band_gap")[3] == pytest.approx(5.8)
+
+
+@pytest.mark.parametrize("value", [NAN, -50.0, 3.0])
+@pytest.mark.parametrize("tested", ["wide quartz", "wide salt", "GaAs"])
+def test_a_tested_energy_has_no_effect_on_any_other_label(
+    dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path, tested: str, value: float
+) -> None:
+    dataset.use_training_hull(TRAIN, tmp_path / "a")
+    other = CrystalPropertyDataset(with_energy(tested, value), stores, graph=SETTINGS)
+    other.use_training_hull(TRAIN, tmp_path / "b")
+    rest = [row for row, id in enumerate(dataset.ids) if id != tested]
+    assert np.array_equal(other.targets[rest], dataset.targets[rest], equal_nan=True)
+
+
+def test_a_training_energy_does_have_an_effect(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
+    dataset.use_training_hull(TRAIN, tmp_path)
+    other = CrystalPropertyDataset(with_energy("quartz", -3.3), stores, graph=SETTINGS)
+    other.use_training_hull(TRAIN, tmp_path)  # the same folder: a changed energy is another hull
+    assert column(other, "ehull")[8] == pytest.approx(column(dataset, "ehull")[8] + 0.3)
+
+
+def test_the_hull_is_solved_once(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    dataset.use_training_hull(TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
+    assert calls
+    again = CrystalPropertyDataset(table(), stores, graph=SETTINGS)
+    again.use_training_hull(TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
+    assert np.array_equal(again.targets, dataset.targets, equal_nan=True)
+    again.use_training_hull(np.append(TRAIN, 9), tmp_path)
+    assert column(again, "ehull")[9] == pytest.approx(0.0)
+    assert column(again, "ehull")[1] == pytest.approx(0.1)
+
+
+def split() -> Split:
+    return Split(TRAIN, VAL, TEST, "random", 0)
+
+
+def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
+    module = CrystalDataModule(dataset, split(), batch_size=4, accumulate=2, seed=3)
+    batches = list(module.train_dataloader())
+    assert [len(batch.rows) for batch in batches] == [4, 2]
+    assert sorted(torch.cat([batch.rows for batch in batches]).tolist()) == TRAIN.tolist()
+    assert sum(batch.share for batch in batches) == pytest.approx(1.0)
+    assert batches[0].crystals.pair.shape[1] == 0
+    assert sorted(torch.cat([batch.rows for batch in module.val_dataloader()]).tolist()) == VAL.tolist()
+    assert sorted(torch.cat([batch.rows for batch in module.test_dataloader()]).tolist()) == TEST.tolist()
+    with_angles = CrystalDataModule(dataset, split(), batch_size=4, angles=True)
+    assert next(iter(with_angles.train_dataloader())).crystals.pair.shape[1] > 0
+
+
+@pytest.mark.slow
+def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset) -> None:
+    here = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3).train_dataloader())
+    there = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3, workers=1).train_dataloader())
+    for one, other in zip(here, there, strict=True):
+        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.crystals.vector, other.crystals.vector)
+        assert torch.equal(one.targets, other.targets)
+
+
+def test_parts_without_labels_are_refused_by_name(dataset: CrystalPropertyDataset, stores: Path) -> None:
+    module = CrystalDataModule(dataset, split(), batch_size=4)
+    assert module.label_counts()["bulk_modulus"] == {"train": 6, "val": 2, "test": 1}
+    with pytest.raises(TrainingError, match="ehull has no label in the train and val part"):
+        CrystalDataModule(dataset, split(), batch_size=4).check()
+    gaps = CrystalPropertyDataset(table(), stores, ["band_gap"], SETTINGS)
+    CrystalDataModule(gaps, split(), batch_size=4).check()
+    with pytest.raises(TrainingError, match="the val part is empty"):
+        CrystalDataModule(gaps, replace(split(), val=VAL[:0]), batch_size=4).check()
+
+
+def test_pyg_is_imported_only_for_items() -> None:
+    source = Path(importlib.import_module("crystrata.datasets.dataset").__file__ or "").read_text()
+    assert "\nfrom torch_geometric" not in source
+    assert "\nimport torch_geometric" not in source
