@@ -18,7 +18,7 @@ from crystrata.graphs.arrays import angle_pairs
 from crystrata.graphs.batch import CrystalBatch, collate
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import find_neighbourhoods
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 SETTINGS = GraphSettings()
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -135,7 +135,7 @@ def supercell(crystal: Crystal, rows: np.ndarray) -> Crystal:
     )
 
 
-def displaced(crystal: Crystal, by: Sequence[float], atom: int = 0) -> Crystal:
+def displaced(crystal: Crystal, by: Sequence[float] | np.ndarray, atom: int = 0) -> Crystal:
     """The crystal with one atom moved by a Cartesian vector [A]."""
     frac = crystal.frac.copy()
     frac[atom] += np.asarray(by) @ np.linalg.inv(crystal.lattice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from crystrata.errors import UsageError, unknown_name
@@ -22,7 +23,8 @@ class Property:
         columns: Label columns; several are averaged, and all must be known.
         head: Kind of head, a row of the head table.
         transform: Scale on which the loss is measured, fitted on training rows.
-        lower: Physical lower bound of a prediction, or None.
+        lower: Physical lower bound of a value, or None.
+        plausible: Range that a label is expected in; the outlier check reports what lies outside.
         composition_baseline: Whether a ridge on the composition carries the bulk of the value (energies).
         derived_from: Property that this one follows from without a head of its own: the energy above hull is the
             formation energy minus the hull of the training energies, for labels and predictions alike.
@@ -38,6 +40,7 @@ class Property:
     head: str = "scalar"
     transform: Transform = "identity"
     lower: float | None = None
+    plausible: tuple[float, float] = (-inf, inf)
     composition_baseline: bool = False
     derived_from: str | None = None
     benchmark: str | None = None
@@ -54,22 +57,25 @@ PROPERTIES: dict[str, Property] = {
     record.name: record
     for record in (
         Property("formation_energy", "formation energy", "eV/atom", ("formation_energy_peratom",),
-                 composition_baseline=True, benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
-        Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), lower=0.0,
+                 plausible=(-5.0, 5.0), composition_baseline=True,
+                 benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
+        Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), lower=0.0, plausible=(0.0, 10.0),
                  benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),
-        Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), lower=0.0,
+        Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), lower=0.0, plausible=(0.0, 10.0),
                  benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
         Property("bulk_modulus", "bulk modulus (Voigt)", "GPa", ("bulk_modulus_kv",), lower=0.0,
-                 benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
+                 plausible=(0.0, 600.0), benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
         Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
-                 benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
+                 plausible=(0.0, 600.0), benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
         Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
-                 transform="asinh", lower=1.0),
+                 transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
         Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
-                 transform="asinh", lower=0.0, benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
-        Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0,
+                 transform="asinh", lower=0.0, plausible=(0.0, 3000.0),
+                 benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
+        Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0, plausible=(0.0, 4.0),
                  benchmark="spillage", cgcnn=0.384, alignn=0.351),
-        Property("ehull", "energy above the convex hull", "eV/atom", (), derived_from="formation_energy"),
+        Property("ehull", "energy above the convex hull", "eV/atom", (), plausible=(0.0, 1.0),
+                 derived_from="formation_energy"),
     )
 }  # fmt: skip
 """Name -> record, in the order of every table."""

@@ -150,7 +150,7 @@ def test_the_ridge_carries_what_is_linear_in_the_composition() -> None:
 
 def test_an_element_never_seen_adds_nothing() -> None:
     fractions = compositions(50)
-    scaling = TargetScaling(get_property("ehull"))
+    scaling = TargetScaling(get_property("formation_energy"))
     scaling.fit(fractions @ torch.randn(MAX_ATOMIC_NUMBER), fractions)
     seen = fractions.sum(0) > 0
     assert scaling.ridge[seen].abs().min() > 0

@@ -13,6 +13,7 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS, table_of
 
 from crystrata.crystals.crystal import Crystal
+from crystrata.crystals.hull import formula_counts
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
@@ -76,7 +77,7 @@ def column(dataset: CrystalPropertyDataset, name: str) -> list[float]:
 def test_rows_follow_the_graphs(dataset: CrystalPropertyDataset) -> None:
     assert len(dataset) == 10
     assert dataset.ids == [crystal.id for crystal in KEPT]
-    assert dataset.properties == GROUPS["all9"]
+    assert dataset.properties == tuple(name for name in GROUPS["all9"] if name != "ehull")  # which follows
     assert 9.0 not in column(dataset, "bulk_modulus")  # the label of the rejected crystal left with it
     for row, crystal in enumerate(KEPT):
         assert dataset[row].z.tolist() == crystal.numbers.tolist()
@@ -97,7 +98,7 @@ def test_an_item_is_a_graph_for_people(dataset: CrystalPropertyDataset) -> None:
     assert quartz.z.dtype == torch.int64
     assert quartz.edge_vec.shape == (edges, 3)
     assert quartz.radius.shape == (n,)
-    assert quartz.y.shape == (1, 9)
+    assert quartz.y.shape == (1, 8)
     torch.testing.assert_close(quartz.edge_dist, quartz.edge_vec.norm(dim=1))
     neighbour, centre = quartz.edge_index
     assert (centre.diff() >= 0).all()
@@ -118,7 +119,7 @@ def test_items_form_pyg_batches(dataset: CrystalPropertyDataset) -> None:
 
     batch = Batch.from_data_list([dataset[row] for row in (0, 3, 5)])
     assert batch.num_graphs == 3
-    assert batch.y.shape == (3, 9)
+    assert batch.y.shape == (3, 8)
     assert batch.edge_index.max() < batch.num_nodes
 
 
@@ -143,7 +144,7 @@ def test_changing_an_item_does_not_change_the_dataset(dataset: CrystalPropertyDa
 
 def test_other_properties_open_the_same_store(dataset: CrystalPropertyDataset, stores: Path) -> None:
     before = dataset.store.path.stat().st_mtime_ns
-    other = CrystalPropertyDataset(table(), stores, ["spillage", "band_gap"], SETTINGS)
+    other = CrystalPropertyDataset(table(), stores, ["band_gap", "spillage"], SETTINGS)
     assert other.store.path == dataset.store.path
     assert other.store.path.stat().st_mtime_ns == before
     assert other.targets.shape == (10, 2)
@@ -194,50 +195,62 @@ def test_fractions_are_of_the_rows_asked_for(dataset: CrystalPropertyDataset) ->
     assert found[1, 13] == 1.0
 
 
-def test_ehull_is_unknown_until_the_training_rows_are(dataset: CrystalPropertyDataset) -> None:
-    assert np.isnan(column(dataset, "ehull")).all()
+def test_a_derived_property_stands_for_the_one_it_follows_from(stores: Path) -> None:
+    dataset = CrystalPropertyDataset(table(), stores, ["ehull", "band_gap"], SETTINGS)
+    assert dataset.properties == ("formation_energy", "band_gap")
+    assert column(dataset, "formation_energy")[3] == pytest.approx(-3.0)
 
 
-def test_ehull_is_measured_from_the_training_hull(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
-    dataset.use_training_hull(TRAIN, tmp_path)
-    found = column(dataset, "ehull")
-    assert (np.array(found)[TRAIN] >= 0).all()
-    assert found[3] == pytest.approx(0.0)  # quartz spans the hull
-    assert found[8] == pytest.approx(0.1)  # wide quartz lies 0.1 above it
-    assert found[9] == pytest.approx(-0.1)  # wide salt lies below: it was not known when the hull was made
-    assert np.isnan(found[7])  # no energy, no label
-    assert column(dataset, "band_gap")[3] == pytest.approx(5.8)
+def test_the_hull_is_that_of_the_training_energies(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
+    hull = dataset.training_hull(TRAIN, tmp_path)
+    energies = np.array(column(dataset, "formation_energy"))
+    assert hull.energies.shape == (10,)
+    assert np.isfinite(hull.energies).all()
+    assert (energies[TRAIN] >= hull.energies[TRAIN] - 1e-6).all()
+    assert hull.energies[[3, 8]] == pytest.approx([-3.0, -3.0])  # quartz spans it, wide quartz lies 0.1 above
+    assert hull.energies[9] == pytest.approx(-2.0)  # wide salt lies 0.1 below: it was not known
+    assert hull.energies[2] == pytest.approx(0.0)  # GaAs is not in the training part: its elements are all there is
+
+
+def test_the_kept_crystals_give_the_hull_anywhere(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
+    hull = dataset.training_hull(TRAIN, tmp_path)
+    formulas = [crystal.formula for crystal in KEPT]
+    np.testing.assert_allclose(hull.reference.at(formula_counts(formulas)), hull.energies, atol=1e-9)
+    half = hull.reference.at(formula_counts(["ClNa3", "OSi", "He"]))
+    assert half == pytest.approx([-1.0, -2.25, 0.0])  # on the way to the element at zero
 
 
 @pytest.mark.parametrize("value", [NAN, -50.0, 3.0])
 @pytest.mark.parametrize("tested", ["wide quartz", "wide salt", "GaAs"])
-def test_a_tested_energy_has_no_effect_on_any_other_label(
+def test_a_tested_energy_has_no_effect_on_hull_or_labels_of_others(
     dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path, tested: str, value: float
 ) -> None:
-    dataset.use_training_hull(TRAIN, tmp_path / "a")
     other = CrystalPropertyDataset(with_energy(tested, value), stores, graph=SETTINGS)
-    other.use_training_hull(TRAIN, tmp_path / "b")
+    hulls = dataset.training_hull(TRAIN, tmp_path / "a"), other.training_hull(TRAIN, tmp_path / "b")
+    assert np.array_equal(hulls[0].energies, hulls[1].energies)
+    assert np.array_equal(hulls[0].reference.counts, hulls[1].reference.counts)
+    assert np.array_equal(hulls[0].reference.energies, hulls[1].reference.energies)
     rest = [row for row, id in enumerate(dataset.ids) if id != tested]
     assert np.array_equal(other.targets[rest], dataset.targets[rest], equal_nan=True)
+    assert not np.array_equal(other.targets, dataset.targets, equal_nan=True)
 
 
 def test_a_training_energy_does_have_an_effect(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
-    dataset.use_training_hull(TRAIN, tmp_path)
     other = CrystalPropertyDataset(with_energy("quartz", -3.3), stores, graph=SETTINGS)
-    other.use_training_hull(TRAIN, tmp_path)  # the same folder: a changed energy is another hull
-    assert column(other, "ehull")[8] == pytest.approx(column(dataset, "ehull")[8] + 0.3)
+    before = dataset.training_hull(TRAIN, tmp_path).energies
+    after = other.training_hull(TRAIN, tmp_path).energies  # the same folder: a changed energy is another hull
+    assert after[8] == pytest.approx(before[8] - 0.3)
 
 
 def test_the_hull_is_solved_once(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    dataset.use_training_hull(TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
+    first = dataset.training_hull(TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
     assert calls
     again = CrystalPropertyDataset(table(), stores, graph=SETTINGS)
-    again.use_training_hull(TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
-    assert np.array_equal(again.targets, dataset.targets, equal_nan=True)
-    again.use_training_hull(np.append(TRAIN, 9), tmp_path)
-    assert column(again, "ehull")[9] == pytest.approx(0.0)
-    assert column(again, "ehull")[1] == pytest.approx(0.1)
+    second = again.training_hull(TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
+    assert np.array_equal(first.energies, second.energies)
+    wider = again.training_hull(np.append(TRAIN, 9), tmp_path)
+    assert wider.energies[[1, 9]] == pytest.approx([-2.1, -2.1])
 
 
 def split() -> Split:
@@ -270,8 +283,8 @@ def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset
 def test_parts_without_labels_are_refused_by_name(dataset: CrystalPropertyDataset, stores: Path) -> None:
     module = CrystalDataModule(dataset, split(), batch_size=4)
     assert module.label_counts()["bulk_modulus"] == {"train": 6, "val": 2, "test": 1}
-    with pytest.raises(TrainingError, match="ehull has no label in the train and val part"):
-        CrystalDataModule(dataset, split(), batch_size=4).check()
+    with pytest.raises(TrainingError, match="band_gap_mbj has no label in the val part"):
+        CrystalDataModule(dataset, replace(split(), val=np.array([4])), batch_size=4).check()
     gaps = CrystalPropertyDataset(table(), stores, ["band_gap"], SETTINGS)
     CrystalDataModule(gaps, split(), batch_size=4).check()
     with pytest.raises(TrainingError, match="the val part is empty"):

@@ -13,7 +13,7 @@ from crystrata.crystals.crystal import Crystal, CrystalError
 from crystrata.errors import UsageError
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import Neighbourhoods, find_neighbourhoods, wrapped
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 Edge = tuple[int, int, int, int, int]
 

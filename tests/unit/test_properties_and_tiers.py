@@ -8,10 +8,10 @@ from itertools import product
 import pytest
 
 from crystrata.errors import UsageError
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.heads import HEADS
-from crystrata.properties import GROUPS, PROPERTIES, get_property, records, resolve_properties
+from crystrata.properties import GROUPS, PROPERTIES, get_property, records, resolve_properties, trained_properties
 from crystrata.tiers import (
     ALGORITHMS,
     COMPETITION,
@@ -65,7 +65,8 @@ def test_nine_properties_with_their_units() -> None:
 def test_every_record_makes_sense() -> None:
     for record in PROPERTIES.values():
         assert record.head in HEADS
-        assert record.columns
+        assert bool(record.columns) != bool(record.derived_from)
+        assert record.derived_from is None or PROPERTIES[record.derived_from].columns
         assert record.title
         if record.benchmark is not None:
             assert record.columns == (record.benchmark,)
@@ -77,7 +78,7 @@ def test_every_record_makes_sense() -> None:
     unbounded = {name for name, record in PROPERTIES.items() if record.lower is None}
     assert unbounded == {"formation_energy", "ehull"}  # a crystal may lie below the hull of the training energies
     columns = [column for record in PROPERTIES.values() for column in record.columns]
-    assert len(columns) == len(set(columns)) == 11
+    assert len(columns) == len(set(columns)) == 10
 
 
 def test_records_cannot_be_changed() -> None:
@@ -95,6 +96,13 @@ def test_groups_hold_known_names() -> None:
 def test_names_are_resolved_in_table_order() -> None:
     assert resolve_properties(["ehull", " band_gap ", "", "ehull"]) == ("band_gap", "ehull")
     assert [record.name for record in records(("ehull", "band_gap"))] == ["ehull", "band_gap"]
+
+
+def test_a_derived_property_needs_the_head_of_another() -> None:
+    assert get_property("ehull").derived_from == "formation_energy"
+    assert trained_properties(["ehull"]) == ("formation_energy",)
+    assert trained_properties(["spillage", "ehull", "formation_energy"]) == ("formation_energy", "spillage")
+    assert trained_properties(NINE) == NINE[:-1]
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("bandgap", "band_gap"), ("Spillage", "spillage"), ("e_hull", "ehull")])

@@ -22,8 +22,8 @@ from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.portable import export_portable, import_portable
-from crystrata.graphs.settings import GraphSettings
 from crystrata.graphs.store import HEADER, GraphStore, open_store, store_path
+from crystrata.neighbourhood import GraphSettings
 
 TABLE = table_of((*CRYSTALS, LONE_ATOM))
 OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))

@@ -82,6 +82,11 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data-file", metavar="FILE", help="local dft_3d file: json, json.gz, json.zip or parquet")
     group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
     group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads, graph stores and hulls")
+    group.add_argument(
+        "--no-filter", dest="outlier_filter", action="store_false", default=None,
+        help="train on every label (as it is, labels that cannot be right are masked in the training part)",
+    )  # fmt: skip
+    group.add_argument("--outlier-z", type=float, default=8.0, metavar="Z", help="robust score of an outlier")
 
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
@@ -103,7 +108,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
         for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers", "source",
-                     "data_file", "release", "data_dir", "models_dir", "run_id")
+                     "data_file", "release", "data_dir", "models_dir", "run_id", "outlier_filter", "outlier_z")
     }  # fmt: skip
     if flags.source not in SOURCES:
         raise unknown_name("source", flags.source, SOURCES)

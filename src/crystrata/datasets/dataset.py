@@ -17,9 +17,10 @@ from crystrata.crystals.hull import ReferenceHull, cached_hull_energies, formula
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.sampling import MicroBatch
 from crystrata.datasets.targets import target_matrix
+from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.graphs.settings import GraphSettings
 from crystrata.graphs.store import Progress, open_store
+from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, trained_properties
 
 if TYPE_CHECKING:
@@ -97,10 +98,14 @@ class CrystalPropertyDataset(Dataset):
     ) -> None:
         self.properties = trained_properties(properties)
         self.store = open_store(table, graph or GraphSettings(), stores, workers=workers, progress=progress)
-        self.graphs = self.store.arrays
         self.labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
         self.ids: list[str] = self.labels.index.astype(str).tolist()
         self.targets = target_matrix(self.labels, self.properties)
+
+    @property
+    def graphs(self) -> GraphArrays:
+        """The mapped graphs of all crystals."""
+        return self.store.arrays
 
     def __len__(self) -> int:
         return len(self.graphs)
@@ -124,7 +129,7 @@ class CrystalPropertyDataset(Dataset):
             radius=batch.radius,
             angle_index=batch.pair,
             angle_cos=batch.cosine,
-            y=torch.from_numpy(self.targets[index : index + 1] if index >= 0 else self.targets[[index]]),
+            y=torch.from_numpy(self.targets[[index]]),
             num_nodes=len(batch.numbers),
             id=self.ids[index],
         )

@@ -26,5 +26,6 @@ def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray
                     f"the data source has no column {column!r}, which {name} needs{nearest(column, labels.columns)}"
                 )
         values = labels[columns].to_numpy(dtype=np.float64)
-        targets[:, position] = values.mean(axis=1)  # NaN if any is
+        with np.errstate(over="ignore"):  # beyond float32 is beyond physics: unknown
+            targets[:, position] = values.mean(axis=1)  # NaN if any is
     return np.where(np.isfinite(targets), targets, np.nan).astype(np.float32)

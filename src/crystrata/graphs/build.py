@@ -9,7 +9,7 @@ import numpy as np
 from crystrata.crystals.crystal import Crystal, CrystalError, Rejected
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, GraphArrays, derive
 from crystrata.graphs.neighbours import find_neighbourhoods, wrapped
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 
 def build_graphs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crystrata.crystals.crystal import MIN_DISTANCE, Crystal, CrystalError
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 _FIRST_RADIUS = 5.5  # [A] holds the neighbourhoods of most crystals; the full cutoff is searched only where it does not
 _MAX_IMAGE = np.iinfo(np.int8).max
@@ -63,7 +63,8 @@ def find_neighbourhoods(crystal: Crystal, settings: GraphSettings) -> Neighbourh
 
 def wrapped(frac: np.ndarray) -> np.ndarray:
     """Return fractional coordinates (N, 3) moved into the cell, [0, 1)."""
-    return frac - np.floor(frac)
+    moved = frac - np.floor(frac)
+    return np.where(moved < 1.0, moved, 0.0)  # a tiny negative number rounds up to 1
 
 
 def _search(

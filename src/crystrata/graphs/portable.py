@@ -11,10 +11,10 @@ from typing import BinaryIO
 import numpy as np
 
 from crystrata.errors import DataError
-from crystrata.files import digest_of_json, lock, write_atomically
+from crystrata.files import lock, write_atomically
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, derive, offsets
-from crystrata.graphs.settings import GraphSettings
-from crystrata.graphs.store import HEADER, ArrayWriter, GraphStore, publish, store_path
+from crystrata.graphs.store import HEADER, ArrayWriter, GraphStore, checked_header, publish, store_path
+from crystrata.neighbourhood import GraphSettings
 
 _MAGIC = b"crystrata-store-1\n"
 _PART = 2048  # crystals whose vectors and angles are derived at once
@@ -46,25 +46,23 @@ def import_portable(file: Path, stores: Path) -> GraphStore:
         StorageError: The store cannot be written.
     """
     header, arrays = _read(file)
-    settings = GraphSettings(**header["settings"])
-    path = store_path(stores, header["source"]["digest"], settings)
+    path = store_path(stores, header["source"]["digest"], GraphSettings(**header["settings"]))
     with lock(stores / f".{path.name}.lock"):
         if not (path / HEADER).is_file():
-            publish(path, lambda folder: _write_store(folder, header, arrays))
-    store = GraphStore(path)
-    if digest_of_json(store.header["arrays"]) != digest_of_json(header["arrays"]):
-        store.verify()  # derived arrays may differ in the last bit on another machine; a damaged stored one may not
-        changed = [name for name in STORED_ARRAYS if store.header["arrays"][name] != header["arrays"][name]]
-        if changed:
-            raise DataError(f"portable store {file} is damaged: {', '.join(changed)} differ from the header")
-    return store
+            publish(path, lambda folder: _write_store(file, folder, header, arrays))
+    return GraphStore(path)
 
 
-def _write_store(folder: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
-    writer = ArrayWriter(folder)
-    for part in _parts(arrays):
-        writer.append(derive(part))
-    writer.close(source=header["source"], settings=GraphSettings(**header["settings"]), rejected=header["rejected"])
+def _write_store(file: Path, folder: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Fill a store folder; what was stored must have the digests of its header before the folder is published."""
+    with ArrayWriter(folder) as writer:
+        for part in _parts(arrays):
+            writer.append(derive(part))
+        settings = GraphSettings(**header["settings"])
+        written = writer.finish(source=header["source"], settings=settings, rejected=header["rejected"])
+    changed = [name for name in STORED_ARRAYS if written[name]["sha256"] != header["arrays"][name]["sha256"]]
+    if changed:  # derived arrays may differ in the last bit on another machine
+        raise DataError(f"portable store {file} is damaged: {', '.join(changed)} differ from the header; copy it again")
 
 
 def _parts(arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
@@ -84,6 +82,7 @@ def _read(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
                 raise DataError(f"{file} is no portable graph store")
             with lzma.open(raw, "rb") as packed:
                 header = json.loads(packed.read(int.from_bytes(packed.read(8), "little")))
+                header = checked_header(header, f"portable store {file}")
                 arrays = {}
                 for name in STORED_ARRAYS:
                     form, rows = ARRAY_FORMS[name], header["arrays"][name]["rows"]

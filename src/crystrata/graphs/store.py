@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from crystrata.errors import DataError
 from crystrata.files import digest_of_json, lock, sha256_of, storage_errors, write_json
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays
 from crystrata.graphs.build import build_graphs
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 SCHEMA_VERSION = 1
 HEADER = "store.json"
@@ -59,6 +60,10 @@ class GraphStore:
         if expected == 0:
             return np.zeros(shape, dtype=form.dtype)
         return np.memmap(file, dtype=form.dtype, mode="r", shape=shape)
+
+    def __reduce__(self) -> tuple[type[GraphStore], tuple[Path]]:
+        """Travel to another process as a path; the arrays are mapped again there."""
+        return GraphStore, (self.path,)
 
     @property
     def settings(self) -> GraphSettings:
@@ -128,18 +133,18 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
 
 def _build(path: Path, table: CrystalTable, settings: GraphSettings, workers: int, progress: Progress | None) -> None:
     def write(folder: Path) -> None:
-        writer = ArrayWriter(folder)
         rejected: list[tuple[int, Rejected]] = []
-        for done, (graphs, bad) in _built_chunks(table, settings, workers):
-            writer.append(graphs)
-            rejected += bad
-            if progress:
-                progress(done, len(table))
-        writer.close(
-            source={"name": table.name, "digest": table.digest, "rows": len(table), "demo": table.demo},
-            settings=settings,
-            rejected=[{"row": row, "id": bad.id, "code": bad.code, "reason": bad.reason} for row, bad in rejected],
-        )
+        with ArrayWriter(folder) as writer:
+            for done, (graphs, bad) in _built_chunks(table, settings, workers):
+                writer.append(graphs)
+                rejected += bad
+                if progress:
+                    progress(done, len(table))
+            writer.finish(
+                source={"name": table.name, "digest": table.digest, "rows": len(table), "demo": table.demo},
+                settings=settings,
+                rejected=[{"row": row, "id": bad.id, "code": bad.code, "reason": bad.reason} for row, bad in rejected],
+            )
 
     publish(path, write)
 
@@ -174,11 +179,12 @@ def _chunks(items: Iterator[tuple[int, Crystal]]) -> Iterator[list[tuple[int, Cr
 
 
 class ArrayWriter:
-    """Appends graphs to the flat files of a store and closes it with the header."""
+    """Appends graphs to the flat files of a store and finishes it with the header; closes its files on any exit."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._files = {name: open(folder / f"{name}.bin", "wb") for name in ARRAY_FORMS}
+        self._exit = ExitStack()
+        self._files = {name: self._exit.enter_context(open(folder / f"{name}.bin", "wb")) for name in ARRAY_FORMS}
         self._digests = {name: hashlib.sha256() for name in ARRAY_FORMS}
         self._rows = dict.fromkeys(ARRAY_FORMS, 0)
 
@@ -190,12 +196,17 @@ class ArrayWriter:
             self._digests[name].update(array.data)
             self._rows[name] += len(array)
 
-    def close(self, *, source: dict[str, Any], settings: GraphSettings, rejected: list[dict[str, Any]]) -> None:
-        """Flush the arrays to disk and write the header, which makes the folder a store."""
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._exit.close()
+
+    def finish(self, *, source: dict[str, Any], settings: GraphSettings, rejected: list[dict[str, Any]]) -> dict:
+        """Flush the arrays to disk and write the header, which makes the folder a store; return its array entries."""
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-            file.close()
         arrays = {
             name: {"dtype": form.dtype, "rows": self._rows[name], "sha256": self._digests[name].hexdigest()}
             for name, form in ARRAY_FORMS.items()
@@ -203,6 +214,7 @@ class ArrayWriter:
         header = {"schema": SCHEMA_VERSION, "source": source, "settings": settings.as_dict()}
         write_json(self._folder / HEADER, {**header, "crystals": self._rows["atom_counts"], "arrays": arrays,
                                            "rejected": rejected})  # fmt: skip
+        return arrays
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -212,8 +224,23 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is no graph store: {HEADER} is missing") from None
     except ValueError as error:
         raise DataError(f"store {path} is damaged: {HEADER}: {error}. Delete the folder to rebuild.") from None
-    if header.get("schema") != SCHEMA_VERSION or set(header.get("arrays", ())) != set(ARRAY_FORMS):
-        raise DataError(
-            f"store {path} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}; rebuild it"
-        )
+    return checked_header(header, f"store {path}")
+
+
+def checked_header(header: Any, where: str) -> dict[str, Any]:
+    """Return a store's header if it is one of this version.
+
+    Raises:
+        DataError: It is of another form or version.
+    """
+    if not isinstance(header, dict) or not isinstance(header.get("arrays"), dict):
+        raise DataError(f"{where} is damaged: its header is no header of a store. Delete it to rebuild.")
+    if header.get("schema") != SCHEMA_VERSION or set(header["arrays"]) != set(ARRAY_FORMS):
+        raise DataError(f"{where} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}; rebuild it")
+    try:
+        GraphSettings(**header["settings"])
+        str(header["source"]["digest"])
+        _ = header["rejected"], [int(entry["rows"]) for entry in header["arrays"].values()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where} is damaged: header entry {error}. Delete it to rebuild.") from None
     return header

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads import build_head

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crystrata.errors import ModelError
 from crystrata.properties import get_property
 
 
@@ -27,5 +28,7 @@ def with_derived(
     for name in names:
         base = get_property(name).derived_from
         column = values[:, trained.index(base or name)]
-        columns.append(column - hull if base and hull is not None else column)
+        if base and hull is None:
+            raise ModelError(f"{name} needs the convex hull of the training energies, and this model has none; retrain")
+        columns.append(column - hull if base else column)
     return np.stack(columns, axis=1)

@@ -21,6 +21,8 @@ class PropertyMetrics:
         mad: Mean absolute deviation of these labels from the training mean: the error of predicting that mean.
         median_mae: Error of predicting the training median: the baseline to beat.
         skill: 1 - mae / mad_train, with the deviation of the training labels.
+        n_flagged: Labels among the n that the outlier check speaks against.
+        mae_unflagged: Mean absolute error without these; NaN where no other is left.
     """
 
     n: int
@@ -30,21 +32,27 @@ class PropertyMetrics:
     mad: float
     median_mae: float
     skill: float
+    n_flagged: int
+    mae_unflagged: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
 
 
-def property_metrics(truth: np.ndarray, predicted: np.ndarray, train: np.ndarray) -> PropertyMetrics | None:
+def property_metrics(
+    truth: np.ndarray, predicted: np.ndarray, train: np.ndarray, flagged: np.ndarray | None = None
+) -> PropertyMetrics | None:
     """Return the metrics of one property, or None where no label is known.
 
     Args:
         truth: Labels, (n,), NaN where unknown.
         predicted: Predictions, (n,).
         train: Training labels, (m,), NaN where unknown; they define the baselines.
+        flagged: True where the outlier check speaks against a label, (n,); all pass if not given.
     """
     known = np.isfinite(truth)
+    unflagged = np.ones(known.sum(), dtype=bool) if flagged is None else ~flagged[known]
     truth, predicted, train = truth[known].astype(float), predicted[known], train[np.isfinite(train)].astype(float)
     if not len(truth):
         return None
@@ -59,6 +67,8 @@ def property_metrics(truth: np.ndarray, predicted: np.ndarray, train: np.ndarray
         mad=float(np.abs(truth - train.mean()).mean()),
         median_mae=float(np.abs(truth - np.median(train)).mean()),
         skill=1 - mae / float(np.abs(train - train.mean()).mean()),
+        n_flagged=int((~unflagged).sum()),
+        mae_unflagged=float(np.abs(error[unflagged]).mean()) if unflagged.any() else float("nan"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from crystrata.errors import UsageError
 from crystrata.files import digest_of_json
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, resolve_properties, trained_properties
 from crystrata.tiers import COMPETITION, SIZES, TRACKS, Schedule, get_preset, resolve_size
 
@@ -46,6 +46,8 @@ class RunConfig:
         max_samples: Crystals used in all parts together, or None for all.
         split: Protocol of the split.
         seed: Seed of split, order and weights.
+        outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
+        outlier_z: Robust score above which a label is an outlier.
         source: Where crystals come from.
         release: Official release, when they are downloaded.
         data_file: Local data file, or None.
@@ -77,6 +79,8 @@ class RunConfig:
     encoder_settings: dict[str, Any] = field(default_factory=dict)
     split: str = "random"
     seed: int = 42
+    outlier_filter: bool = True
+    outlier_z: float = 8.0
     source: Source = "auto"
     release: str = DEFAULT_RELEASE
     data_file: str | None = None
@@ -89,7 +93,7 @@ class RunConfig:
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience"):
+        for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience", "outlier_z"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
         if self.max_samples is not None and self.max_samples < 60:

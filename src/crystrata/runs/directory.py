@@ -20,6 +20,7 @@ TABLE_CSV = "mae_table.csv"
 TABLE_MD = "mae_table.md"
 REPORT = "report.html"
 PREDICTIONS = "test_predictions.csv"
+OUTLIERS = "outliers.csv"
 
 ARTIFACTS: dict[str, str] = {
     BEST: "weights of the best validation score, with configuration and scaling: what inference loads",
@@ -29,6 +30,7 @@ ARTIFACTS: dict[str, str] = {
     MANIFEST: "algorithm, mode, flags, seed, versions, data and split digests, device, git state, status, times",
     SPLITS: "ids of the training, validation and test crystals",
     CONFIG: "the resolved configuration",
+    OUTLIERS: "labels that the outlier check speaks against: value, score, reason, and whether training masks them",
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
     TABLE_MD: "the same table for reading",
     PREDICTIONS: "label and prediction of every test crystal, in physical units",

@@ -43,7 +43,12 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
     for column, name in enumerate(config.properties):
         for part in _EVALUATED:
-            metrics = property_metrics(truth[part][:, column], predicted[part][:, column], truth["train"][:, column])
+            metrics = property_metrics(
+                truth[part][:, column],
+                predicted[part][:, column],
+                truth["train"][:, column],
+                prepared.outliers.flagged_for(name)[split.part(part)],
+            )
             properties[name][part] = metrics.as_dict() if metrics else None
     skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
     hours = sum(epoch["seconds"] for epoch in history) / 3600

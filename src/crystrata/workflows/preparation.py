@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -13,10 +14,12 @@ from rich.progress import Progress
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
+from crystrata.datasets.outliers import OutlierCheck, check_outliers
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
 from crystrata.elements import SYMBOLS
+from crystrata.prediction.derived import with_derived
 from crystrata.prediction.models import resolve_device
-from crystrata.properties import get_property
+from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
 from crystrata.workflows.sources import open_source
 
@@ -28,11 +31,13 @@ class PreparedData:
     Attributes:
         data: Loaders over dataset and split, checked.
         hull: Convex hull of the training energies, where a reported property needs it.
+        outliers: What the outlier check found; training labels that it masks are unknown to `data`.
         facts: What the manifest records about the data.
     """
 
     data: CrystalDataModule
     hull: TrainingHull | None
+    outliers: OutlierCheck
     facts: dict[str, Any]
 
     def weights_facts(self, config: RunConfig) -> dict[str, Any]:
@@ -81,6 +86,7 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
     split = whole
     if config.max_samples is not None and config.max_samples < len(dataset):
         split = subsample(whole, config.max_samples, dataset.ids)
+    outliers = _mask_outliers(config, dataset, split, hull)
     data = CrystalDataModule(
         dataset,
         split,
@@ -92,7 +98,19 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         angles=config.encoder_settings.get("angles") == "cached",
     )
     data.check()
-    return PreparedData(data, hull, _facts(table, data, split))
+    facts = {**_facts(table, data, split), "outliers": outliers.table["action"].value_counts().to_dict()}
+    return PreparedData(data, hull, outliers, facts)
+
+
+def _mask_outliers(
+    config: RunConfig, dataset: CrystalPropertyDataset, split: Split, hull: TrainingHull | None
+) -> OutlierCheck:
+    """Check the labels of all reported and trained properties; forget the training labels that cannot be right."""
+    names = resolve_properties((*config.properties, *dataset.properties))
+    labels = with_derived(names, dataset.properties, dataset.targets, hull.energies if hull else None)
+    outliers = check_outliers(names, labels, split, dataset.ids, limit=config.outlier_z, mask=config.outlier_filter)
+    dataset.targets[outliers.masked_for(dataset.properties)] = np.nan
+    return outliers
 
 
 def _facts(table: CrystalTable, data: CrystalDataModule, split: Split) -> dict[str, Any]:

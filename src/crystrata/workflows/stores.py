@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from crystrata.crystals.table import CrystalTable
 from crystrata.graphs.portable import export_portable, import_portable
-from crystrata.graphs.settings import GraphSettings
 from crystrata.graphs.store import GraphStore, open_store
+from crystrata.neighbourhood import GraphSettings
 from crystrata.runs.config import Source
 from crystrata.workflows.sources import open_source
 

@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from crystrata.errors import ModelError, UsageError
-from crystrata.files import write_json
+from crystrata.files import write_json, write_text
 from crystrata.prediction.models import resolve_device
 from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, SPLITS, create_run_dir
+from crystrata.runs.directory import CHECKPOINT, CONFIG, OUTLIERS, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
 from crystrata.training.engine import train
 from crystrata.workflows.evaluation import evaluate_run
@@ -105,6 +105,7 @@ def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) 
     try:
         prepared = prepare_data(config, console)
         write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
+        write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
         update_manifest(run, **prepared.facts)
         _announce(config, prepared.facts, console)
         artifacts = train(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystrata.errors import unknown_name
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders.cgcnn import CGCNNEncoder
 from crystrata.networks.encoders.e3nn import E3NNEncoder
 from crystrata.networks.encoders.encoder import Encoder

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleFeatures, AngleForm
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
 from crystrata.networks.encoders.encoder import Encoder

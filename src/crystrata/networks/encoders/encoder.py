@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.graphs.settings import GraphSettings
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import mean_over_crystals
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths

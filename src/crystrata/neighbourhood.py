@@ -1,4 +1,4 @@
-"""What a graph is made of: the settings that every store and every model carries."""
+"""What a neighbourhood is: the graph settings that every store and every model carries."""
 
 from __future__ import annotations
 

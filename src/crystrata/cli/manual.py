@@ -1,0 +1,106 @@
+"""Keeps the manual's tables equal to the code: `python -m crystrata.cli.manual OPERATION_MANUAL.md`.
+
+Every block between `<!-- table: name -->` and `<!-- end -->` is rewritten by the generator of that name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from crystrata.cli import train
+from crystrata.cli.parsing import Parser, run_verb
+from crystrata.errors import InputError, unknown_name
+from crystrata.files import write_text
+from crystrata.reports import manual
+
+_BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
+_END = "<!-- end -->"
+
+
+def flags(parser: argparse.ArgumentParser) -> str:
+    """Return the flags of a parser as markdown, one table for each of its groups."""
+    parts = []
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.option_strings and action.dest != "help"]
+        if actions:
+            rows = [[_spelled(action), _default(action), action.help] for action in actions]
+            title = f"*{group.title}*\n\n" if group.title != "options" else ""
+            parts.append(title + manual.table(("flag", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _spelled(action: argparse.Action) -> str:
+    value = action.metavar or action.dest.upper()
+    shape = {0: "", "?": f" [{value}]", "+": f" {value} ..."}.get(action.nargs or "", f" {value}")
+    return manual.code(action.option_strings[-1] + ("" if action.nargs == 0 else shape))
+
+
+def _default(action: argparse.Action) -> str | None:
+    return None if action.default in (None, False) else manual.code(action.default)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "levels-e3nn": partial(manual.levels, "e3nn"),
+    "levels-cgcnn": partial(manual.levels, "cgcnn"),
+    "competition": manual.competition,
+    "sizes": manual.sizes,
+    "training": manual.training,
+    "properties": manual.properties,
+    "groups": manual.groups,
+    "artifacts": manual.artifacts,
+    "formats": manual.formats,
+    "releases": manual.releases,
+    "rejections": manual.rejections,
+    "exit-codes": manual.exit_codes,
+    "flags": lambda: flags(train.build_parser(train.Door())),
+}
+"""Name of a block -> what makes its content."""
+
+
+def refreshed(text: str) -> str:
+    """Return a document with every block made anew.
+
+    Raises:
+        InputError: A block has no end.
+        UsageError: A block has a name that no generator has.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in TABLES:
+            raise unknown_name("table", name, TABLES)
+        if not text.startswith(_END, match.end()):
+            raise InputError(f"the block of table {name!r} has no end: write {_END} after it")
+        return f"{match[1]}\n{TABLES[name]()}\n"
+
+    return _BLOCK.sub(block, text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the blocks of documents in place; return the exit code."""
+    parser = Parser(prog="python -m crystrata.cli.manual", description="Make the tables of documents anew.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="markdown files with table blocks")
+    files = parser.parse_args(arguments).files
+    return run_verb(lambda: _rewrite(files))
+
+
+def _rewrite(files: Sequence[Path]) -> int:
+    for file in files:
+        try:
+            before = file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot read {file}: {error.strerror or error}") from None
+        after = refreshed(before)
+        if after != before:
+            write_text(file, after)
+        print(f"{file}: {'refreshed' if after != before else 'up to date'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The manual's tables, made from the tables that the code reads: each function returns markdown."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from crystrata import errors
+from crystrata.crystals.jarvis.releases import RELEASES
+from crystrata.crystals.readers import FORMATS
+from crystrata.properties import GROUPS, PROPERTIES, trained_properties
+from crystrata.reports.tables import markdown
+from crystrata.runs.directory import ARTIFACTS
+from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, PRESETS, SIZE_ALIASES, SIZES, TRACKS, Preset
+
+REJECTION_CODES: dict[str, str] = {
+    "not_found": "the path does not exist or cannot be reached",
+    "unreadable": "the file cannot be opened or parsed, is cut, encrypted, or holds binary data",
+    "unknown_format": "the file name tells no known format",
+    "empty": "no text, no atoms, or a table without rows",
+    "no_structure": "the file, folder or archive holds no crystal structure",
+    "no_lattice": "atoms without lattice vectors (a molecule, a plain xyz file)",
+    "not_periodic": "the structure does not repeat in all three directions",
+    "unknown_species": "a symbol or label names no element for certain, or an element beyond lawrencium",
+    "missing_atoms": "a site has no position, or hydrogen atoms are counted but not placed",
+    "disordered": "a site is partly occupied, mixed, or belongs to one of several alternatives",
+    "magnetic": "a magnetic CIF",
+    "modulated": "a modulated structure, which has no unit cell",
+    "bad_numbers": "lattice, species or coordinates are no numbers, do not fit each other, or are absurdly large",
+    "not_finite": "a lattice length, angle or coordinate is NaN or infinite",
+    "bad_cell": "the cell is flat, skewed, far too small or far too large; often wrong units",
+    "bad_symmetry": "the symmetry operations are none, form no group, do not fit the cell, or are ambiguous",
+    "too_many_symmetry_operations": "more operations than any space group has",
+    "overlapping": "two atoms are closer than any bond",
+    "too_large": "too many atoms or bytes",
+    "unsafe_archive": "an archive that would grow far beyond its size, or a member that leads out of it",
+    "missing_keys": "a JARVIS record lacks what a crystal needs",
+    "no_id": "a JARVIS record without `jid`",
+    "repeated_id": "a JARVIS record whose `jid` stood before",
+}
+"""Code of a rejected input -> what it means; a test compares it with the codes that the package uses."""
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a markdown table; None becomes `-`."""
+    return markdown(pd.DataFrame([list(row) for row in rows], columns=list(columns), dtype=object))
+
+
+def code(text: object) -> str:
+    """Return text as markdown code; nothing for an empty one."""
+    return f"`{text}`" if text != "" else "-"
+
+
+def levels(algorithm: str) -> str:
+    """Return the five levels of an algorithm."""
+    return _presets([(algorithm, level) for level in LEVELS])
+
+
+def competition() -> str:
+    """Return the competition profile of every algorithm."""
+    return _presets([(algorithm, COMPETITION) for algorithm in ALGORITHMS], first="algorithm")
+
+
+def _presets(cells: Sequence[tuple[str, str]], first: str = "level") -> str:
+    def row(name: str, preset: Preset) -> list[object]:
+        crystals = preset.max_samples or "all"
+        family = code(f"models/{preset.family}/")
+        return [code(name), preset.use, preset.size, preset.epochs, preset.batch_size, preset.accumulate, preset.lr,
+                crystals, code(preset.script), family]  # fmt: skip
+
+    columns = (first, "use", "size", "epochs", "batch", "accumulate", "learning rate", "crystals", "script", "runs in")
+    return table(columns, [row(cell[first == "level"], PRESETS[cell]) for cell in cells])
+
+
+def sizes() -> str:
+    """Return the model sizes with their parameters, counted on a network of all nine properties."""
+    from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
+
+    aliases = {own: alias for alias, own in SIZE_ALIASES.items()}
+    rows = []
+    for (algorithm, size), settings in SIZES.items():
+        used = [mode for mode in MODES if PRESETS[algorithm, mode].size == size]
+        config = NetworkConfig(algorithm, trained_properties(GROUPS["all9"]), dict(settings))
+        parameters = count_parameters(MultiTaskNetwork(config))
+        flag = code(f"--preset {aliases.get(size, size)}")
+        rows.append([code(algorithm), size, flag, _settings(settings), f"{parameters:,}", ", ".join(used)])
+    return table(("algorithm", "size", "flag", "settings", "parameters", "used by"), rows)
+
+
+def _settings(settings: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def training() -> str:
+    """Return the training settings that all levels of an algorithm share."""
+    columns = ("algorithm", "schedule", "gradient clip", "weight decay", "EMA decay", "task weights")
+    rows = [
+        [code(name), track.schedule, track.clip, track.weight_decay, track.ema,
+         "learned" if track.learned_balance else "static"]
+        for name, track in TRACKS.items()
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def properties() -> str:
+    """Return the properties: names, units, labels, bounds."""
+    columns = ("name", "meaning", "unit", "label", "head", "loss scale", "lowest prediction")
+    rows = []
+    for name, record in PROPERTIES.items():
+        if record.derived_from:
+            label, rest = f"from {code(record.derived_from)} and the training hull", ["none", "-"]
+        else:
+            joined = ", ".join(map(code, record.columns))
+            label = f"mean of {joined}" if len(record.columns) > 1 else joined
+            rest = [record.head, record.transform + (", composition ridge" if record.composition_baseline else "")]
+        rows.append([code(name), record.title, record.unit or "none", label, *rest, record.lower])
+    return table(columns, rows)
+
+
+def groups() -> str:
+    """Return the property groups."""
+    rows = [[code(name), ", ".join(map(code, members))] for name, members in GROUPS.items()]
+    return table(("group", "properties"), rows)
+
+
+def artifacts() -> str:
+    """Return the files of a run directory."""
+    return table(("file", "holds"), [[code(name), words] for name, words in ARTIFACTS.items()])
+
+
+def formats() -> str:
+    """Return the structure formats that are read."""
+    rows = [
+        [form.title, ", ".join(map(code, (*form.suffixes, *(f"{prefix}*" for prefix in form.prefixes)))),
+         f"{form.max_bytes / 1e6:g} MB"]
+        for form in FORMATS
+    ]  # fmt: skip
+    return table(("format", "file names", "largest file"), rows)
+
+
+def releases() -> str:
+    """Return the official JARVIS-DFT releases."""
+    rows = [
+        [code(name), code(release.file_name), f"{release.rows:,}" if release.rows else None, code(release.url)]
+        for name, release in RELEASES.items()
+    ]
+    return table(("name", "file", "records", "address"), rows)
+
+
+def rejections() -> str:
+    """Return the codes of rejected inputs."""
+    return table(("code", "meaning"), [[code(name), words] for name, words in REJECTION_CODES.items()])
+
+
+def exit_codes() -> str:
+    """Return the errors that end a command, with their exit codes."""
+    found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CrystrataError)]
+    found.remove(errors.CrystrataError)
+    rows = [[kind.exit_code, code(kind.__name__), (kind.__doc__ or "").splitlines()[0]] for kind in found]
+    return table(("exit code", "error", "meaning"), sorted(rows, key=lambda row: (-int(str(row[0])), str(row[1]))))

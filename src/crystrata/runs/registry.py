@@ -1,0 +1,124 @@
+"""The registry: one line in `models/registry.jsonl` for each run that ended, never changed afterwards.
+
+Several processes may append at once. A run that is continued gets another line, and its last line counts. A line that a
+crash cut short is skipped with a warning. `models/registry.csv` is the same for a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from crystrata.errors import ModelError
+from crystrata.files import lock, storage_errors, write_text
+from crystrata.properties import PROPERTIES, get_property
+from crystrata.runs.config import RunConfig
+from crystrata.runs.directory import BEST
+from crystrata.runs.entry import RunEntry, entry_of
+
+REGISTRY = "registry.jsonl"
+REGISTRY_CSV = "registry.csv"
+_LOCK = ".registry.lock"
+
+NOT_FOR_INFERENCE = ("smoke", "lite")
+"""Levels that check the pipeline; their runs predict only when named."""
+
+
+def register_run(run: Path, config: RunConfig) -> RunEntry:
+    """Append a run that ended to the registry of its models folder, and rewrite the csv form.
+
+    Raises:
+        ModelError: The run has no readable manifest.
+        StorageError: The registry cannot be written.
+    """
+    entry, folder = entry_of(run, config), Path(config.models_dir)
+    with lock(folder / _LOCK):
+        _append(folder / REGISTRY, json.dumps(asdict(entry)).encode() + b"\n")
+        write_text(folder / REGISTRY_CSV, _as_csv(read_registry(folder)))
+    return entry
+
+
+def _append(path: Path, line: bytes) -> None:
+    with storage_errors(path), open(path, "a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # cut short by a crash: it must not swallow the new line
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_registry(models_dir: Path) -> list[RunEntry]:
+    """Return the last entry of each run in the order in which they ended; nothing where there is no registry."""
+    path, entries = models_dir / REGISTRY, dict[str, RunEntry]()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = RunEntry.from_dict(json.loads(line))
+        except (ValueError, TypeError):
+            warnings.warn(f"{path}, line {number} is damaged and skipped", stacklevel=2)
+            continue
+        entries.pop(entry.path, None)
+        entries[entry.path] = entry
+    return list(entries.values())
+
+
+def resolve_run(name: str, models_dir: Path) -> Path:
+    """Return the run that `--run` names: `best`, `latest`, or a path as it stands.
+
+    `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs. Validation
+    scores compare only between runs on the same crystals, split and properties: `best` looks at the runs with the most
+    properties, among them at those comparable to the newest with the most training crystals, and takes the lowest score.
+
+    Raises:
+        ModelError: The registry knows no such run whose weights are still there.
+    """
+    if name not in ("best", "latest"):
+        return Path(name)
+    usable = [entry for entry in read_registry(models_dir) if entry.completed and _weights(models_dir, entry).is_file()]
+    suitable = usable
+    if name == "best":
+        suitable = [entry for entry in usable if entry.mode not in NOT_FOR_INFERENCE and not entry.demo]
+    if not suitable:
+        passed_over = f" ({len(usable)} demo, smoke and lite runs are used only when named)" if usable else ""
+        raise ModelError(
+            f"--run {name}: {models_dir / REGISTRY} lists no suitable run with weights{passed_over}; "
+            "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"
+        )
+    chosen = suitable[-1] if name == "latest" else _best(suitable)
+    return models_dir / chosen.path
+
+
+def _best(entries: Sequence[RunEntry]) -> RunEntry:
+    def comparable(entry: RunEntry) -> tuple[Any, ...]:
+        return entry.source_digest, entry.split_digest, entry.properties
+
+    newest_first = list(reversed(entries))  # of equals, `max` and `min` take the first
+    widest = max(newest_first, key=lambda entry: (len(entry.properties), entry.train_crystals or 0))
+    rivals = [entry for entry in newest_first if comparable(entry) == comparable(widest)]
+    return min(rivals, key=lambda entry: float("inf") if entry.val_score is None else entry.val_score)
+
+
+def _weights(models_dir: Path, entry: RunEntry) -> Path:
+    return models_dir / entry.path / BEST
+
+
+def _as_csv(entries: Sequence[RunEntry]) -> str:
+    rows = []
+    for entry in entries:
+        row = asdict(entry)
+        row["properties"] = " ".join(entry.properties)
+        row["crystrata"] = row.pop("versions").get("crystrata")
+        for part in ("val_mae", "test_mae"):
+            maes = row.pop(part)
+            row |= {f"{part} {get_property(name).column}": maes.get(name) for name in PROPERTIES}
+        rows.append(row)
+    return pd.DataFrame(rows).to_csv(index=False)
