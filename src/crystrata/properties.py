@@ -25,7 +25,8 @@ class Property:
         transform: Scale on which the loss is measured, fitted on training rows.
         lower: Physical lower bound of a value, or None.
         plausible: Range that a label is expected in; the outlier check reports what lies outside.
-        composition_baseline: Whether a ridge on the composition carries the bulk of the value (energies).
+        additive: Whether the value is a mean over atoms (energies): the head then reads atoms, and a ridge on the
+            composition carries the bulk of it.
         derived_from: Property that this one follows from without a head of its own: the energy above hull is the
             formation energy minus the hull of the training energies, for labels and predictions alike.
         benchmark: Official JARVIS leaderboard column that the label equals, or None.
@@ -41,7 +42,7 @@ class Property:
     transform: Transform = "identity"
     lower: float | None = None
     plausible: tuple[float, float] = (-inf, inf)
-    composition_baseline: bool = False
+    additive: bool = False
     derived_from: str | None = None
     benchmark: str | None = None
     cgcnn: float | None = None
@@ -57,7 +58,7 @@ PROPERTIES: dict[str, Property] = {
     record.name: record
     for record in (
         Property("formation_energy", "formation energy", "eV/atom", ("formation_energy_peratom",),
-                 plausible=(-5.0, 5.0), composition_baseline=True,
+                 plausible=(-5.0, 5.0), additive=True,
                  benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
         Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), lower=0.0, plausible=(0.0, 10.0),
                  benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),

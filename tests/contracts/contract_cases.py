@@ -15,7 +15,6 @@ from crystrata.networks.encoders import ENCODERS, build_encoder
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
-from crystrata.networks.multitask import atomic_fractions
 from crystrata.properties import Property, get_property
 
 SMALL = {"channels": 16, "layers": 2, "radial_hidden": 16}
@@ -87,8 +86,8 @@ def head_cases() -> list[HeadCase]:
 def crystal_latents() -> Latent:
     """Latents of the eight fixed crystals, (8, d), as an encoder would hand them over."""
     batch = batch_of(CRYSTALS)
-    values = torch.randn(len(batch), LATENT_WIDTH, generator=torch.Generator().manual_seed(5))
-    return Latent(values, atomic_fractions(batch), batch)
+    atoms = torch.randn(len(batch.numbers), LATENT_WIDTH, generator=torch.Generator().manual_seed(5))
+    return Latent.of(atoms, batch)
 
 
 def labels_of(record: Property) -> torch.Tensor:

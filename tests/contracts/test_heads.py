@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,16 +30,17 @@ def labels(head_case: HeadCase) -> Tensor:
 
 def only(latent: Latent, row: int) -> Latent:
     """The latent of one crystal."""
-    return Latent(latent.crystal[[row]], latent.fractions[[row]], batch_of([CRYSTALS[row]]))
+    return Latent.of(latent.atoms[latent.batch.crystal == row], batch_of([CRYSTALS[row]]))
 
 
 def loss_and_gradients(head: Head, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-    """Return loss sum, count, the gradient of the sum on the latents (8, d), and those on the weights."""
-    values = crystal_latents().crystal.clone().requires_grad_()
-    latent = replace(crystal_latents(), crystal=values)
+    """Return loss sum, count, the gradient of the sum on the crystals' latents (8, d), and those on the weights."""
+    values, batch = crystal_latents().atoms.clone().requires_grad_(), crystal_latents().batch
+    latent = Latent.of(values, batch)
     total, count = head.loss(head(latent), latent, labels, mask)
     gradients = torch.autograd.grad(total, [values, *head.parameters()])
-    return total.detach(), count, gradients[0], list(gradients[1:])
+    crystals = torch.zeros(len(batch), values.shape[1]).index_add(0, batch.crystal, gradients[0])
+    return total.detach(), count, crystals, list(gradients[1:])
 
 
 def test_form(head: Head, labels: Tensor) -> None:

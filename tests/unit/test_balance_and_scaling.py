@@ -16,7 +16,8 @@ from torch import Tensor
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.networks.balance import LossBalance
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, atomic_fractions, count_parameters
+from crystrata.networks.encoders.encoder import atomic_fractions
+from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
 from crystrata.networks.scaling import TargetScaling
 from crystrata.properties import PROPERTIES, get_property
 

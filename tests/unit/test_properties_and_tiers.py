@@ -73,7 +73,7 @@ def test_every_record_makes_sense() -> None:
         assert (record.cgcnn is None) == (record.alignn is None) == (record.benchmark is None)
         if record.transform == "asinh":
             assert record.lower is not None
-        if record.composition_baseline:
+        if record.additive:
             assert record.unit == "eV/atom"
     unbounded = {name for name, record in PROPERTIES.items() if record.lower is None}
     assert unbounded == {"formation_energy", "ehull"}  # a crystal may lie below the hull of the training energies

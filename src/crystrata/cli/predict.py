@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
     model = parser.add_argument_group("model")
-    model.add_argument("--run", metavar="PATH", help="run directory or weights file (default: newest suitable run)")
+    model.add_argument(
+        "--run", metavar="RUN", help="best, latest, a run directory or a weights file (default: newest suitable run)"
+    )
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
     model.add_argument("--model-dir", default="models", metavar="DIR", help="folder of all runs")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
@@ -37,9 +39,11 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.prediction.models import find_run, load_model
     from crystrata.prediction.predict import predict_files
     from crystrata.reports.predictions import print_predictions, write_predictions
+    from crystrata.runs.registry import resolve_run
 
     console = Console(stderr=bool(flags.output))
-    path = Path(flags.run) if flags.run else find_run(Path(flags.model_dir), flags.family)
+    models_dir = Path(flags.model_dir)
+    path = resolve_run(flags.run, models_dir) if flags.run else find_run(models_dir, flags.family)
     model = load_model(path, flags.device)
     with console.status("predicting") as status:
         table = predict_files(model, paths, progress=lambda done: status.update(f"predicting: {done} structures"))

@@ -7,9 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
@@ -68,7 +66,7 @@ class MultiTaskNetwork(nn.Module):
 
     def encode(self, batch: CrystalBatch) -> Latent:
         """Return the latents of a batch."""
-        return Latent(self.encoder(batch), atomic_fractions(batch), batch)
+        return Latent.of(self.encoder(batch), batch)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Return predictions in physical units, property name -> (B,)."""
@@ -90,13 +88,6 @@ class MultiTaskNetwork(nn.Module):
             known = ~torch.isnan(targets[:, column])
             if known.any():
                 self.head(name).scaling.fit(targets[known, column], fractions[known])
-
-
-def atomic_fractions(batch: CrystalBatch) -> Tensor:
-    """Return the atomic fractions of each crystal, (B, 103)."""
-    atoms = functional.one_hot(batch.numbers - 1, MAX_ATOMIC_NUMBER).to(batch.vector.dtype)
-    sums = atoms.new_zeros(len(batch), MAX_ATOMIC_NUMBER).index_add(0, batch.crystal, atoms)
-    return sums / batch.atom_counts.unsqueeze(1).to(atoms.dtype)
 
 
 def count_parameters(network: nn.Module) -> int:

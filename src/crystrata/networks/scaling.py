@@ -28,7 +28,7 @@ class TargetScaling(nn.Module):
     def __init__(self, record: Property) -> None:
         super().__init__()
         self.transform = record.transform
-        self.uses_ridge = record.composition_baseline
+        self.uses_ridge = record.additive
         self.register_buffer("location", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("transform_scale", torch.ones(()))

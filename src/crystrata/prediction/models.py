@@ -16,6 +16,7 @@ from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
 from crystrata.runs.directory import BEST
 from crystrata.runs.manifest import read_manifest
+from crystrata.runs.registry import NOT_FOR_INFERENCE
 from crystrata.training.checkpoints import read_checkpoint
 
 FAMILIES = ("multitask_pro_e3nn", "multitask_std_e3nn", "multitask_cgcnn")
@@ -86,7 +87,7 @@ def _suitable(run: Path) -> bool:
         manifest = read_manifest(run)
     except ModelError:
         return False
-    return manifest.get("mode") not in ("smoke", "lite") and not manifest.get("source", {}).get("demo", False)
+    return manifest.get("mode") not in NOT_FOR_INFERENCE and not manifest.get("source", {}).get("demo", False)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -106,7 +106,7 @@ def training() -> str:
 
 def properties() -> str:
     """Return the properties: names, units, labels, bounds."""
-    columns = ("name", "meaning", "unit", "label", "head", "loss scale", "lowest prediction")
+    columns = ("name", "meaning", "unit", "label", "expected labels", "head", "loss scale", "lowest prediction")
     rows = []
     for name, record in PROPERTIES.items():
         if record.derived_from:
@@ -114,8 +114,9 @@ def properties() -> str:
         else:
             joined = ", ".join(map(code, record.columns))
             label = f"mean of {joined}" if len(record.columns) > 1 else joined
-            rest = [record.head, record.transform + (", composition ridge" if record.composition_baseline else "")]
-        rows.append([code(name), record.title, record.unit or "none", label, *rest, record.lower])
+            rest = [record.head, record.transform + (", additive over atoms, composition ridge" if record.additive else "")]
+        expected = f"{record.plausible[0]:g} to {record.plausible[1]:g}"
+        rows.append([code(name), record.title, record.unit or "none", label, expected, *rest, record.lower])
     return table(columns, rows)
 
 

@@ -21,6 +21,7 @@ TABLE_MD = "mae_table.md"
 REPORT = "report.html"
 PREDICTIONS = "test_predictions.csv"
 OUTLIERS = "outliers.csv"
+RUN_LOCK = ".lock"
 
 ARTIFACTS: dict[str, str] = {
     BEST: "weights of the best validation score, with configuration and scaling: what inference loads",

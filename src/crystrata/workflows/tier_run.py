@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from crystrata.errors import ModelError, UsageError
-from crystrata.files import write_json, write_text
+from crystrata.errors import ModelError, StorageError, UsageError
+from crystrata.files import lock, write_json, write_text
 from crystrata.prediction.models import resolve_device
 from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, OUTLIERS, SPLITS, create_run_dir
+from crystrata.runs.directory import CHECKPOINT, CONFIG, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
+from crystrata.runs.registry import register_run
 from crystrata.training.engine import train
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import prepare_data
@@ -30,13 +32,16 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     """
     resolve_device(config.device)
     run = create_run_dir(config.family_dir, config.run_id)
-    write_json(run / CONFIG, config.as_dict())
-    start_manifest(run, config, command)
-    return _carry_out(run, config, console, resume=False)
+    with lock(run / RUN_LOCK):
+        write_json(run / CONFIG, config.as_dict())
+        start_manifest(run, config, command)
+        return _carry_out(run, config, console, resume=False)
 
 
 def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console) -> Path:
     """Continue a run from its latest checkpoint, or evaluate it again where it had finished.
+
+    A run that another process is still carrying out is waited for, never written by two.
 
     Args:
         run: Directory of the run.
@@ -45,9 +50,10 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         console: Where progress goes.
     """
     resolve_device(config.device)
-    write_json(run / CONFIG, config.as_dict())
-    update_manifest(run, status="running", resumed=command, config_digest=config.digest())
-    return _carry_out(run, config, console, resume=True)
+    with lock(run / RUN_LOCK):
+        write_json(run / CONFIG, config.as_dict())
+        update_manifest(run, status="running", resumed=command, config_digest=config.digest())
+        return _carry_out(run, config, console, resume=True)
 
 
 def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfig]:
@@ -117,8 +123,11 @@ def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) 
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")
+        with suppress(StorageError):  # what went wrong first is what the user must read
+            register_run(run, config)
         raise
     end_manifest(run, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
+    register_run(run, config)
     console.print(terminal_table(results))
     console.print(f"Run directory: {run}", soft_wrap=True)
     return run

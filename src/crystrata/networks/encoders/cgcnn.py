@@ -17,7 +17,7 @@ from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleFeatures, AngleForm
-from crystrata.networks.density import NeighbourSum, mean_over_crystals
+from crystrata.networks.density import NeighbourSum
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import GaussianBasis, edge_envelope, edge_lengths
 
@@ -46,7 +46,7 @@ class GatedConvolution(nn.Module):
 
 
 class CGCNNEncoder(Encoder):
-    """CGCNN: element embedding, gated convolutions, mean over atoms.
+    """CGCNN: element embedding and gated convolutions; the mean over atoms is taken by the network.
 
     Args:
         graph: Settings of the neighbourhoods.
@@ -69,7 +69,7 @@ class CGCNNEncoder(Encoder):
         self.convolutions = nn.ModuleList(GatedConvolution(channels, width) for _ in range(layers))
 
     def forward(self, batch: CrystalBatch) -> Tensor:
-        """Return the latent of each crystal, (B, C)."""
+        """Return the latent of each atom, (N, C)."""
         distance = edge_lengths(batch)
         u = self.radial(distance)
         if self.angles is not None:
@@ -79,4 +79,4 @@ class CGCNNEncoder(Encoder):
         v = self.embedding(batch.numbers)
         for convolution in self.convolutions:
             v = convolution(v, u, batch, neighbour_sum)
-        return mean_over_crystals(v, batch.crystal, batch.atom_counts)
+        return v

@@ -21,7 +21,7 @@ from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleFeatures, AngleForm
-from crystrata.networks.density import NeighbourSum, mean_over_crystals
+from crystrata.networks.density import NeighbourSum
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths, harmonics
 
@@ -125,7 +125,7 @@ class E3NNEncoder(Encoder):
         self.readout = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, self.latent_width), nn.SiLU())
 
     def forward(self, batch: CrystalBatch) -> Tensor:
-        """Return the latent of each crystal, (B, d)."""
+        """Return the latent of each atom, (N, d)."""
         distance = edge_lengths(batch)
         edge = self.basis(distance)
         if self.angles is not None:
@@ -138,4 +138,4 @@ class E3NNEncoder(Encoder):
         h = self.embedding(batch.numbers)
         for layer in self.layers:
             h = layer(h, edge, batch, sums)
-        return mean_over_crystals(self.readout(h), batch.crystal, batch.atom_counts)
+        return self.readout(h)

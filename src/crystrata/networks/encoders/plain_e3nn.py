@@ -16,7 +16,6 @@ from torch.nn import functional
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
-from crystrata.networks.density import mean_over_crystals
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths
 
@@ -72,7 +71,7 @@ def _paths(
 
 
 class PlainE3NNEncoder(Encoder):
-    """Tensor products on edges, mean over atoms.
+    """Tensor products on edges.
 
     Args:
         graph: Settings of the neighbourhoods.
@@ -99,7 +98,7 @@ class PlainE3NNEncoder(Encoder):
         self.readout = nn.Sequential(nn.Linear(channels, self.latent_width), nn.SiLU())
 
     def forward(self, batch: CrystalBatch) -> Tensor:
-        """Return the latent of each crystal, (B, d)."""
+        """Return the latent of each atom, (N, d)."""
         distance = edge_lengths(batch)
         basis = self.basis(distance)
         weight = edge_envelope(batch, distance, self.graph.delta).unsqueeze(1)
@@ -107,4 +106,4 @@ class PlainE3NNEncoder(Encoder):
         x = self.embedding(batch.numbers)
         for layer in self.layers:
             x = layer(x, batch, basis, harmonics)
-        return mean_over_crystals(self.readout(x), batch.crystal, batch.atom_counts)
+        return self.readout(x)

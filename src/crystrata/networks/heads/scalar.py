@@ -1,20 +1,23 @@
-"""A scalar property: two dense layers on the latent, absolute error on the standardised scale."""
+"""A scalar property: two dense layers, absolute error on the standardised scale."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from crystrata.networks.density import mean_over_crystals
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head
 from crystrata.properties import Property
 
 
 class ScalarHead(Head):
-    """Multilayer perceptron with a linear output.
+    """Multilayer perceptron with a linear output, on the atoms of an additive property, else on the whole crystal.
+
+    An energy is a sum over atoms: its perceptron reads each atom, and the mean is taken last.
 
     Args:
         record: The property.
-        width: d, width of the latent.
+        width: d, width of the latents.
         hidden: Width of the hidden layer.
     """
 
@@ -24,6 +27,9 @@ class ScalarHead(Head):
 
     def forward(self, latent: Latent) -> Tensor:
         """Return the standardised value of each crystal, (B,)."""
+        if self.record.additive:
+            atoms = self.layers(latent.atoms)
+            return mean_over_crystals(atoms, latent.batch.crystal, latent.batch.atom_counts).squeeze(1)
         return self.layers(latent.crystal).squeeze(1)
 
     def loss(self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

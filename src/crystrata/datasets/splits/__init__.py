@@ -1,0 +1,20 @@
+"""Training, validation and test parts: every protocol by name, the same answer for every run of a seed."""
+
+from crystrata.datasets.splits.candidates import Candidates
+from crystrata.datasets.splits.grouped import random_split
+from crystrata.datasets.splits.protocols import PROTOCOLS, parse_protocol, resolve_split
+from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, subsample
+
+__all__ = [
+    "FRACTIONS",
+    "PARTS",
+    "PROTOCOLS",
+    "Candidates",
+    "Split",
+    "SplitRequest",
+    "parse_protocol",
+    "random_split",
+    "resolve_split",
+    "subsample",
+]

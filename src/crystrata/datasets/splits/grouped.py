@@ -1,0 +1,67 @@
+"""Whole groups on one side, by hash order: by formula (`random`), chemical system, prototype. n rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.split import FRACTIONS, Split, hash_position
+
+_SYMBOL = re.compile(r"[A-Z][a-z]?")
+
+
+def cut_groups(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[np.ndarray]:
+    """Cut rows into parts of about the given fractions, whole groups at a time.
+
+    Groups are ordered by a hash of seed and name and cut where the row counts are reached, so the answer depends on no
+    random generator and not on the order of the rows.
+
+    Args:
+        groups: Group of each row, (n,).
+        fractions: Share of each part.
+        seed: Another seed gives another answer.
+
+    Returns:
+        The rows of each part, ascending.
+    """
+    names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    order = np.argsort([hash_position(seed, name) for name in names])
+    sizes = np.bincount(group_of_row, minlength=len(names))[order]
+    before = np.cumsum(sizes) - sizes  # rows in the groups ahead
+    bounds = np.cumsum(fractions[:-1]) * len(groups)
+    part_of_group = np.empty(len(names), dtype=np.int64)
+    part_of_group[order] = np.searchsorted(bounds, before, side="right")
+    part_of_row = part_of_group[group_of_row]
+    return [np.flatnonzero(part_of_row == part) for part in range(len(fractions))]
+
+
+def random_split(groups: Sequence[str], *, seed: int, protocol: str = "random") -> Split:
+    """Split rows 80/10/10 at random, whole groups at a time.
+
+    Args:
+        groups: Group of each row, such as its reduced formula: polymorphs then never stand on two sides.
+        seed: Another seed gives another split.
+        protocol: Name of the rule that made the groups.
+    """
+    train, val, test = cut_groups(groups, FRACTIONS, seed=seed)
+    return Split(train, val, test, protocol, seed)
+
+
+def chemical_system(formula: str) -> str:
+    """Return the elements of a formula in alphabetical order: `BaO3Ti` -> `Ba-O-Ti`."""
+    return "-".join(sorted(set(_SYMBOL.findall(formula))))
+
+
+def split_by_formula(request: SplitRequest, protocol: str) -> Split:
+    """Split with each reduced formula on one side, so that polymorphs and near-duplicates stay together."""
+    return random_split(request.crystals.formulas, seed=request.seed, protocol=protocol)
+
+
+def split_by_chemical_system(request: SplitRequest, protocol: str) -> Split:
+    """Split with each set of elements on one side."""
+    systems = {formula: chemical_system(formula) for formula in set(request.crystals.formulas)}
+    groups = [systems[formula] for formula in request.crystals.formulas]
+    return random_split(groups, seed=request.seed, protocol=protocol)

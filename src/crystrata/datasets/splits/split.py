@@ -1,0 +1,87 @@
+"""What a split is: the rows of each part and how they were found; and a sample of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from crystrata.files import digest_of_json
+
+PARTS = ("train", "val", "test")
+FRACTIONS = (0.8, 0.1, 0.1)
+SAMPLE = " (sample)"
+"""Added to the protocol where an official test part is no longer whole: its figures compare with no table."""
+
+_LEAST_EVALUATION = 20
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of each part, ascending, and how they were found.
+
+    Attributes:
+        train: Rows trained on.
+        val: Rows that select the model.
+        test: Rows looked at once.
+        protocol: Name of the rule.
+        seed: Seed of the rule.
+        official_tests: Leaderboard benchmark -> rows of its official test, all within `test`; empty where the test
+            part is no official one. Figures comparable with the leaderboard are taken over these rows alone.
+        notes: Counts a reader should know, such as near-duplicates of test crystals in training; of the whole split,
+            also where this is a sample of it.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    protocol: str
+    seed: int
+    official_tests: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def part(self, name: str) -> np.ndarray:
+        """Return the rows of a part by name."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+    def as_dict(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Return protocol, seed, notes and the ids of each part: what `splits.json` holds."""
+        parts = {name: [ids[row] for row in self.part(name)] for name in PARTS}
+        told: dict[str, Any] = {"protocol": self.protocol, "seed": self.seed, "digest": digest_of_json(parts)}
+        if self.notes:
+            told["notes"] = dict(self.notes)
+        if self.official_tests:
+            told["official_tests"] = {name: [ids[row] for row in rows] for name, rows in self.official_tests.items()}
+        return {**told, **parts}
+
+
+def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
+    """Keep at most `max_samples` rows in all, 80/10/10 but at least 20 for each evaluation, inside their parts.
+
+    Rows are chosen by a hash of their id, so that a smaller sample is part of a larger one. An official test part that
+    loses a row is official no longer: the protocol then ends in `(sample)`.
+    """
+    evaluation = min(max(_LEAST_EVALUATION, round(max_samples * FRACTIONS[1])), max_samples // 3)
+    sizes = {"train": max_samples - 2 * evaluation, "val": evaluation, "test": evaluation}
+    kept = {}
+    for name in PARTS:
+        rows = split.part(name)
+        order = np.argsort([hash_position(split.seed, ids[row]) for row in rows], kind="stable")
+        kept[name] = np.sort(rows[order[: sizes[name]]])
+    cut = bool(split.official_tests) and len(kept["test"]) < len(split.test)
+    return Split(
+        **kept,
+        protocol=split.protocol + (SAMPLE if cut else ""),
+        seed=split.seed,
+        official_tests={name: np.intersect1d(rows, kept["test"]) for name, rows in split.official_tests.items()},
+        notes=split.notes,
+    )
+
+
+def hash_position(seed: int, name: str) -> int:
+    """Return the place of a name in the order of a seed; it depends on no random generator and no other name."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big")

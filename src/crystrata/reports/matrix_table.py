@@ -1,0 +1,72 @@
+"""The table of the model matrix: test MAE of every property in every cell, as csv, markdown, html and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from crystrata.files import write_text
+from crystrata.properties import PROPERTIES
+from crystrata.reports.html import html_page
+from crystrata.reports.tables import cell_text, markdown
+
+MATRIX_CSV, MATRIX_MD, MATRIX_HTML = "matrix.csv", "matrix.md", "matrix.html"
+CAPTION = (
+    "Test MAE in the unit of each property; '-' is not trained. The e3nn cells of a tier (single: one specialist per "
+    "property; multi: one network for all nine) share crystals and split; tiers, and CGCNN at a level, may take fewer "
+    "crystals, so that only figures on the same test part compare (split_digest in registry.csv)."
+)
+
+
+def matrix_table(maes: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.DataFrame:
+    """Return one row per property and one column per tier and kind of cell.
+
+    Args:
+        maes: (tier, kind) -> property -> test MAE, in the order of the columns.
+    """
+    columns: dict[str, list] = {
+        "property": list(PROPERTIES),
+        "unit": [record.unit for record in PROPERTIES.values()],
+    }
+    for (tier, kind), values in maes.items():
+        columns[f"{tier} {kind}"] = [values.get(name, float("nan")) for name in PROPERTIES]
+    return pd.DataFrame(columns)
+
+
+def write_matrix(folder: Path, table: pd.DataFrame, notes: Sequence[str]) -> None:
+    """Write `matrix.csv`, `matrix.md` and `matrix.html` into the models folder.
+
+    Args:
+        folder: The models folder.
+        table: See `matrix_table`.
+        notes: Lines under the table.
+    """
+    write_text(folder / MATRIX_CSV, table.to_csv(index=False))
+    write_text(folder / MATRIX_MD, "# Model matrix\n\n" + markdown(table) + "\n" + "\n\n".join(notes) + "\n")
+    html = table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
+    paragraphs = "".join(
+        f'<p class="{"demo" if note.startswith("DEMO") else "note"}">{escape(note)}</p>' for note in notes
+    )
+    write_text(folder / MATRIX_HTML, html_page("Model matrix", html + paragraphs))
+
+
+def terminal_matrix(table: pd.DataFrame, notes: Sequence[str]) -> Table:
+    """Return the table for a terminal; of single-task and multi-task model of a tier the better one is green."""
+    shown = Table(title="Test MAE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="\n".join(notes), caption_justify="left")
+    shown.add_column("property", no_wrap=True)
+    for column in table.columns[2:]:
+        shown.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        cells = []
+        for column in table.columns[2:]:
+            tier = column.split()[0]
+            rival = min(row.get(f"{tier} single", float("nan")), row.get(f"{tier} multi", float("nan")))
+            text = cell_text(row[column], 3)
+            cells.append(f"[green]{text}[/]" if row[column] == rival and not column.endswith("cgcnn") else text)
+        shown.add_row(row["property"], *cells)
+    return shown

@@ -1,0 +1,167 @@
+"""The run configuration: presets and overrides resolved, refused values, digests that say what a resume may change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
+
+import pytest
+
+from crystrata.errors import UsageError
+from crystrata.properties import GROUPS
+from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
+from crystrata.tiers import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
+
+ELSEWHERE = {
+    "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "run_id": "mine", "data_file": "other.json",
+    "device": "cpu", "source": "demo",
+}  # fmt: skip
+"""Another place and manner of the same run, by field."""
+
+OTHER_RESULT: dict[str, Any] = {
+    "epochs": 7, "batch_size": 5, "lr": 0.02, "accumulate": 3, "schedule": "plateau", "clip": 9.0, "weight_decay": 0.1,
+    "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
+    "encoder_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
+}  # fmt: skip
+"""Another result, by field."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
+    config, preset, track = resolve_config(algorithm, mode), PRESETS[algorithm, mode], TRACKS[algorithm]
+    for name in ("epochs", "batch_size", "lr", "accumulate", "max_samples", "size", "family"):
+        assert getattr(config, name) == getattr(preset, name)
+    for name in ("schedule", "clip", "weight_decay", "ema", "learned_balance"):
+        assert getattr(config, name) == getattr(track, name)
+    assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
+    assert config.encoder_settings == SIZES[algorithm, preset.size]
+    assert config.properties == GROUPS["core4"]
+    assert config.patience == max(10, preset.epochs // 4)
+
+
+def test_the_default_is_e3nn_std() -> None:
+    assert resolve_config() == resolve_config("e3nn", "std")
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER_RESULT.items())
+def test_an_override_wins_and_changes_nothing_else(name: str, value: Any) -> None:
+    plain, changed = resolve_config("cgcnn", "lite"), resolve_config("cgcnn", "lite", **{name: value})
+    assert getattr(changed, name) == value
+    assert replace(changed, **{name: getattr(plain, name)}) == plain
+
+
+def test_none_is_not_given() -> None:
+    assert resolve_config("cgcnn", "smoke", epochs=None, lr=None, max_samples=None) == resolve_config("cgcnn", "smoke")
+
+
+def test_patience_follows_the_epochs_that_are_run() -> None:
+    assert [resolve_config(epochs=epochs).patience for epochs in (1, 40, 44, 500)] == [10, 10, 11, 125]
+    assert resolve_config(epochs=500, patience=3).patience == 3
+
+
+def test_settings_of_a_table_are_not_shared() -> None:
+    resolve_config("e3nn", "std", angles="cached").encoder_settings["channels"] = 1
+    assert "angles" not in SIZES["e3nn", "std"]
+    assert resolve_config("e3nn", "std").encoder_settings == SIZES["e3nn", "std"]
+
+
+def test_angles_go_to_the_encoder() -> None:
+    assert resolve_config(angles="cached").encoder_settings["angles"] == "cached"
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        resolve_config().lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epochs": 0}, "--epochs must be positive, not 0"),
+        ({"batch_size": -4}, "--batch-size must be positive, not -4"),
+        ({"lr": -1e-3}, "--lr must be positive, not -0.001"),
+        ({"lr": float("nan")}, "--lr must be positive, not nan"),
+        ({"lr": float("inf")}, "--lr must be"),
+        ({"patience": 0}, "--patience must be positive"),
+        ({"accumulate": 0}, "--accumulate must be positive"),
+        ({"outlier_z": 0.0}, "--outlier-z must be positive"),
+        ({"max_samples": 59}, "--max-samples must be at least 60"),
+        ({"workers": -1}, "--workers must be 0 or more"),
+        ({"device": "gpu"}, "--device is auto, cpu or cuda, not 'gpu'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_without_meaning_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        resolve_config(**values)
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(UsageError, match="unknown property 'bandgap'; did you mean 'band_gap'"):
+        resolve_config(properties=["bandgap"])
+    with pytest.raises(UsageError, match="unknown size of e3nn 'huge'"):
+        resolve_config(preset="huge")
+    with pytest.raises(UsageError, match="unknown algorithm"):
+        resolve_config("egnn")
+    with pytest.raises(UsageError, match="takes one property, not 2: band_gap, ehull"):
+        resolve_config(properties=["ehull", "band_gap"], single_task=True)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "mode", "family"),
+    [
+        ("e3nn", "std", "singletask_std_e3nn/dielectric"),
+        ("e3nn", "pro", "singletask_pro_e3nn/dielectric"),
+        ("e3nn", "lite", "singletask_lite_e3nn/dielectric"),
+        ("cgcnn", "pro", "singletask_cgcnn/dielectric"),
+    ],
+)
+def test_a_specialist_has_a_folder_of_its_own(algorithm: str, mode: str, family: str) -> None:
+    config = resolve_config(algorithm, mode, properties=["dielectric"], single_task=True, models_dir="here")
+    assert config.family == family
+    assert config.family_dir.as_posix() == f"here/{family}"
+    assert resolve_config(algorithm, mode, properties=["dielectric"]).family == PRESETS[algorithm, mode].family
+
+
+def test_a_derived_property_needs_no_head() -> None:
+    config = resolve_config(properties=GROUPS["all9"])
+    assert set(config.properties) - set(config.trained_properties) == {"ehull"}
+
+
+def test_a_configuration_survives_json() -> None:
+    config = resolve_config("cgcnn", "max", properties=GROUPS["all9"], seed=7, run_id="a", data_file="x.json")
+    back = RunConfig.from_dict(json.loads(json.dumps(config.as_dict())))
+    assert back == config
+    assert back.digest() == config.digest()
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown configuration keys: colour"):
+        RunConfig.from_dict({**resolve_config().as_dict(), "colour": "blue"})
+
+
+def test_where_a_run_is_carried_out_does_not_change_its_digest() -> None:
+    assert set(ELSEWHERE) == set(NOT_RESULT)
+    assert resolve_config(**ELSEWHERE).digest() == resolve_config().digest()
+
+
+@pytest.mark.parametrize(("name", "value"), OTHER_RESULT.items())
+def test_what_a_run_computes_is_in_its_digest(name: str, value: Any) -> None:
+    assert resolve_config(**{name: value}).digest() != resolve_config().digest()
+
+
+def test_every_field_either_decides_the_result_or_not() -> None:
+    identity = {"algorithm", "mode", "properties", "size", "encoder", "single_task", "graph"}
+    assert set(resolve_config().as_dict()) == identity | set(NOT_RESULT) | set(OTHER_RESULT)
+    configs = [
+        resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
+        resolve_config(properties=["ehull"], single_task=True), resolve_config(encoder="plain_e3nn"),
+        resolve_config(preset="small"), replace(resolve_config(), graph=replace(resolve_config().graph, k=11)),
+    ]  # fmt: skip
+    assert len({config.digest() for config in configs}) == len(configs)
+
+
+def test_modes_in_words() -> None:
+    assert [mode_in_words(mode) for mode in ("lite", "competition")] == ["level lite", "profile competition"]
