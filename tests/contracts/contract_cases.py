@@ -71,15 +71,19 @@ class HeadCase:
     def build(self, seed: int = 0, *, fitted: bool = True) -> Head:
         """Make the head, its weights a function of the seed; fit its scaling on the labels of `labels_of`."""
         torch.manual_seed(seed)
-        head = HEADS[self.kind](self.record, LATENT_WIDTH, HIDDEN)
+        head = HEADS[self.kind](self.record, LATENT_WIDTH, HIDDEN, SETTINGS)
         if fitted:
             head.scaling.fit(labels_of(self.record), crystal_latents().fractions)
         return head
 
 
 def head_cases() -> list[HeadCase]:
-    """Every row of `HEADS` on each of `RECORDS`."""
-    return [HeadCase(kind, replace(get_property(name), head=kind)) for kind in HEADS for name in RECORDS]
+    """Every row of `HEADS` on the properties that it serves, a general one on each of `RECORDS`."""
+    return [
+        HeadCase(kind, replace(get_property(name), head=kind))
+        for kind, head in HEADS.items()
+        for name in head.serves or RECORDS
+    ]
 
 
 @cache

@@ -51,7 +51,7 @@ def test_metrics_by_hand() -> None:
     assert found.r2 == pytest.approx(1 - 6 / (9 + 4 + 0 + 25))
     assert found.mad == pytest.approx((3 + 2 + 0 + 5) / 4)
     assert found.median_mae == pytest.approx((2 + 1 + 1 + 6) / 4)
-    assert found.skill == pytest.approx(1 - 1 / 3.5)
+    assert found.skill == pytest.approx(1 - 1 / 3)
     assert (found.n_flagged, found.mae_unflagged) == (0, found.mae)
 
 

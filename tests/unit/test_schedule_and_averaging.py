@@ -15,7 +15,7 @@ from crystrata.training.schedule import LearningRate, cosine_factor
 PEAK = 0.1
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 20, 1000])
+@pytest.mark.parametrize("steps", [2, 3, 20, 1000])
 def test_the_cosine_rises_for_a_twentieth_and_ends_at_one_percent(steps: int) -> None:
     factors = [cosine_factor(step, steps) for step in range(steps)]
     warm_up = max(1, round(steps / 20))
@@ -38,7 +38,9 @@ def trainer_of(optimizer: torch.optim.Optimizer, **state: object) -> SimpleNames
 
 def two_groups() -> torch.optim.Optimizer:
     """An optimiser with weights and balance apart, as the task makes it."""
-    return torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], PEAK)
+    return torch.optim.SGD(
+        [{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], PEAK
+    )
 
 
 def rates(optimizer: torch.optim.Optimizer) -> list[float]:

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import predict, store, train
+from crystrata.cli import matrix, predict, store, train
 from crystrata.errors import nearest
 
 _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("train a tier on JARVIS-DFT", lambda rest: train.main(rest, train.Door(program="crystrata train"))),
+    "matrix": ("train the model matrix", lambda rest: matrix.main(rest, "crystrata matrix")),
     "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
 }

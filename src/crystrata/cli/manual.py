@@ -55,6 +55,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "artifacts": manual.artifacts,
     "formats": manual.formats,
     "releases": manual.releases,
+    "splits": manual.splits,
     "rejections": manual.rejections,
     "exit-codes": manual.exit_codes,
     "flags": lambda: flags(train.build_parser(train.Door())),

@@ -83,6 +83,14 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
     group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads, graph stores and hulls")
     group.add_argument(
+        "--split", default="random", metavar="NAME",
+        help="random, official:<benchmark>, union, union-strict, formation-energy, by-chemical-system or by-prototype",
+    )  # fmt: skip
+    group.add_argument(
+        "--splits-file", metavar="FILE",
+        help="official ids (default: leaderboard_splits.parquet beside the data file, or the leaderboard's download)",
+    )  # fmt: skip
+    group.add_argument(
         "--no-filter", dest="outlier_filter", action="store_false", default=None,
         help="train on every label (as it is, labels that cannot be right are masked in the training part)",
     )  # fmt: skip
@@ -108,12 +116,17 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
         for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers", "source",
-                     "data_file", "release", "data_dir", "models_dir", "run_id", "outlier_filter", "outlier_z")
+                     "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
+                     "outlier_filter", "outlier_z")
     }  # fmt: skip
     if flags.source not in SOURCES:
         raise unknown_name("source", flags.source, SOURCES)
     if flags.source == "demo" and flags.data_file:
         raise UsageError("--source demo and --data-file contradict each other: give one")
+    from crystrata.datasets.splits import parse_protocol
+
+    if not parse_protocol(flags.split).published and flags.splits_file:
+        raise UsageError(f"--splits-file and --split {flags.split}, which reads no file, contradict each other")
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
     return resolve_config(

@@ -8,7 +8,8 @@ import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from crystrata.datasets.dataset import CrystalPropertyDataset, LabelledBatch
+from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.errors import TrainingError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,47 +15,17 @@ from torch.utils.data import Dataset
 from crystrata.compositions.fractions import atomic_fractions
 from crystrata.crystals.hull import ReferenceHull, cached_hull_energies, formula_counts
 from crystrata.crystals.table import CrystalTable
+from crystrata.datasets.labelled_batch import Components, LabelledBatch
 from crystrata.datasets.sampling import MicroBatch
-from crystrata.datasets.targets import target_matrix
+from crystrata.datasets.targets import component_targets, target_matrix
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.batch import CrystalBatch, collate
+from crystrata.graphs.batch import collate
 from crystrata.graphs.store import Progress, open_store
 from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, trained_properties
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-
-@dataclass(frozen=True)
-class LabelledBatch:
-    """Crystals with their targets.
-
-    Attributes:
-        crystals: Graphs of B crystals.
-        targets: Labels in physical units, (B, P); 0 where unknown.
-        mask: True where the label is known, (B, P).
-        step_counts: Known labels of each property in the whole optimiser step, (P,).
-        share: Part of the optimiser step that this batch is.
-        rows: Position of each crystal in the dataset, (B,).
-    """
-
-    crystals: CrystalBatch
-    targets: Tensor
-    mask: Tensor
-    step_counts: Tensor
-    share: float
-    rows: Tensor
-
-    def to(self, device: torch.device | str) -> LabelledBatch:
-        """Return the batch on another device."""
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "share"}
-        return replace(self, **moved)
-
-    def pin_memory(self) -> LabelledBatch:
-        """Return the batch in page-locked memory."""
-        pinned = {f.name: getattr(self, f.name).pin_memory() for f in fields(self) if f.name != "share"}
-        return replace(self, **pinned)
 
 
 @dataclass(frozen=True)
@@ -101,6 +71,7 @@ class CrystalPropertyDataset(Dataset):
         self.labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
         self.ids: list[str] = self.labels.index.astype(str).tolist()
         self.targets = target_matrix(self.labels, self.properties)
+        self.components = component_targets(self.labels, self.properties)
 
     @property
     def graphs(self) -> GraphArrays:
@@ -161,6 +132,7 @@ class CrystalPropertyDataset(Dataset):
             step_counts=torch.from_numpy(step_counts),
             share=key.share,
             rows=torch.from_numpy(np.asarray(key.rows, dtype=np.int64)),
+            components={name: _components(values[key.rows]) for name, values in self.components.items()},
         )
 
     def fractions(self, rows: np.ndarray) -> Tensor:
@@ -168,3 +140,9 @@ class CrystalPropertyDataset(Dataset):
         return torch.from_numpy(
             atomic_fractions(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)[np.asarray(rows)]
         )
+
+
+def _components(values: np.ndarray) -> Components:
+    """Return component labels (B, k), all or none known, with their mask."""
+    known = np.isfinite(values).all(axis=1)
+    return Components(torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(known))

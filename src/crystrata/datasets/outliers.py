@@ -80,7 +80,7 @@ def check_outliers(
         flagged[:, column] = (part_of_row != "") & np.logical_or.reduce(list(reasons.values()))
         if mask and not record.derived_from:
             masked[:, column] = (part_of_row == "train") & cannot_be
-        for row in np.flatnonzero(flagged[:, column]):
+        for row in np.flatnonzero(flagged[:, column]).tolist():
             reason = "; ".join(words for words, found in reasons.items() if found[row])
             action = MASKED if masked[row, column] else KEPT
             rows.append((ids[row], part_of_row[row], record.name, labels[row], scores[row], reason, action))

@@ -10,6 +10,9 @@ import pandas as pd
 from crystrata.errors import DataError, nearest
 from crystrata.properties import get_property
 
+FRAMES_OF_LABELS = ("original", "restored", "irrelevant")
+"""Values of the column `orientation` for which tensor labels are stated in the frame of the lattice."""
+
 
 def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray:
     """Return the targets of the named properties, (n, P) float32; a property of several columns is their mean.
@@ -29,3 +32,19 @@ def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray
         with np.errstate(over="ignore"):  # beyond float32 is beyond physics: unknown
             targets[:, position] = values.mean(axis=1)  # NaN if any is
     return np.where(np.isfinite(targets), targets, np.nan).astype(np.float32)
+
+
+def component_targets(labels: pd.DataFrame, properties: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the component labels of tensor properties, name -> (n, k) float32.
+
+    A row is NaN unless all components are known and stated in the frame of the crystal's lattice; without a column
+    `orientation` no frame is known.
+    """
+    found = {}
+    for name in properties:
+        columns = list(get_property(name).columns)
+        if len(columns) > 1 and "orientation" in labels:
+            values = labels[columns].to_numpy(dtype=np.float32)
+            framed = labels["orientation"].isin(FRAMES_OF_LABELS).to_numpy() & np.isfinite(values).all(axis=1)
+            found[name] = np.where(framed[:, None], values, np.nan).astype(np.float32)
+    return found

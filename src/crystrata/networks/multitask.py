@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from crystrata.datasets.labelled_batch import Components
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
@@ -27,6 +29,7 @@ class NetworkConfig:
         properties: Names of the properties, in order.
         graph: Settings of the neighbourhoods it was made for.
         head_hidden: Hidden width of the heads.
+        heads: Kind of the head of a property, where it is not the property's own.
     """
 
     encoder: str
@@ -34,6 +37,11 @@ class NetworkConfig:
     settings: dict[str, Any] = field(default_factory=dict)
     graph: GraphSettings = field(default_factory=GraphSettings)
     head_hidden: int = 128
+    heads: dict[str, str] = field(default_factory=dict)
+
+    def head_kind(self, name: str) -> str:
+        """Return the kind of a property's head."""
+        return self.heads.get(name, get_property(name).head)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -55,7 +63,13 @@ class MultiTaskNetwork(nn.Module):
         self.encoder = build_encoder(config.encoder, config.graph, config.settings)
         self.heads = nn.ModuleDict(
             {
-                name: build_head(get_property(name), self.encoder.latent_width, config.head_hidden)
+                name: build_head(
+                    config.head_kind(name),
+                    get_property(name),
+                    self.encoder.latent_width,
+                    config.head_hidden,
+                    config.graph,
+                )
                 for name in config.properties
             }
         )
@@ -70,16 +84,40 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Return predictions in physical units, property name -> (B,)."""
-        latent = self.encode(batch)
-        return {name: self.head(name).predict(self.head(name)(latent), latent) for name in self.heads}
+        return self.describe(batch)[0]
 
-    def losses(self, batch: CrystalBatch, targets: Tensor, mask: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return loss sums and counts by property, from labels (B, P) in physical units and their mask (B, P)."""
+    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return predictions, as `forward`, and the further columns of the heads, title -> (B,)."""
+        latent = self.encode(batch)
+        values, details = {}, {}
+        for name in self.heads:
+            head = self.head(name)
+            output = head(latent)
+            values[name] = head.predict(output, latent)
+            details.update(head.details(output, latent))
+        return values, details
+
+    def losses(
+        self,
+        batch: CrystalBatch,
+        targets: Tensor,
+        mask: Tensor,
+        components: Mapping[str, Components] | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return loss sums and counts by property.
+
+        Args:
+            batch: The crystals.
+            targets: Labels in physical units, (B, P).
+            mask: True where a label is known, (B, P).
+            components: Labels of tensor components, by property.
+        """
         latent = self.encode(batch)
         sums, counts = {}, {}
         for column, name in enumerate(self.heads):
             head = self.head(name)
-            sums[name], counts[name] = head.loss(head(latent), latent, targets[:, column], mask[:, column])
+            parts = (components or {}).get(name)
+            sums[name], counts[name] = head.loss(head(latent), latent, targets[:, column], mask[:, column], parts)
         return sums, counts
 
     def fit_scaling(self, targets: Tensor, fractions: Tensor) -> None:

@@ -39,9 +39,6 @@ def write_report(
         facts: Rows of the facts table.
         figures: Captions and PNGs.
     """
-    notes = [
-        f'<p class="{"demo" if note.startswith("DEMO") else "note"}">{escape(note)}</p>' for note in captions(results)
-    ]
     table = mae_table(results).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
     rows = "".join(f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
     images = "".join(
@@ -49,8 +46,18 @@ def write_report(
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         for caption, png in figures
     )
-    page = (
+    body = f"{html_notes(captions(results))}<h2>Errors</h2>{table}{images}<h2>Run</h2><table>{rows}</table>"
+    write_text(run / REPORT, html_page(title, body))
+
+
+def html_page(title: str, body: str) -> str:
+    """Return a self-contained page in the style of all reports."""
+    return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-        f"<h1>{escape(title)}</h1>{''.join(notes)}<h2>Errors</h2>{table}{images}<h2>Run</h2><table>{rows}</table></html>\n"
+        f"<h1>{escape(title)}</h1>{body}</html>\n"
     )
-    write_text(run / REPORT, page)
+
+
+def html_notes(notes: Sequence[str]) -> str:
+    """Return the notes that belong to a table as paragraphs; that the data are a demo stands out."""
+    return "".join(f'<p class="{"demo" if note.startswith("DEMO") else "note"}">{escape(note)}</p>' for note in notes)

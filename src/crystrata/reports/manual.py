@@ -10,6 +10,7 @@ import pandas as pd
 from crystrata import errors
 from crystrata.crystals.jarvis.releases import RELEASES
 from crystrata.crystals.readers import FORMATS
+from crystrata.datasets.splits import PROTOCOLS
 from crystrata.properties import GROUPS, PROPERTIES, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
@@ -114,7 +115,8 @@ def properties() -> str:
         else:
             joined = ", ".join(map(code, record.columns))
             label = f"mean of {joined}" if len(record.columns) > 1 else joined
-            rest = [record.head, record.transform + (", additive over atoms, composition ridge" if record.additive else "")]
+            ridge = ", additive over atoms, composition ridge" if record.additive else ""
+            rest = [record.head, record.transform + ridge]
         expected = f"{record.plausible[0]:g} to {record.plausible[1]:g}"
         rows.append([code(name), record.title, record.unit or "none", label, expected, *rest, record.lower])
     return table(columns, rows)
@@ -148,6 +150,11 @@ def releases() -> str:
         for name, release in RELEASES.items()
     ]
     return table(("name", "file", "records", "address"), rows)
+
+
+def splits() -> str:
+    """Return the split protocols."""
+    return table(("`--split`", "parts"), [[code(one.title), one.words] for one in PROTOCOLS.values()])
 
 
 def rejections() -> str:

@@ -1,9 +1,8 @@
-"""The table of the model matrix: test MAE of every property in every cell, as csv, markdown, html and on the terminal."""
+"""The table of the model matrix: test MAE of every property in every cell, as files and on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +11,8 @@ from rich.table import Table
 
 from crystrata.files import write_text
 from crystrata.properties import PROPERTIES
-from crystrata.reports.html import html_page
-from crystrata.reports.tables import cell_text, markdown
+from crystrata.reports.html import html_notes, html_page
+from crystrata.reports.tables import DEMO_CAPTION, cell_text, markdown
 
 MATRIX_CSV, MATRIX_MD, MATRIX_HTML = "matrix.csv", "matrix.md", "matrix.html"
 CAPTION = (
@@ -46,27 +45,25 @@ def write_matrix(folder: Path, table: pd.DataFrame, notes: Sequence[str]) -> Non
         table: See `matrix_table`.
         notes: Lines under the table.
     """
-    write_text(folder / MATRIX_CSV, table.to_csv(index=False))
+    comment = f"# {DEMO_CAPTION}\n" if DEMO_CAPTION in notes else ""
+    write_text(folder / MATRIX_CSV, comment + table.to_csv(index=False))
     write_text(folder / MATRIX_MD, "# Model matrix\n\n" + markdown(table) + "\n" + "\n\n".join(notes) + "\n")
     html = table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
-    paragraphs = "".join(
-        f'<p class="{"demo" if note.startswith("DEMO") else "note"}">{escape(note)}</p>' for note in notes
-    )
-    write_text(folder / MATRIX_HTML, html_page("Model matrix", html + paragraphs))
+    write_text(folder / MATRIX_HTML, html_page("Model matrix", html + html_notes(notes)))
 
 
-def terminal_matrix(table: pd.DataFrame, notes: Sequence[str]) -> Table:
+def terminal_matrix(table: pd.DataFrame) -> Table:
     """Return the table for a terminal; of single-task and multi-task model of a tier the better one is green."""
-    shown = Table(title="Test MAE", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="\n".join(notes), caption_justify="left")
+    shown = Table(title="Test MAE", box=SIMPLE_HEAD)
     shown.add_column("property", no_wrap=True)
     for column in table.columns[2:]:
         shown.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in table.to_dict("records"):
-        cells = []
-        for column in table.columns[2:]:
-            tier = column.split()[0]
-            rival = min(row.get(f"{tier} single", float("nan")), row.get(f"{tier} multi", float("nan")))
-            text = cell_text(row[column], 3)
-            cells.append(f"[green]{text}[/]" if row[column] == rival and not column.endswith("cgcnn") else text)
-        shown.add_row(row["property"], *cells)
+        shown.add_row(row["property"], *(_shown(row, column) for column in table.columns[2:]))
     return shown
+
+
+def _shown(row: Mapping[str, float], column: str) -> str:
+    text, (tier, kind) = cell_text(row[column], 3), column.split()
+    rival = row.get(f"{tier} {'multi' if kind == 'single' else 'single'}", float("nan"))
+    return f"[green]{text}[/]" if kind != "cgcnn" and row[column] < rival else text

@@ -53,7 +53,7 @@ def write_tables(run: Path, results: Mapping[str, Any]) -> None:
 def markdown(table: pd.DataFrame) -> str:
     """Return a table as markdown; numbers with four significant digits."""
     lines = [list(table.columns), ["---"] * table.shape[1]]
-    lines += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    lines += [[cell_text(value) for value in row] for row in table.itertuples(index=False)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -64,7 +64,7 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):
         values = [row[key] for key in ("test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
-        cells = [_cell(value, 3) for value in values]
+        cells = [cell_text(value, 3) for value in values]
         if pd.notna(row["test MAE"]):
             cells[0] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[0]}[/]"
         shown.add_row(get_property(row["property"]).column.replace("[", "\\["), str(row["n test"]), *cells)
@@ -76,7 +76,8 @@ def captions(results: Mapping[str, Any]) -> list[str]:
     return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
 
 
-def _cell(value: Any, digits: int = 4) -> str:
+def cell_text(value: Any, digits: int = 4) -> str:
+    """Return a value as it stands in a table: significant digits of a number, `-` for what is unknown."""
     if value is None or (isinstance(value, float) and value != value):
         return "-"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

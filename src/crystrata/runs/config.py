@@ -44,7 +44,8 @@ class RunConfig:
         learned_balance: Whether task weights are learned.
         patience: Epochs without a better score before the run stops.
         max_samples: Crystals used in all parts together, or None for all.
-        split: Protocol of the split.
+        split: Protocol of the split, such as `random` or `official:ehull`.
+        splits_file: Published splits that the protocol reads, or None to look for them.
         seed: Seed of split, order and weights.
         outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
         outlier_z: Robust score above which a label is an outlier.
@@ -78,6 +79,7 @@ class RunConfig:
     max_samples: int | None
     encoder_settings: dict[str, Any] = field(default_factory=dict)
     split: str = "random"
+    splits_file: str | None = None
     seed: int = 42
     outlier_filter: bool = True
     outlier_z: float = 8.0

@@ -75,8 +75,8 @@ def resolve_run(name: str, models_dir: Path) -> Path:
     """Return the run that `--run` names: `best`, `latest`, or a path as it stands.
 
     `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs. Validation
-    scores compare only between runs on the same crystals, split and properties: `best` starts from the run with the most
-    properties, then the most training crystals, then the latest end, and takes the lowest score comparable to it.
+    scores compare only between runs on the same crystals, split and properties: `best` starts from the run with the
+    most properties, then the most training crystals, then the latest end, and takes the lowest score comparable to it.
 
     Raises:
         ModelError: The registry knows no such run whose weights are still there.

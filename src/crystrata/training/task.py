@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from crystrata.datasets.dataset import LabelledBatch
+from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.networks.balance import LossBalance
 from crystrata.networks.multitask import MultiTaskNetwork
 
@@ -55,7 +55,7 @@ class MultiTaskTraining(L.LightningModule):
 
     def training_step(self, batch: LabelledBatch, index: int) -> Tensor:
         """Return the loss of a micro-batch; over a step the micro-batches add up to the step's exact loss."""
-        sums, _ = self.network.losses(batch.crystals, batch.targets, batch.mask)
+        sums, _ = self.network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
         counts = dict(zip(self.network.config.properties, batch.step_counts, strict=True))
         loss = self.balance(sums, counts, batch.share)
         detached = {name: float(total.detach()) for name, total in sums.items()}

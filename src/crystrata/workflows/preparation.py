@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,13 @@ from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
-from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, resolve_split, subsample
 from crystrata.elements import SYMBOLS
 from crystrata.prediction.derived import with_derived
 from crystrata.prediction.models import resolve_device
 from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
-from crystrata.workflows.sources import open_source
+from crystrata.workflows.sources import JARVIS_VARIABLE, open_source
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         dataset = CrystalPropertyDataset(
             table, data_dir / "stores", config.properties, config.graph, workers=config.workers, progress=progress
         )
-        whole = random_split(dataset.labels["formula"].tolist(), seed=config.seed)
+        bar.update(task, description="symmetry of the crystals", visible=False)
+        whole = resolve_split(config.split, _split_request(config, dataset, progress))
         hull = None
         if any(get_property(name).derived_from for name in config.properties):
             bar.update(task, description="convex hull of the training energies", completed=0)
@@ -102,6 +105,21 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
     return PreparedData(data, hull, outliers, facts)
 
 
+def _split_request(
+    config: RunConfig, dataset: CrystalPropertyDataset, progress: Callable[[int, int], None]
+) -> SplitRequest:
+    data_file = config.data_file or os.environ.get(JARVIS_VARIABLE)
+    return SplitRequest(
+        Candidates.of(dataset),
+        config.seed,
+        Path(config.data_dir),
+        splits_file=Path(config.splits_file) if config.splits_file else None,
+        data_file=Path(data_file) if data_file else None,
+        workers=config.workers,
+        progress=progress,
+    )
+
+
 def _mask_outliers(
     config: RunConfig, dataset: CrystalPropertyDataset, split: Split, hull: TrainingHull | None
 ) -> OutlierCheck:
@@ -109,7 +127,10 @@ def _mask_outliers(
     names = resolve_properties((*config.properties, *dataset.properties))
     labels = with_derived(names, dataset.properties, dataset.targets, hull.energies if hull else None)
     outliers = check_outliers(names, labels, split, dataset.ids, limit=config.outlier_z, mask=config.outlier_filter)
-    dataset.targets[outliers.masked_for(dataset.properties)] = np.nan
+    masked = outliers.masked_for(dataset.properties)
+    dataset.targets[masked] = np.nan
+    for name, components in dataset.components.items():
+        components[masked[:, dataset.properties.index(name)]] = np.nan
     return outliers
 
 
@@ -117,7 +138,7 @@ def _facts(table: CrystalTable, data: CrystalDataModule, split: Split) -> dict[s
     return {
         "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
         "store": data.dataset.store.path.name,
-        "split": {"protocol": split.protocol, "digest": split.as_dict(data.dataset.ids)["digest"]},
+        "split": {"protocol": split.protocol, "digest": split.as_dict(data.dataset.ids)["digest"], **split.notes},
         "crystals": {part: len(split.part(part)) for part in PARTS},
         "labels": data.label_counts(),
     }

@@ -76,17 +76,12 @@ class Candidates:
         """Return the rows of ids that must all be there, ascending.
 
         Args:
-            ids: Ids of the published split.
+            ids: Ids of a published test part.
             what: Words for the error, such as `--split union`.
 
         Raises:
             UsageError: An id is not among the crystals.
         """
-        if self.demo:
-            raise UsageError(
-                f"{what} names JARVIS crystals, but this run has the demo crystals: "
-                f"give the data with --data-file or --source jarvis, or take --split random"
-            )
         if missing := sorted(id for id in ids if id not in self.row_of):
             raise UsageError(
                 f"{what} tests {len(ids)} crystals, and {len(missing)} of them are not in this data ({missing[0]}, for "

@@ -124,7 +124,6 @@ def _chunks(crystals: Candidates) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
     for start in range(0, len(crystals), _CHUNK):
         rows = slice(start, min(start + _CHUNK, len(crystals)))
         atoms = slice(bounds[rows.start], bounds[rows.stop])
-        yield tuple(  # type: ignore[misc]  # copies: a memory map does not travel to another process
-            np.array(part)
-            for part in (crystals.lattice[rows], crystals.atom_counts[rows], crystals.numbers[atoms], crystals.frac[atoms])
-        )
+        # copies, because a memory map does not travel to another process
+        cells, counts = np.array(crystals.lattice[rows]), np.array(crystals.atom_counts[rows])
+        yield cells, counts, np.array(crystals.numbers[atoms]), np.array(crystals.frac[atoms])

@@ -45,7 +45,9 @@ def prototype_keys(lattice: np.ndarray, atom_counts: np.ndarray, numbers: np.nda
         for cell, start, end in zip(lattice, ends - atom_counts, ends, strict=True):
             species = np.array(numbers[start:end], dtype=np.int64)
             try:
-                found = spglib.get_symmetry_dataset((np.array(cell), np.array(frac[start:end]), species), SYMPREC)
+                found = spglib.get_symmetry_dataset(
+                    (cell.tolist(), frac[start:end].tolist(), species.tolist()), SYMPREC
+                )
             except failure:
                 found = None
             keys.append(f"{UNKNOWN} {reduced_formula(species)}" if found is None else _key(found, species))

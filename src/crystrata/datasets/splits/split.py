@@ -64,8 +64,10 @@ def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
     Rows are chosen by a hash of their id, so that a smaller sample is part of a larger one. An official test part that
     loses a row is official no longer: the protocol then ends in `(sample)`.
     """
-    evaluation = min(max(_LEAST_EVALUATION, round(max_samples * FRACTIONS[1])), max_samples // 3)
-    sizes = {"train": max_samples - 2 * evaluation, "val": evaluation, "test": evaluation}
+    # The two parts never grow at the same step, so that no part of a larger sample is smaller.
+    val = min(max(_LEAST_EVALUATION, max_samples // 10), max_samples // 3)
+    test = min(max(_LEAST_EVALUATION, (max_samples + 5) // 10), (max_samples + 1) // 3)
+    sizes = {"train": max_samples - val - test, "val": val, "test": test}
     kept = {}
     for name in PARTS:
         rows = split.part(name)

@@ -1,17 +1,35 @@
-"""Heads: from a latent to one property. A new head is one file and one row of `HEADS`."""
+"""Heads: from latents to one property. A new head is one file and one row of `HEADS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from crystrata.errors import UsageError, unknown_name
+from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.heads.dielectric import DielectricHead
+from crystrata.networks.heads.gap import GapHead
 from crystrata.networks.heads.head import Head
+from crystrata.networks.heads.piezoelectric import LargestPiezoelectricHead, PiezoelectricHead
 from crystrata.networks.heads.scalar import ScalarHead
 from crystrata.properties import Property
 
-HEADS: dict[str, Callable[[Property, int, int], Head]] = {"scalar": ScalarHead}
+HEADS: dict[str, type[Head]] = {
+    "scalar": ScalarHead,
+    "gap": GapHead,
+    "dielectric": DielectricHead,
+    "piezoelectric": PiezoelectricHead,
+    "piezoelectric_largest": LargestPiezoelectricHead,
+}
 """Kind -> class; every row passes the contract suite in tests/contracts."""
 
 
-def build_head(record: Property, width: int, hidden: int) -> Head:
-    """Make the head of a property on latents of the given width."""
-    return HEADS[record.head](record, width, hidden)
+def build_head(kind: str, record: Property, width: int, hidden: int, graph: GraphSettings) -> Head:
+    """Make a head of a kind for a property, on latents of the given width.
+
+    Raises:
+        UsageError: The kind is unknown, or made for another property.
+    """
+    if kind not in HEADS:
+        raise unknown_name("head", kind, HEADS)
+    serves = HEADS[kind].serves
+    if serves and record.name not in serves:
+        raise UsageError(f"head {kind} serves {' and '.join(serves)}, not {record.name}")
+    return HEADS[kind](record, width, hidden, graph)

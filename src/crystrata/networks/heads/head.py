@@ -1,9 +1,13 @@
-"""What every head is: it reads a latent, gives a masked loss sum and count, and predicts in physical units."""
+"""What every head is: it reads latents, gives a masked loss sum and count, and predicts in physical units."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from crystrata.datasets.labelled_batch import Components
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.scaling import TargetScaling
 from crystrata.properties import Property
@@ -14,31 +18,44 @@ class Head(nn.Module):
 
     Args:
         record: The property; its transform, bounds and baseline are read from here.
+        width: d, width of the latents.
+        hidden: Width of hidden layers.
+        graph: Settings of the neighbourhoods.
 
     Attributes:
+        serves: Names of the properties the head is made for; empty for any.
         scaling: Between network values and physical values; fitted on training rows, part of the saved model.
     """
 
-    def __init__(self, record: Property) -> None:
+    serves: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
         super().__init__()
         self.record = record
         self.scaling = TargetScaling(record)
 
     def forward(self, latent: Latent) -> Tensor:
-        """Return the network value of each crystal, (B,)."""
+        """Return the network's output for each crystal, (B, ...); its form is the head's own."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
-    def loss(self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the loss sum and the count of known labels.
 
         Args:
-            output: Result of `forward`, (B,).
+            output: Result of `forward`.
             latent: What the output was made from.
             target: Labels in physical units, (B,); anything where masked.
             mask: True where the label is known, (B,).
+            components: Labels of the components of a tensor property.
         """
         raise TypeError(f"{type(self).__name__} defines no loss")
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
         """Return the prediction in physical units, (B,), within the property's bounds."""
         raise TypeError(f"{type(self).__name__} defines no predict")
+
+    def details(self, output: Tensor, latent: Latent) -> dict[str, Tensor]:
+        """Return further predicted columns, title -> (B,); none unless the head has more to say than one number."""
+        return {}

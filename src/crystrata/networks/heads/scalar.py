@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from crystrata.datasets.labelled_batch import Components
+from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import mean_over_crystals
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head
@@ -19,10 +21,11 @@ class ScalarHead(Head):
         record: The property.
         width: d, width of the latents.
         hidden: Width of the hidden layer.
+        graph: Settings of the neighbourhoods (not read: latents suffice).
     """
 
-    def __init__(self, record: Property, width: int, hidden: int) -> None:
-        super().__init__(record)
+    def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
+        super().__init__(record, width, hidden, graph)
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
     def forward(self, latent: Latent) -> Tensor:
@@ -32,7 +35,9 @@ class ScalarHead(Head):
             return mean_over_crystals(atoms, latent.batch.crystal, latent.batch.atom_counts).squeeze(1)
         return self.layers(latent.crystal).squeeze(1)
 
-    def loss(self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the summed absolute error of known labels and their count; fixed shapes, no branch on the data."""
         wanted = self.scaling.standardise(target.where(mask, 0.0), latent.fractions)
         return ((output - wanted).abs() * mask).sum(), mask.sum()

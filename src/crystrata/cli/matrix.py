@@ -1,0 +1,96 @@
+"""`crystrata matrix` and `run_matrix.py`: every tier as nine specialists and a multi-task model, and the baseline."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+
+from crystrata.cli.parsing import Parser, command_line, run_verb
+from crystrata.errors import UsageError, unknown_name
+from crystrata.runs.cells import MULTI, TIERS, Cell, matrix_cells
+from crystrata.runs.config import SOURCES
+from crystrata.tiers import ALGORITHMS, LEVELS
+
+SOME_FAILED = 1
+_OVERRIDES = ("epochs", "max_samples", "seed", "source", "data_file", "data_dir", "models_dir", "device", "workers")
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "run_matrix.py") -> int:
+    """Parse the flags and train the cells; return the exit code: 0, 1 if a cell failed, 2 for a wrong call."""
+    parser = Parser(
+        prog=program,
+        description="Train the model matrix: every tier as one e3nn specialist per property and one e3nn network for "
+        "all nine, beside CGCNN for all nine. Interrupted cells continue from their checkpoint. "
+        "The table is models/matrix.md, .csv and .html.",
+    )
+    what = parser.add_argument_group("cells")
+    what.add_argument("--tiers", default=",".join(TIERS), metavar="A,B", help=f"some of {', '.join(LEVELS)}")
+    what.add_argument(
+        "--properties", metavar="A,B",
+        help=f"single-task cells of these, and `{MULTI}` for the multi-task cells (default: all nine and {MULTI})",
+    )  # fmt: skip
+    what.add_argument("--algorithms", default=",".join(ALGORITHMS), metavar="A,B", help="tracks")
+    what.add_argument("--only-missing", action="store_true", help="pass over cells that a completed run fills")
+    what.add_argument("--max-hours", type=float, metavar="X", help="start no further cell once X hours have passed")
+    what.add_argument("--dry-run", action="store_true", help="print the command of each cell and stop")
+    _add_overrides(parser.add_argument_group("every cell"))
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _run(flags, command_line(program, arguments)))
+
+
+def _add_overrides(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--epochs", type=int, metavar="N", help="passes over the training part")
+    group.add_argument("--max-samples", type=int, metavar="N", help="crystals in all parts together")
+    group.add_argument("--seed", type=int, metavar="N", help="of split, order and weights")
+    group.add_argument("--source", metavar="{auto,jarvis,demo}", help="where crystals come from")
+    group.add_argument("--data-file", metavar="FILE", help="local dft_3d file: json, json.gz, json.zip or parquet")
+    group.add_argument("--data-dir", metavar="DIR", help="downloads, graph stores and hulls")
+    group.add_argument("--models-dir", metavar="DIR", help="folder of all runs")
+    group.add_argument("--device", metavar="{auto,cpu,cuda}", help="where to compute")
+    group.add_argument("--workers", type=int, metavar="N", help="processes that load and build graphs")
+
+
+def cells_of(flags: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells that flags ask for, and all cells that the table knows with the same settings.
+
+    Raises:
+        UsageError: A name is unknown or flags contradict each other.
+    """
+    if flags.source is not None and flags.source not in SOURCES:
+        raise unknown_name("source", flags.source, SOURCES)
+    if flags.source == "demo" and flags.data_file:
+        raise UsageError("--source demo and --data-file contradict each other: give one")
+    if flags.max_hours is not None and not flags.max_hours > 0:
+        raise UsageError(f"--max-hours must be positive, not {flags.max_hours:g}")
+    overrides = {name: getattr(flags, name) for name in _OVERRIDES}
+    tiers, properties = _names(flags.tiers), _names(flags.properties) if flags.properties else None
+    cells = matrix_cells(tiers, properties, _names(flags.algorithms), **overrides)
+    return cells, matrix_cells((*TIERS, *tiers), **overrides)
+
+
+def _run(flags: argparse.Namespace, command: list[str]) -> int:
+    cells, known = cells_of(flags)
+    if flags.dry_run and not flags.only_missing:
+        return _print_cells(cells)
+    from rich.console import Console
+
+    from crystrata.workflows.matrix import open_matrix, run_matrix
+
+    console = Console(stderr=flags.dry_run)
+    matrix = open_matrix(cells, known, console)
+    if flags.dry_run:
+        return _print_cells(matrix.missing())
+    failed = run_matrix(matrix, command, console, only_missing=flags.only_missing, max_hours=flags.max_hours)
+    return SOME_FAILED if failed else 0
+
+
+def _print_cells(cells: Sequence[Cell]) -> int:
+    for cell in cells:
+        print(f"{cell.name:32} {shlex.join(cell.command)}")
+    print(f"{len(cells)} cells")
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,75 @@
+"""Equivariant features for tensor heads, made from the latents of any encoder. N atoms, E edges, C channels."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.density import NeighbourSum, mean_over_crystals
+from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths, harmonics
+
+_TYPICAL_EDGES = 20.0
+
+
+class TensorReadout(nn.Module):
+    """Irreps of a crystal: densities of the atoms' latents, their products, and the mean over atoms.
+
+        A_i,lm = sum_j f_ij R_l(r_ij) (W h_j) Y_lm(ij),    T = mean_i [ L A_i + U(h_i) A_i (x) A_i ]
+
+    Nothing is normalised before the mean, so that what symmetry cancels is zero to rounding.
+
+    Args:
+        irreps: What comes out, such as `2x1o+1x2o+1x3o`.
+        width: d, width of the atom latents.
+        graph: Settings of the neighbourhoods.
+        channels: C.
+        l_max: Highest degree of the densities.
+        n_radial: Radial functions.
+    """
+
+    def __init__(
+        self, irreps: str, width: int, graph: GraphSettings, channels: int = 16, l_max: int = 3, n_radial: int = 8
+    ) -> None:
+        super().__init__()
+        self.l_max, self.delta = l_max, graph.delta
+        self.irreps = o3.Irreps(irreps)
+        inside = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(l_max + 1)])
+        self.basis = BesselBasis(n_radial, graph.cutoff)
+        self.radial = nn.Sequential(nn.Linear(n_radial, 32), nn.SiLU(), nn.Linear(32, (l_max + 1) * channels))
+        self.source = nn.Linear(width, channels, bias=False)
+        self.centre = nn.Linear(width, channels)
+        self.linear = o3.Linear(inside, self.irreps)
+        self.scale = o3.ElementwiseTensorProduct(inside, f"{inside.num_irreps}x0e")
+        self.product = o3.FullyConnectedTensorProduct(inside, inside, self.irreps)
+
+    def forward(self, latent: Latent) -> Tensor:
+        """Return the irreps of each crystal, (B, irreps.dim)."""
+        batch = latent.batch
+        distance = edge_lengths(batch)
+        weight = edge_envelope(batch, distance, self.delta).unsqueeze(1)
+        source = self.source(latent.atoms).index_select(0, batch.neighbour)
+        radial = self.radial(self.basis(distance)).chunk(self.l_max + 1, dim=1)
+        parts = []
+        for factor, values in zip(harmonics(batch.vector, self.l_max), radial, strict=True):
+            density = NeighbourSum(weight * factor, batch.centre, len(batch.numbers))(values * source)
+            parts.append(density.permute(1, 2, 0).flatten(1) / sqrt(_TYPICAL_EDGES))  # (N, C (2l+1)), as e3nn orders it
+        densities = torch.cat(parts, dim=1)
+        gates = torch.sigmoid(self.centre(latent.atoms)).repeat(1, self.l_max + 1)
+        tensors = self.linear(densities) + self.product(densities, self.scale(densities, gates))
+        return mean_over_crystals(tensors, batch.crystal, batch.atom_counts)
+
+
+def cartesian_basis(formula: str) -> tuple[str, Tensor]:
+    """Return the irreps of a Cartesian tensor with index symmetry and the tensors they stand for, (dim, 3, ..., 3).
+
+    Args:
+        formula: Index symmetry as in e3nn, `ij=ji` or `ijk=ikj`; every index is a polar vector.
+    """
+    indices = formula.split("=")[0]
+    products = o3.ReducedTensorProducts(formula, **dict.fromkeys(indices, "1o"))
+    return str(products.irreps_out), products.change_of_basis

@@ -1,0 +1,68 @@
+"""A band gap: is it a metal, and how wide is the gap if not; decided by the median. B crystals."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from crystrata.datasets.labelled_batch import Components
+from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.heads.head import Head
+from crystrata.properties import Property
+
+_LEAST_LOG_WIDTH = -4.0
+
+
+class GapHead(Head):
+    """Metal probability p and, for the others, a Laplace distribution of the gap: median mu, width b.
+
+    The prediction is the median of the mixture, which makes the mean absolute error smallest: 0 where p >= 1/2, else
+    the quantile q = (1/2 - p) / (1 - p) of the Laplace distribution, mu + b ln(2 q), never below 0.
+
+    Args:
+        record: The property.
+        width: d, width of the latents.
+        hidden: Width of the hidden layer.
+        graph: Settings of the neighbourhoods.
+    """
+
+    serves = ("band_gap", "band_gap_mbj")
+
+    def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
+        super().__init__(record, width, hidden, graph)
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 2))
+        self.log_width = nn.Parameter(torch.zeros(()))
+
+    def forward(self, latent: Latent) -> Tensor:
+        """Return metal logit and standardised gap of each crystal, (B, 2)."""
+        return self.layers(latent.crystal)
+
+    def loss(
+        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the summed loss and the count; see `Head.loss`.
+
+        Cross-entropy of the metal question plus, for non-metals, the absolute error on the standardised scale. The
+        width b learns from the errors without acting on them.
+        """
+        metal = (target <= 0).to(output.dtype)
+        gapped = mask * (1 - metal)
+        question = functional.binary_cross_entropy_with_logits(output[:, 0], metal, reduction="none")
+        error = (output[:, 1] - self.scaling.standardise(target.where(mask, 0.0), latent.fractions)).abs()
+        log_width = self.log_width.clamp(min=_LEAST_LOG_WIDTH)
+        width_loss = error.detach() * torch.exp(-log_width) + log_width
+        return (question * mask + (error + width_loss) * gapped).sum(), mask.sum()
+
+    def predict(self, output: Tensor, latent: Latent) -> Tensor:
+        """Return the median gap, (B,), in physical units."""
+        p = torch.sigmoid(output[:, 0])
+        quantile = ((0.5 - p) / (1 - p)).clamp(1e-6, 0.5)
+        z = output[:, 1] + torch.exp(self.log_width.clamp(min=_LEAST_LOG_WIDTH)) * torch.log(2 * quantile)
+        gap = self.scaling.restore(z, latent.fractions).clamp(min=0.0)
+        return torch.where(p < 0.5, gap, 0.0)
+
+    def details(self, output: Tensor, latent: Latent) -> dict[str, Tensor]:
+        """Return the metal probability, (B,)."""
+        return {f"{self.record.name} metal probability": torch.sigmoid(output[:, 0])}

@@ -1,0 +1,62 @@
+"""What the door tests share: calling a script as a person does, and runs with untrained weights."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = "scripts/phase2_multitask"
+
+
+@pytest.fixture
+def script(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs a script of the suite with flags, in this process; returns its exit code."""
+
+    def run(name: str, *flags: object) -> int:
+        file = root / SCRIPTS / name
+        monkeypatch.setattr(sys, "argv", [str(file), *map(str, flags)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(file), run_name="__main__")
+        return int(ended.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a run directory as training leaves it, with small random weights, under `tmp_path / models`."""
+
+    def make(
+        name: str = "run_a", *, algorithm: str = "cgcnn", mode: str = "std", demo: bool = False, **overrides: Any
+    ) -> Path:
+        import torch
+
+        from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+        from crystrata.networks.weights import pack_network
+        from crystrata.runs.config import resolve_config
+        from crystrata.runs.directory import BEST, CONFIG, MANIFEST
+        from crystrata.runs.manifest import start_manifest, update_manifest
+        from crystrata.training.checkpoints import write_checkpoint
+
+        properties = overrides.pop("properties", ["formation_energy", "band_gap"])
+        config = resolve_config(algorithm, mode, properties=properties, models_dir=tmp_path / "models", **overrides)
+        torch.manual_seed(len(name))
+        settings = {"channels": 8, "layers": 1}
+        network = MultiTaskNetwork(NetworkConfig(algorithm, config.trained_properties, settings, config.graph))
+        source = {"name": "demo" if demo else "dft_3d_2021", "demo": demo, "digest": "d" * 64}
+        facts = {"properties": list(config.properties), "source": source, "best_epoch": 1, "val_score": 0.5}
+        run = config.family_dir / name
+        run.mkdir(parents=True)
+        write_checkpoint(run / BEST, pack_network(network.config, network.state_dict(), facts))
+        start_manifest(run, config, ["made by a test"])
+        update_manifest(run, source=source, status="completed")
+        (run / CONFIG).touch()
+        assert (run / MANIFEST).is_file()
+        return run
+
+    return make
