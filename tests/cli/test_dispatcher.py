@@ -92,7 +92,6 @@ def test_there_are_twelve_cells() -> None:
 def test_the_backend_script_runs_the_same(
     cell: tuple[str, str], resolve: Resolve, script: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    algorithm, mode = cell
     expected = resolve(*cell_flags(*cell), "--all-properties", "--epochs", 3)
     flags = cell_flags(*cell)[2:]
     assert script(PRESETS[cell].script, *flags, "--all-properties", "--epochs", 3, "--dry-run") == 0
@@ -212,7 +211,7 @@ def test_the_competition_wins_over_a_level_with_one_notice(
         (["--source", "jarvi"], "unknown source 'jarvi'; did you mean 'jarvis'?"),
         (["--encoder", "plain_e3n"], "unknown encoder 'plain_e3n'; did you mean 'plain_e3nn'?"),
         (["--angles", "cache"], "did you mean 'cached'?"),
-        (["--release", "dft_3d_2012"], "did you mean 'dft_3d_2021'?"),
+        (["--release", "dft_3d_2O22"], "did you mean 'dft_3d_2022'?"),
         (["--properties", ","], "no property is named"),
         (["--properties", ""], "no property is named"),
         (["--device", "gpu"], "--device is auto, cpu or cuda"),

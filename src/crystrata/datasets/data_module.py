@@ -66,21 +66,23 @@ class CrystalDataModule(L.LightningDataModule):
         }
 
     def check(self) -> None:
-        """Refuse to train a property that has no label.
+        """Refuse to train a property that has no label, or without anything to select by.
 
         Raises:
-            TrainingError: A part is empty, or a property has no training or no validation label.
+            TrainingError: A part is empty, a property has no training label, or none has a validation label.
         """
         for part in PARTS:
             if not len(self.split.part(part)):
                 raise TrainingError(f"the {part} part is empty: use more crystals (--max-samples)")
-        for name, counts in self.label_counts().items():
-            empty = [part for part in ("train", "val") if not counts[part]]
-            if empty:
+        counts = self.label_counts()
+        for name, parts in counts.items():
+            if not parts["train"]:
                 raise TrainingError(
-                    f"{name} has no label in the {' and '.join(empty)} part: leave it out (--properties) "
-                    f"or use more crystals (--max-samples)"
+                    f"{name} has no label in the training part: leave it out (--properties) "
+                    "or use more crystals (--max-samples)"
                 )
+        if not any(parts["val"] for parts in counts.values()):
+            raise TrainingError("no property has a label in the validation part: use more crystals (--max-samples)")
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order is a function of seed and epoch."""

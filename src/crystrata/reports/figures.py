@@ -55,10 +55,10 @@ def _parity_panel(panel: Axes, name: str, truth: np.ndarray, predicted: np.ndarr
         panel.set_xscale("symlog", linthresh=middle)
         panel.set_yscale("symlog", linthresh=middle)
     low, high = np.quantile(np.concatenate([truth, predicted]), [0.001, 0.999])
-    margin = 0.05 * (high - low) + 1e-9
+    margin = 0.05 * (high - low) or 1.0  # all values may be one
     panel.set_xlim(low - margin, high + margin)
     panel.set_ylim(low - margin, high + margin)
-    panel.axline((low, low), (high, high), color="0.4", linewidth=0.8)
+    panel.plot([low - margin, high + margin], [low - margin, high + margin], color="0.4", linewidth=0.8)
     unit = f" {record.unit}" if record.unit else ""
     mae = float(np.abs(predicted - truth).mean())
     panel.text(0.04, 0.95, f"MAE {mae:.3g}{unit}\nn {len(truth)}", va="top", transform=panel.transAxes, fontsize=8)

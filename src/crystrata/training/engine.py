@@ -11,14 +11,14 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.errors import TrainingError
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.runs.config import RunConfig
-from crystrata.runs.directory import CHECKPOINT
+from crystrata.runs.directory import CHECKPOINT, LOGS
 from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import AtomicCheckpointIO
@@ -47,8 +47,8 @@ def label_spread(targets: np.ndarray) -> np.ndarray:
 
 def train(
     config: RunConfig, data: CrystalDataModule, run: Path, *, facts: dict[str, Any], console: Console, resume: bool
-) -> RunArtifacts:
-    """Train the network of a run, or continue from its checkpoint.
+) -> None:
+    """Train the network of a run, or continue from its checkpoint; its directory then holds history and weights.
 
     Args:
         config: The run.
@@ -57,9 +57,6 @@ def train(
         facts: Plain values saved beside the best weights.
         console: Where progress goes.
         resume: Whether to continue from `checkpoint.pt`.
-
-    Returns:
-        The history and the best epoch; the best weights are in `best.pt`.
 
     Raises:
         TrainingError: No epoch gave a finite score.
@@ -78,12 +75,12 @@ def train(
     with warnings.catch_warnings():
         for message in _LIGHTNING_NOISE:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(task, datamodule=data, ckpt_path=str(run / CHECKPOINT) if resume else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(task, datamodule=data, ckpt_path=str(run / CHECKPOINT) if resume else None, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from None
     if artifacts.best_epoch < 0:
         raise TrainingError("no epoch gave a finite validation score: lower --lr or look at the labels")
-    return artifacts
 
 
 def seed_everything(seed: int) -> None:
@@ -107,7 +104,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], console:
             EarlyStopping("val_score", patience=config.patience, check_on_train_epoch_end=True),
             callbacks[2],
         ],
-        logger=[CSVLogger(run, name="logs", version=""), TensorBoardLogger(run, name="logs", version="")],
+        logger=_loggers(run),
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -117,3 +114,9 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], console:
         use_distributed_sampler=False,
         default_root_dir=run,
     )
+
+
+def _loggers(run: Path) -> list[Logger]:
+    """Return CSV and TensorBoard loggers; a resumed run logs into a part of its own, so that nothing is lost."""
+    part = f"part_{len(list((run / LOGS).glob('part_*'))) + 1}"
+    return [CSVLogger(run, name=LOGS, version=part), TensorBoardLogger(run, name=LOGS, version=part)]

@@ -17,7 +17,7 @@ from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
-from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, resolve_split, subsample
+from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, keep_rows, resolve_split, subsample
 from crystrata.elements import SYMBOLS
 from crystrata.prediction.derived import with_derived
 from crystrata.prediction.models import resolve_device
@@ -86,9 +86,9 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         if any(get_property(name).derived_from for name in config.properties):
             bar.update(task, description="convex hull of the training energies", completed=0)
             hull = dataset.training_hull(whole.train, data_dir / "hulls", progress)
-    split = whole
+    split = keep_rows(whole, np.isfinite(dataset.targets).any(axis=1))
     if config.max_samples is not None and config.max_samples < len(dataset):
-        split = subsample(whole, config.max_samples, dataset.ids)
+        split = subsample(split, config.max_samples, dataset.ids)
     outliers = _mask_outliers(config, dataset, split, hull)
     data = CrystalDataModule(
         dataset,

@@ -16,12 +16,12 @@ from crystrata.files import lock, write_json, write_text
 from crystrata.prediction.models import resolve_device
 from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
-from crystrata.runs.manifest import end_manifest, start_manifest, update_manifest
+from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
+from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
 from crystrata.training.engine import train
 from crystrata.workflows.evaluation import evaluate_run
-from crystrata.workflows.preparation import prepare_data
+from crystrata.workflows.preparation import PreparedData, prepare_data
 
 
 def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
@@ -35,11 +35,11 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     with lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
         start_manifest(run, config, command)
-        return _carry_out(run, config, console, resume=False)
+        return _carry_out(run, config, console)
 
 
 def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console) -> Path:
-    """Continue a run from its latest checkpoint, or evaluate it again where it had finished.
+    """Continue a run from its latest checkpoint; one that had finished is only evaluated and documented again.
 
     A run that another process is still carrying out is waited for, never written by two.
 
@@ -48,12 +48,27 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         config: Its saved configuration, with a new number of epochs if one was asked for.
         command: The command line, for the manifest.
         console: Where progress goes.
+
+    Raises:
+        UsageError: The crystals or the split are no longer those that the run was started with.
     """
     resolve_device(config.device)
     with lock(run / RUN_LOCK):
+        before, saved = read_manifest(run), _saved_config(run)
+        prepared = prepare_data(config, console)
+        _require_same_data(run, before, prepared)
+        finished = before["status"] == "completed" and config.epochs == saved.epochs
         write_json(run / CONFIG, config.as_dict())
         update_manifest(run, status="running", resumed=command, config_digest=config.digest())
-        return _carry_out(run, config, console, resume=True)
+        return _carry_out(run, config, console, prepared, finished=finished)
+
+
+def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
+    for words, part in (("crystals", "source"), ("split", "split")):
+        if part in before and before[part]["digest"] != prepared.facts[part]["digest"]:
+            raise UsageError(
+                f"{run} was started with other {words} ({before['source']['name']}): name the same source and file"
+            )
 
 
 def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfig]:
@@ -106,20 +121,24 @@ def _same_kind(saved: RunConfig, config: RunConfig) -> bool:
     return all(getattr(saved, key) == getattr(config, key) for key in keys)
 
 
-def _carry_out(run: Path, config: RunConfig, console: Console, *, resume: bool) -> Path:
+def _carry_out(
+    run: Path, config: RunConfig, console: Console, resumed: PreparedData | None = None, *, finished: bool = False
+) -> Path:
+    """Train (unless finished), evaluate, document; `resumed` is the data of a run that is continued."""
     started = time.perf_counter()
     try:
-        prepared = prepare_data(config, console)
+        prepared = resumed or prepare_data(config, console)
         write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
         write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
         update_manifest(run, **prepared.facts)
         _announce(config, prepared.facts, console)
-        artifacts = train(
-            config, prepared.data, run, facts=prepared.weights_facts(config), console=console, resume=resume
-        )
+        if not finished:
+            facts = prepared.weights_facts(config)
+            train(config, prepared.data, run, facts=facts, console=console, resume=resumed is not None)
+        history = json.loads((run / HISTORY).read_text())
         with console.status("evaluating"):
-            results = evaluate_run(run, config, prepared, artifacts.history)
-        update_manifest(run, best_epoch=artifacts.best_epoch, score=results["score"])
+            results = evaluate_run(run, config, prepared, history)
+        update_manifest(run, best_epoch=results["best_epoch"], score=results["score"])
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")

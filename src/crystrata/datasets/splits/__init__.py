@@ -4,7 +4,7 @@ from crystrata.datasets.splits.candidates import Candidates
 from crystrata.datasets.splits.grouped import random_split
 from crystrata.datasets.splits.protocols import PROTOCOLS, parse_protocol, resolve_split
 from crystrata.datasets.splits.request import SplitRequest
-from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, subsample
+from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, keep_rows, subsample
 
 __all__ = [
     "FRACTIONS",
@@ -13,6 +13,7 @@ __all__ = [
     "Candidates",
     "Split",
     "SplitRequest",
+    "keep_rows",
     "parse_protocol",
     "random_split",
     "resolve_split",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,18 @@ class Split:
         if self.official_tests:
             told["official_tests"] = {name: [ids[row] for row in rows] for name, rows in self.official_tests.items()}
         return {**told, **parts}
+
+
+def keep_rows(split: Split, keep: np.ndarray) -> Split:
+    """Leave out rows, such as those without a label of any property that is trained.
+
+    Args:
+        split: The whole split.
+        keep: True for the rows that stay, (n,).
+    """
+    official = {name: rows for name, rows in split.official_tests.items() if keep[rows].all()}
+    parts = {name: split.part(name)[keep[split.part(name)]] for name in PARTS}
+    return replace(split, **parts, official_tests=official)
 
 
 def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:

@@ -108,7 +108,7 @@ class E3NNEncoder(Encoder):
         channels: int = 64,
         layers: int = 3,
         l_max: int = 2,
-        n_radial: int = 16,
+        n_radial: int = 10,
         radial_hidden: int = 64,
         latent_width: int | None = None,
         angles: AngleForm = "none",

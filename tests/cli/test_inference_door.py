@@ -1,0 +1,304 @@
+"""The inference door: which model, which files, which exit code, and what a person reads."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from crystrata.cli.predict import main
+from crystrata.runs.directory import BEST, MANIFEST
+
+MakeRun = Callable[..., Path]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def cifs(root: Path) -> list[Path]:
+    """Silicon and rock salt."""
+    return [root / "examples" / "cifs" / f"{name}.cif" for name in ("silicon", "rock_salt")]
+
+
+@pytest.fixture
+def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls the door with the models folder of the test; returns exit code, standard output and standard error."""
+
+    def called(*flags: object) -> tuple[int, str, str]:
+        try:
+            code = main([*map(str, flags), "--model-dir", str(tmp_path / "models"), "--device", "cpu"])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return called
+
+
+def refused(answer: tuple[int, str, str]) -> str:
+    """The one line of an answer with exit code 2."""
+    code, out, err = answer
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+def test_one_file_is_printed_with_units(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    run = make_run()
+    code, out, err = call("--cif", cifs[0])
+    assert (code, err) == (0, "")
+    assert "silicon" in out
+    assert "Si" in out
+    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    assert lines["formation_energy"][2] == "eV/atom"
+    assert lines["band_gap"][2] == "eV"
+    float(lines["band_gap"][1])
+    assert "1 structures, 0 with errors" in out
+    assert str(run / BEST) in out
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_becomes_a_table_in_the_current_folder(make_run: MakeRun, call: Call, root: Path, here: Path) -> None:
+    make_run()
+    assert call("--dir", root / "examples" / "cifs")[0] == 0
+    assert [path.name for path in here.iterdir()] == ["phase2_preds.csv"]
+    table = pd.read_csv(here / "phase2_preds.csv")
+    assert table["id"].tolist() == sorted(path.stem for path in (root / "examples" / "cifs").glob("*.cif"))
+    assert table.columns[:4].tolist() == ["id", "formula", "formation_energy [eV/atom]", "band_gap [eV]"]
+    assert "model" not in table
+
+
+def test_the_output_can_be_chosen(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    make_run()
+    code, out, err = call("--cif", *cifs, "--output", here / "sub" / "mine.csv")
+    assert (code, out) == (0, "")  # what is written to a file leaves standard output alone
+    assert str(here / "sub" / "mine.csv") in err
+    assert pd.read_csv(here / "sub" / "mine.csv")["id"].tolist() == ["silicon", "rock_salt"]
+
+
+def test_the_output_may_be_no_folder(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    make_run()
+    code, _, err = call("--cif", *cifs, "--output", here)
+    assert code == 1
+    assert err.splitlines()[-1].startswith(f"error: cannot write {here}")
+
+
+def test_a_broken_file_among_others_is_a_row_and_no_failure(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path
+) -> None:
+    make_run()
+    (here / "broken.cif").write_text("data_x\nloop_\n")
+    code, _, err = call("--cif", cifs[0], "broken.cif", cifs[1], "--output", "out.csv")
+    assert code == 0
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["id"].tolist() == ["silicon", "broken", "rock_salt"]
+    assert table["error_code"].tolist()[::2] == ["", ""]
+    assert table["error_code"][1] != ""
+    assert table["band_gap [eV]"][1] == ""
+    assert "3 structures, 1 with errors" in err
+    assert f"broken: {table['error_code'][1]}: " in err
+
+
+def test_only_broken_files_are_a_failure(make_run: MakeRun, call: Call, here: Path) -> None:
+    make_run()
+    for name in ("a.cif", "b.cif"):
+        (here / name).write_text("no crystal")
+    code, _, _ = call("--cif", "a.cif", "b.cif", "--output", "out.csv")
+    assert code == 1
+    assert len(pd.read_csv("out.csv")) == 2
+
+
+def test_a_missing_file_among_others_is_a_row(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    make_run()
+    assert call("--cif", "gone.cif", cifs[0], "--output", "out.csv")[0] == 0
+    assert pd.read_csv("out.csv", keep_default_na=False)["error_code"].tolist() == ["not_found", ""]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--cif", "gone.cif"], "no such file: gone.cif"),
+        (["--cif", "gone.cif", "lost.cif"], "no such file: gone.cif, lost.cif"),
+        (["--dir", "gone"], "no such folder: gone"),
+        (["--dir", "empty"], "empty holds no structure file"),
+        (["--dir", "notes"], "notes holds no structure file"),
+        ([], "name structure files with --cif or a folder with --dir"),
+        (["--cif", "a.cif", "--dir", "empty"], "name structure files with --cif or a folder with --dir"),
+        (["--cfi", "a.cif"], "unknown argument --cfi; did you mean '--cif'?"),
+        (["--cif"], "argument --cif: expected at least one argument"),
+    ],
+    ids=str,
+)
+def test_a_wrong_call_is_refused(flags: list[str], said: str, make_run: MakeRun, call: Call, here: Path) -> None:
+    make_run()
+    (here / "empty").mkdir()
+    (here / "notes").mkdir()
+    (here / "notes" / "readme.md").write_text("no crystal here")
+    (here / "a.cif").touch()
+    assert said in refused(call(*flags))
+
+
+def test_two_models_contradict_each_other(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    run = make_run()
+    assert "--run and --family contradict" in refused(
+        call("--cif", cifs[0], "--run", run, "--family", "multitask_cgcnn")
+    )
+
+
+def test_without_a_model_the_way_to_one_is_named(call: Call, cifs: list[Path], tmp_path: Path) -> None:
+    said = refused(call("--cif", cifs[0]))
+    assert f"no trained model under {tmp_path / 'models'}" in said
+    assert "run_phase2.py" in said
+    assert "--run" in said
+    assert "multitask_cgcnn" in refused(call("--cif", cifs[0], "--family", "multitask_cgcnn"))
+    assert "there is no nowhere" in refused(call("--cif", cifs[0], "--run", "nowhere"))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "a pickle", "other tensors", "a folder"])
+def test_a_damaged_model_is_refused(damage: str, make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    import torch
+
+    best = make_run() / BEST
+    whole = best.read_bytes()
+    if damage == "a folder":
+        best.unlink()
+        best.mkdir()
+    elif damage == "other tensors":
+        torch.save({"weight": torch.zeros(3)}, best)
+    else:
+        best.write_bytes(
+            {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"something else", "a pickle": pickle.dumps(Path)}[
+                damage
+            ]
+        )
+    said = refused(call("--cif", cifs[0], "--run", best.parent))
+    assert said.startswith("error: ")
+    assert damage == "other tensors" or str(best) in said
+    assert "format" in said if damage == "other tensors" else "damaged" in said or "there is no" in said
+
+
+def test_nothing_foreign_is_run_from_a_model(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+            return os.system, (f"touch {here / 'owned'}",)
+
+    import torch
+
+    best = make_run() / BEST
+    torch.save({"format": 1, "network": Evil()}, best)
+    assert "damaged" in refused(call("--cif", cifs[0], "--run", best))
+    assert not (here / "owned").exists()
+
+
+def age(run: Path, seconds: int) -> None:
+    """Make the weights of a run older."""
+    at = (run / BEST).stat().st_mtime - seconds
+    os.utime(run / BEST, (at, at))
+
+
+def chosen(answer: tuple[int, str, str]) -> str:
+    """Name of the run that predicted."""
+    code, out, _ = answer
+    assert code == 0
+    return Path(out.split("model: ")[1].split("\n")[0]).parent.name
+
+
+def test_the_best_family_and_its_newest_run_are_taken(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    make_run("run_cgcnn")
+    assert chosen(call("--cif", cifs[0])) == "run_cgcnn"
+    old = make_run("run_std_old", algorithm="e3nn")
+    new = make_run("run_std_new", algorithm="e3nn")
+    age(old, 10)
+    assert chosen(call("--cif", cifs[0])) == "run_std_new"  # though the CGCNN run is as new
+    age(new, 100)
+    assert chosen(call("--cif", cifs[0])) == "run_std_old"
+    pro = make_run("run_pro", algorithm="e3nn", mode="competition")
+    age(pro, 1000)
+    assert chosen(call("--cif", cifs[0])) == "run_pro"
+    assert chosen(call("--cif", cifs[0], "--family", "multitask_std_e3nn")) == "run_std_old"
+    assert chosen(call("--cif", cifs[0], "--family", "multitask_cgcnn")) == "run_cgcnn"
+    assert chosen(call("--cif", cifs[0], "--run", new)) == "run_std_new"
+    assert chosen(call("--cif", cifs[0], "--run", new / BEST)) == "run_std_new"
+
+
+@pytest.mark.parametrize(
+    ("how", "family"),
+    [
+        ({"algorithm": "e3nn", "mode": "lite"}, "multitask_lite_e3nn"),
+        ({"algorithm": "e3nn", "mode": "smoke"}, "multitask_std_e3nn"),
+        ({"algorithm": "cgcnn", "mode": "lite"}, "multitask_cgcnn"),
+        ({"algorithm": "e3nn", "mode": "std", "demo": True}, "multitask_std_e3nn"),
+    ],
+    ids=str,
+)
+def test_a_check_of_the_pipeline_predicts_only_when_named(
+    how: dict[str, object], family: str, make_run: MakeRun, call: Call, cifs: list[Path]
+) -> None:
+    run = make_run("run_check", **how)
+    assert "no trained model" in refused(call("--cif", cifs[0]))
+    assert chosen(call("--cif", cifs[0], "--family", family)) == "run_check"
+    assert chosen(call("--cif", cifs[0], "--run", run)) == "run_check"
+    older = make_run("run_real", algorithm="cgcnn")
+    age(older, 1000)
+    assert chosen(call("--cif", cifs[0])) == "run_real"
+
+
+def test_a_run_without_manifest_is_passed_over(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    old, new = make_run("run_old"), make_run("run_new")
+    age(old, 10)
+    (new / MANIFEST).write_text("{")
+    assert chosen(call("--cif", cifs[0])) == "run_old"
+
+
+def test_a_demo_model_says_so(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    run = make_run(demo=True)
+    code, out, _ = call("--cif", cifs[0], "--run", run)
+    assert code == 0
+    assert "DEMO" in out
+    assert call("--cif", cifs[0], "--run", run, "--output", "out.csv")[0] == 0
+    assert set(pd.read_csv("out.csv")["model"]) == {"DEMO: labels are not DFT"}
+
+
+def test_no_name_of_a_file_becomes_a_formula(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    make_run()
+    names = ["=1+1", "+a", "-b", "@c", "plain"]
+    for name in names:
+        shutil.copy(cifs[0], here / f"{name}.cif")
+    (here / "=broken.cif").write_text("=cmd")
+    assert call("--dir", here)[0] == 0
+    with open(here / "phase2_preds.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["id"] for row in rows} == {"'=1+1", "'+a", "'-b", "'@c", "plain", "'=broken"}
+    assert all(not row[key].startswith(("=", "+", "@")) for row in rows for key in ("id", "formula", "error"))
+
+
+def test_many_structures_are_counted_not_listed(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
+    make_run()
+    code, out, _ = call("--cif", *[cifs[0]] * 25)
+    assert code == 0
+    assert out.count("formation_energy") == 20
+    assert "25 structures, 0 with errors, 5 not shown" in out
+
+
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+def test_an_unknown_device_is_refused(
+    device: str, make_run: MakeRun, cifs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run()
+    assert main(["--cif", str(cifs[0]), "--run", str(run), "--device", device]) == 2
+    assert "--device" in capsys.readouterr().err
