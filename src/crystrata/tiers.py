@@ -73,6 +73,12 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """(algorithm, size) -> settings of the encoder."""
 
+ENCODERS_OF = {"e3nn": ("e3nn", "plain_e3nn"), "cgcnn": ("cgcnn",)}
+"""Encoders of each track, its own first; `plain_e3nn` is the readable reference trunk."""
+
+ANGLE_FORMS = ("none", "cached", "density")
+"""Where the angle features on the edges come from."""
+
 SIZE_ALIASES = {"small": "lite", "medium": "std", "large": "pro"}
 """`--preset` speaks of small, medium and large in both tracks; the e3nn sizes answer to them."""
 

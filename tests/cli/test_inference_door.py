@@ -181,11 +181,8 @@ def test_a_damaged_model_is_refused(damage: str, make_run: MakeRun, call: Call, 
     elif damage == "other tensors":
         torch.save({"weight": torch.zeros(3)}, best)
     else:
-        best.write_bytes(
-            {"empty": b"", "cut": whole[: len(whole) // 2], "text": b"something else", "a pickle": pickle.dumps(Path)}[
-                damage
-            ]
-        )
+        cut, pickled = whole[: len(whole) // 2], pickle.dumps(Path)
+        best.write_bytes({"empty": b"", "cut": cut, "text": b"something else", "a pickle": pickled}[damage])
     said = refused(call("--cif", cifs[0], "--run", best.parent))
     assert said.startswith("error: ")
     assert damage == "other tensors" or str(best) in said

@@ -76,7 +76,7 @@ def test_every_artifact_is_there(run: Path) -> None:
     assert not list(run.glob("*.part"))
     assert not list(run.glob(".*.part"))
     assert list((run / "logs").rglob("metrics.csv"))
-    assert list((run / "logs").glob("events.out.tfevents.*"))
+    assert list((run / "logs").rglob("events.out.tfevents.*"))
 
 
 def test_the_manifest_of_a_completed_run(run: Path, demo: CrystalTable) -> None:
@@ -358,7 +358,7 @@ def test_a_property_without_labels_stops_before_training(
     assert main(flags) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "bulk_modulus has no label in the train and val part" in said
+    assert "bulk_modulus has no label in the train" in said
     assert "--properties" in said
     run = only_run(tmp_path)
     manifest = content(run, MANIFEST)
@@ -435,6 +435,39 @@ def test_a_disk_that_fills_during_training_leaves_the_last_checkpoint(
     assert launch(tmp_path, *flags, "--resume") == 0
     assert [record["epoch"] for record in content(run, HISTORY)] == [1, 2, 3]
     assert content(run, MANIFEST)["status"] == "completed"
+
+
+def test_a_write_that_breaks_off_inside_a_checkpoint(
+    lite_run: Path, launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system itself refuses the bytes beyond a limit, as a full disk does, in the middle of `torch.save`."""
+    resource = pytest.importorskip("resource")
+    limits, size = resource.getrlimit(resource.RLIMIT_FSIZE), (lite_run / CHECKPOINT).stat().st_size
+    assert (lite_run / BEST).stat().st_size < size // 2  # the weights fit, the checkpoint does not
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        code = launch(tmp_path, "--level", "lite", "--all-properties", "--epochs", 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    said = capsys.readouterr().err
+    run = only_run(tmp_path)
+    assert code == 1
+    assert said.count("\n") == 1
+    assert said.startswith(f"error: cannot write {run / CHECKPOINT}: File too large")
+    assert weights(run, BEST)["facts"]["best_epoch"] == 1
+    assert not (run / CHECKPOINT).exists()
+    assert not list(run.glob(".*.part"))
+
+
+def test_a_log_that_cannot_be_written_is_a_storage_error_too(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lightning.pytorch.loggers.CSVLogger.save", no_space)
+    assert launch(tmp_path, "--level", "lite", "--epochs", 1, "--max-samples", 80) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "No space left on device" in said
+    assert content(only_run(tmp_path), MANIFEST)["status"] == "failed"
 
 
 def digest(path: Path) -> str:

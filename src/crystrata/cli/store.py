@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crystrata.cli.parsing import Parser, run_verb
-from crystrata.errors import unknown_name
+from crystrata.errors import UsageError, unknown_name
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 
 
@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "process_data_ph
 def _run(flags: argparse.Namespace) -> int:
     if flags.source not in SOURCES:
         raise unknown_name("source", flags.source, SOURCES)
+    if flags.workers < 0:
+        raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
+    if flags.import_file and flags.export:
+        raise UsageError("--import and --export contradict each other: give one")
     from rich.console import Console
 
     from crystrata.workflows.stores import build_store, import_store

@@ -127,6 +127,9 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
 
     if not parse_protocol(flags.split).published and flags.splits_file:
         raise UsageError(f"--splits-file and --split {flags.split}, which reads no file, contradict each other")
+    from crystrata.crystals.jarvis.releases import get_release
+
+    get_release(flags.release)
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
     return resolve_config(
@@ -155,13 +158,15 @@ def _mode(flags: argparse.Namespace, door: Door) -> str:
 def _properties(flags: argparse.Namespace, door: Door) -> list[str]:
     if door.single_task:
         return [flags.property]
-    given = [name for name in ("all_properties", "properties", "property_group") if getattr(flags, name)]
+    given = [
+        name for name in ("all_properties", "properties", "property_group") if getattr(flags, name) not in (None, False)
+    ]
     if len(given) > 1:
         listed = " and ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"{listed} contradict each other: give one")
     if flags.all_properties:
         return list(GROUPS["all9"])
-    if flags.properties:
+    if flags.properties is not None:
         return flags.properties.split(",")
     group = flags.property_group or "core4"
     if group not in GROUPS:

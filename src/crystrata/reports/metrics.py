@@ -59,6 +59,7 @@ def property_metrics(
     error = predicted - truth
     spread = float(np.square(truth - truth.mean()).sum())
     mae = float(np.abs(error).mean())
+    deviation = float(np.abs(train - train.mean()).mean())
     return PropertyMetrics(
         n=len(truth),
         mae=mae,
@@ -66,7 +67,7 @@ def property_metrics(
         r2=1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan"),
         mad=float(np.abs(truth - train.mean()).mean()),
         median_mae=float(np.abs(truth - np.median(train)).mean()),
-        skill=1 - mae / float(np.abs(train - train.mean()).mean()),
+        skill=1 - mae / deviation if deviation > 0 else float("nan"),
         n_flagged=int((~unflagged).sum()),
         mae_unflagged=float(np.abs(error[unflagged]).mean()) if unflagged.any() else float("nan"),
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-from crystrata.errors import UsageError
+from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
 from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, resolve_properties, trained_properties
-from crystrata.tiers import COMPETITION, SIZES, TRACKS, Schedule, get_preset, resolve_size
+from crystrata.tiers import ANGLE_FORMS, COMPETITION, ENCODERS_OF, SIZES, TRACKS, Schedule, get_preset, resolve_size
 
 Source = Literal["auto", "jarvis", "demo"]
 SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
+DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = ("models_dir", "data_dir", "workers", "run_id", "data_file", "device", "source")
@@ -96,14 +98,21 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience", "outlier_z"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < inf:
                 raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
         if self.max_samples is not None and self.max_samples < 60:
             raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
         if self.workers < 0:
             raise UsageError(f"--workers must be 0 or more, not {self.workers}")
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"--device is auto, cpu or cuda, not {self.device!r}")
+        if self.device not in DEVICES:
+            raise unknown_name("--device", self.device, DEVICES)
+        if self.seed < 0:
+            raise UsageError(f"--seed must be 0 or more, not {self.seed}")
+        if self.encoder not in ENCODERS_OF[self.algorithm]:
+            raise unknown_name("encoder", self.encoder, ENCODERS_OF[self.algorithm])
+        angles = self.encoder_settings.get("angles", ANGLE_FORMS[0])
+        if angles not in ANGLE_FORMS:
+            raise unknown_name("form of angles", angles, ANGLE_FORMS)
 
     @property
     def family(self) -> str:

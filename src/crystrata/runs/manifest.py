@@ -43,8 +43,9 @@ def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: An
 
 
 def update_manifest(run: Path, **facts: Any) -> None:
-    """Change entries of a run's manifest, atomically."""
-    write_json(run / MANIFEST, {**read_manifest(run), **facts})
+    """Change entries of a run's manifest, atomically; an entry that becomes None is left out."""
+    changed = {**read_manifest(run), **facts}
+    write_json(run / MANIFEST, {name: value for name, value in changed.items() if value is not None})
 
 
 def end_manifest(run: Path, status: str, **facts: Any) -> None:

@@ -24,10 +24,12 @@ class RunArtifacts(L.Callback):
         run: Run directory.
         average: Source of the averaged weights.
         facts: Plain values saved beside the best weights.
+        patience: Epochs without a better score after which training stops. Lightning's own early stopping acts after
+            the checkpoint is written, so that a resumed run would forget an epoch.
     """
 
-    def __init__(self, run: Path, average: MovingAverage, facts: dict[str, Any]) -> None:
-        self.run, self.average, self.facts = run, average, facts
+    def __init__(self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int) -> None:
+        self.run, self.average, self.facts, self.patience = run, average, facts, patience
         self.best_score, self.best_epoch = float("inf"), -1
         self.history: list[dict[str, Any]] = []
         self._started = time.perf_counter()
@@ -51,6 +53,8 @@ class RunArtifacts(L.Callback):
                 self.run / BEST, pack_network(task.network.config, self.average.averaged_network(task), facts)
             )
         trainer.save_checkpoint(self.run / CHECKPOINT)
+        if trainer.current_epoch + 1 - self.best_epoch >= self.patience:
+            trainer.should_stop = True
 
     def _epoch_record(self, trainer: L.Trainer, task: MultiTaskTraining, score: float) -> dict[str, Any]:
         maes = {

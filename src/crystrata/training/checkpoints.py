@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,11 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from crystrata.errors import ModelError
 from crystrata.files import write_atomically
+
+_UNREADABLE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What torch raises, as the case may be, on a file that is cut, foreign or holds more than tensors."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -34,8 +41,13 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def write_checkpoint(path: Path, values: dict[str, Any]) -> None:
-    """Write tensors and plain values, atomically."""
-    write_atomically(path, lambda file: torch.save(values, file))
+    """Write tensors and plain values, atomically.
+
+    They are packed in memory first: torch's own writer hides a full disk behind an error of its archive.
+    """
+    packed = BytesIO()
+    torch.save(values, packed)
+    write_atomically(path, lambda file: file.write(packed.getbuffer()))
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -45,9 +57,11 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         ModelError: The file is missing, cut, or holds more than tensors and plain values.
     """
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a foreign pickle, which is refused below
+            return torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"there is no {path}; train a model first or name another run") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path} is damaged or no checkpoint of Crystrata: {reason[:200]}") from None

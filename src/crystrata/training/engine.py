@@ -10,12 +10,12 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.errors import TrainingError
+from crystrata.files import storage_errors
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import CHECKPOINT, LOGS
@@ -41,8 +41,9 @@ def network_config(config: RunConfig) -> NetworkConfig:
 
 
 def label_spread(targets: np.ndarray) -> np.ndarray:
-    """Return the mean absolute deviation from the mean of known labels (n, P): the MAD of the benchmarks, (P,)."""
-    return np.nanmean(np.abs(targets - np.nanmean(targets, axis=0)), axis=0)
+    """Return the mean absolute deviation from the mean of known labels (n, P): their MAD, (P,); 1 if zero."""
+    spread = np.nanmean(np.abs(targets - np.nanmean(targets, axis=0)), axis=0)
+    return np.where(spread > 0, spread, 1.0)  # labels that are all equal
 
 
 def train(
@@ -70,9 +71,10 @@ def train(
     spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
     task = MultiTaskTraining(network, settings, spread)
     average = MovingAverage(config.ema)
-    artifacts = RunArtifacts(run, average, facts)
-    trainer = _trainer(config, run, [average, LearningRate(config.schedule, config.lr), artifacts], console)
-    with warnings.catch_warnings():
+    artifacts = RunArtifacts(run, average, facts, config.patience)
+    rate = LearningRate(config.schedule, config.lr)
+    trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
+    with warnings.catch_warnings(), storage_errors(run):
         for message in _LIGHTNING_NOISE:
             warnings.filterwarnings("ignore", message)
         try:
@@ -89,7 +91,7 @@ def seed_everything(seed: int) -> None:
     L.seed_everything(seed, workers=True, verbose=False)
 
 
-def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], console: Console) -> L.Trainer:
+def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return L.Trainer(
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
@@ -97,13 +99,7 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], console:
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,
         gradient_clip_val=config.clip,
-        callbacks=[
-            callbacks[0],
-            callbacks[1],
-            TrainingProgress(console),
-            EarlyStopping("val_score", patience=config.patience, check_on_train_epoch_end=True),
-            callbacks[2],
-        ],
+        callbacks=callbacks,
         logger=_loggers(run),
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,

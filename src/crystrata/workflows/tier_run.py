@@ -59,7 +59,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         _require_same_data(run, before, prepared)
         finished = before["status"] == "completed" and config.epochs == saved.epochs
         write_json(run / CONFIG, config.as_dict())
-        update_manifest(run, status="running", resumed=command, config_digest=config.digest())
+        update_manifest(run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest())
         return _carry_out(run, config, console, prepared, finished=finished)
 
 
@@ -98,7 +98,8 @@ def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfi
     wanted = replace(saved, epochs=config.epochs, patience=config.patience, **_where(config))
     if wanted.digest() != config.digest():
         old, new = saved.as_dict(), config.as_dict()
-        differing = [f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key != "run_id"]
+        free = {*NOT_RESULT, "epochs", "patience"}
+        differing = [f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key not in free]
         raise UsageError(
             f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew"
         )
