@@ -172,7 +172,13 @@ def test_a_flipped_bit_is_found_by_verify(store: GraphStore, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("header", "complaint"),
-    [("{", "damaged"), ("[]", "store"), ("{}", "schema None"), ('{"schema": 0, "arrays": {}}', "schema 0")],
+    [
+        ("{", "damaged"),
+        ("[]", "store"),
+        ("{}", "no header of a store"),
+        ('{"arrays": {}}', "schema None"),
+        ('{"schema": 0, "arrays": {}}', "schema 0"),
+    ],
 )
 def test_a_damaged_header_is_named(store: GraphStore, header: str, complaint: str) -> None:
     (store.path / HEADER).write_text(header)

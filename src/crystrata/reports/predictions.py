@@ -57,4 +57,7 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
 
 
 def _harmless(value: object) -> object:
-    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    one_line = " ".join(value.splitlines()) if "\r" in value or "\n" in value else value
+    return "'" + one_line if value.startswith(_FORMULA_STARTS) else one_line

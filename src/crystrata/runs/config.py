@@ -19,9 +19,9 @@ SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
 DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_RELEASE = "dft_3d_2021"
 
-NOT_RESULT = ("models_dir", "data_dir", "workers", "run_id", "data_file", "device", "source")
-"""Fields that say where and how a run is carried out, not what it computes: free to change on resume (the data are
-compared by their digest)."""
+NOT_RESULT = ("models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source")
+"""Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
+labels and split are compared by their digests)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -141,4 +142,5 @@ def _facts(table: CrystalTable, data: CrystalDataModule, split: Split) -> dict[s
         "split": {"protocol": split.protocol, "digest": split.as_dict(data.dataset.ids)["digest"], **split.notes},
         "crystals": {part: len(split.part(part)) for part in PARTS},
         "labels": data.label_counts(),
+        "labels_digest": hashlib.sha256(np.ascontiguousarray(data.dataset.targets).data).hexdigest(),
     }

@@ -12,7 +12,7 @@ from crystrata.crystals.demo import open_demo
 from crystrata.crystals.jarvis import open_data_file, open_release
 from crystrata.crystals.table import CrystalTable
 from crystrata.errors import OfflineError, UsageError
-from crystrata.runs.config import Source
+from crystrata.runs.config import DEFAULT_RELEASE, Source
 
 JARVIS_VARIABLE = "CRYSTRATA_JARVIS"
 
@@ -20,8 +20,9 @@ JARVIS_VARIABLE = "CRYSTRATA_JARVIS"
 def open_source(source: Source, release: str, data_file: str | None, data_dir: Path, console: Console) -> CrystalTable:
     """Open the table of a source.
 
-    `auto` takes, in this order: the file that was named, the file that the variable CRYSTRATA_JARVIS names, the
-    official release (downloaded once), and, where no network is, the demo crystals, with a loud notice.
+    `auto` takes, in this order: the file that was named; the file that the variable CRYSTRATA_JARVIS names, unless
+    another release is asked for; the official release, downloaded once; and, where no network is, the demo crystals, with
+    a loud notice.
 
     Raises:
         UsageError: The demo was asked for together with a file.
@@ -31,7 +32,7 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
         if data_file:
             raise UsageError("--source demo and --data-file contradict each other: give one")
         return open_demo()
-    named = data_file or os.environ.get(JARVIS_VARIABLE)
+    named = data_file or (os.environ.get(JARVIS_VARIABLE) if release == DEFAULT_RELEASE else None)
     if named:
         return open_data_file(Path(named), cache_dir=data_dir / "jarvis")
     try:

@@ -64,8 +64,13 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
 
 
 def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
-    for words, part in (("crystals", "source"), ("split", "split")):
-        if part in before and before[part]["digest"] != prepared.facts[part]["digest"]:
+    digests = {
+        "crystals": lambda facts: facts["source"]["digest"],
+        "a split": lambda facts: facts["split"]["digest"],
+        "labels": lambda facts: facts["labels_digest"],
+    }
+    for words, digest in digests.items():
+        if "labels_digest" in before and digest(before) != digest(prepared.facts):
             raise UsageError(
                 f"{run} was started with other {words} ({before['source']['name']}): name the same source and file"
             )
