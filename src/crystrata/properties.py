@@ -81,6 +81,14 @@ PROPERTIES: dict[str, Property] = {
 }  # fmt: skip
 """Name -> record, in the order of every table."""
 
+HEADS_OF: dict[str, tuple[str, ...]] = {
+    "band_gap": ("scalar", "gap"),
+    "band_gap_mbj": ("scalar", "gap"),
+    "dielectric": ("scalar", "dielectric"),
+    "piezoelectric": ("scalar", "piezoelectric", "piezoelectric_largest"),
+}
+"""Kinds of head that a property may have besides the scalar one, which every property can have."""
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "core4": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus"),
     "priority7": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus", "ehull", "band_gap_mbj", "spillage"),

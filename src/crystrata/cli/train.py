@@ -10,7 +10,7 @@ from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb
 from crystrata.errors import UsageError, unknown_name
-from crystrata.properties import GROUPS, PROPERTIES
+from crystrata.properties import GROUPS, HEADS_OF, PROPERTIES, get_property
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
 
@@ -69,6 +69,7 @@ def _add_overrides(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--batch-size", type=int, metavar="N", help="crystals per micro-batch")
     group.add_argument("--preset", metavar=_choices(SIZE_ALIASES), help="model size")
     group.add_argument("--encoder", metavar="NAME", help="encoder; plain_e3nn is the reference trunk")
+    group.add_argument("--head", action="append", metavar="PROPERTY=KIND", help="another kind of head for a property")
     group.add_argument("--angles", metavar="{none,cached,density}", help="angle features on the edges")
     group.add_argument("--max-samples", type=int, metavar="N", help="crystals in all parts together")
     group.add_argument("--patience", type=int, metavar="N", help="epochs without a better score before stopping")
@@ -139,9 +140,22 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
         preset=flags.preset,
         encoder=flags.encoder,
         angles=flags.angles,
+        heads=_heads(flags.head or []),
         single_task=door.single_task,
         **overrides,
     )
+
+
+def _heads(given: Sequence[str]) -> dict[str, str]:
+    """Return property -> kind of head from flags such as `dielectric=scalar`."""
+    heads = {}
+    for pair in given:
+        name, _, kind = pair.partition("=")
+        known = HEADS_OF.get(get_property(name).name, ("scalar",))
+        if kind not in known:
+            raise unknown_name(f"head of {name}", kind, known)
+        heads[name] = kind
+    return heads
 
 
 def _mode(flags: argparse.Namespace, door: Door) -> str:

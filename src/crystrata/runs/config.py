@@ -35,6 +35,7 @@ class RunConfig:
         size: Row of the size table.
         encoder: Row of the encoder table.
         encoder_settings: Its settings.
+        heads: Kind of the head of a property, where it is not the property's own.
         epochs: Passes over the training part.
         batch_size: Crystals per micro-batch.
         accumulate: Micro-batches per optimiser step.
@@ -80,6 +81,7 @@ class RunConfig:
     patience: int
     max_samples: int | None
     encoder_settings: dict[str, Any] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
     split: str = "random"
     splits_file: str | None = None
     seed: int = 42

@@ -37,7 +37,13 @@ _LIGHTNING_NOISE = (
 
 def network_config(config: RunConfig) -> NetworkConfig:
     """Return the network of a run."""
-    return NetworkConfig(config.encoder, config.trained_properties, dict(config.encoder_settings), config.graph)
+    return NetworkConfig(
+        config.encoder,
+        config.trained_properties,
+        dict(config.encoder_settings),
+        config.graph,
+        heads=dict(config.heads),
+    )
 
 
 def label_spread(targets: np.ndarray) -> np.ndarray:

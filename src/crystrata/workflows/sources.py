@@ -21,8 +21,8 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
     """Open the table of a source.
 
     `auto` takes, in this order: the file that was named; the file that the variable CRYSTRATA_JARVIS names, unless
-    another release is asked for; the official release, downloaded once; and, where no network is, the demo crystals, with
-    a loud notice.
+    another release is asked for; the official release, downloaded once; and, where no network is, the demo crystals,
+    with a loud notice.
 
     Raises:
         UsageError: The demo was asked for together with a file.
