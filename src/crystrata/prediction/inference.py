@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -15,26 +13,25 @@ from crystrata.networks.multitask import MultiTaskNetwork
 _BATCH = 64
 
 
-def predict_graphs(
-    network: MultiTaskNetwork,
-    graphs: GraphArrays,
-    rows: np.ndarray | None = None,
-    *,
-    batch_size: int = _BATCH,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
+def predict_graphs(network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray | None = None) -> np.ndarray:
     """Return predictions in physical units, (n, P) float64, in the order of `rows` (all graphs if not given)."""
+    return describe_graphs(network, graphs, rows)[0]
+
+
+def describe_graphs(
+    network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return predictions, as `predict_graphs`, and the further columns of the heads, title -> (n,)."""
     rows = np.arange(len(graphs)) if rows is None else np.asarray(rows)
     device = next(network.parameters()).device
     result = np.full((len(graphs), len(network.config.properties)), np.nan)
-    done = 0
+    further: dict[str, np.ndarray] = {}
     network.eval()
     with torch.inference_mode():
-        for key in fixed_batches(rows, np.asarray(graphs.atom_counts), batch_size):
+        for key in fixed_batches(rows, np.asarray(graphs.atom_counts), _BATCH):
             batch = collate(graphs, key.rows, angles=network.encoder.needs_angles).to(device)
-            values = network(batch)
+            values, details = network.describe(batch)
             result[key.rows] = torch.stack([values[name] for name in network.config.properties], dim=1).cpu().numpy()
-            done += len(key.rows)
-            if progress:
-                progress(done, len(rows))
-    return result[rows]
+            for title, column in details.items():
+                further.setdefault(title, np.full(len(graphs), np.nan))[key.rows] = column.cpu().numpy()
+    return result[rows], {title: column[rows] for title, column in further.items()}

@@ -13,7 +13,7 @@ from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.build import build_graphs
 from crystrata.prediction.derived import with_derived
-from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.inference import describe_graphs
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import records
 
@@ -31,8 +31,9 @@ def predict_files(
         progress: Called with the number of inputs done.
 
     Returns:
-        Columns `id`, `formula`, one per property with its unit in the title, `warning`, `error_code` and `error`; one
-        row per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
+        Columns `id`, `formula`, one per property with its unit in the title, what the heads say besides (principal
+        values, metal probability), `warning`, `error_code` and `error`; one row per input in input order. A
+        broken input has NaN values and a reason, and does not disturb the others.
     """
     tables, chunk, done = [], list[Crystal | Rejected](), 0
     for item in read_crystals(paths):
@@ -52,14 +53,16 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
     crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
     graphs, rejected = build_graphs(crystals, model.network.config.graph)
     values = np.full((len(items), len(properties)), np.nan)
+    further: dict[str, np.ndarray] = {}
     if len(graphs):
         built = [crystal for row, crystal in crystals if row not in dict(rejected)]
-        values[np.asarray(graphs.source_row)] = with_derived(
-            model.properties,
-            model.network.config.properties,
-            predict_graphs(model.network, graphs),
-            model.hull_energies([crystal.formula for crystal in built]),
-        )
+        rows = np.asarray(graphs.source_row)
+        predicted, details = describe_graphs(model.network, graphs)
+        hull = model.hull_energies([crystal.formula for crystal in built])
+        values[rows] = with_derived(model.properties, model.network.config.properties, predicted, hull)
+        for title, column in details.items():
+            further[title] = np.full(len(items), np.nan)
+            further[title][rows] = column
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
     seen = set(model.facts.get("elements", SYMBOLS))
     table = pd.DataFrame(
@@ -68,8 +71,10 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
             "formula": [item.formula if isinstance(item, Crystal) else "" for item in items],
         }
     )
-    for column, record in enumerate(properties):
-        table[record.column] = values[:, column]
+    for position, record in enumerate(properties):
+        table[record.column] = values[:, position]
+    for title, column in further.items():
+        table[title] = column
     table["warning"] = [
         "; ".join(_warnings(item, seen)) if isinstance(item, Crystal) and row not in failed else ""
         for row, item in enumerate(items)

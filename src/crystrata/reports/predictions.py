@@ -35,7 +35,7 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
     for row in table[table["error_code"] == ""].head(_SHOWN).to_dict("records"):
         shown = Table(title=f"{row['id']}  ({row['formula']})", title_justify="left", show_header=False, box=None)
         for column, value in row.items():
-            if isinstance(value, float):
+            if isinstance(value, float) and value == value:  # NaN: there is nothing to say
                 name, _, unit = str(column).partition(" [")
                 shown.add_row(name, f"{value:.4g}", unit.rstrip("]"))
         console.print(shown)
