@@ -69,6 +69,7 @@ PROPERTIES: dict[str, Property] = {
         Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
                  plausible=(0.0, 600.0), benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
         Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
+                 head="dielectric",
                  transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
         Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
                  transform="asinh", lower=0.0, plausible=(0.0, 3000.0),

@@ -11,21 +11,33 @@ _LIMIT = 5.0
 
 
 class LossBalance(nn.Module):
-    """Total loss over the tasks that are present in a step.
+    """Total loss over the tasks that are present in a step, sum_t v_t L_t'.
 
         L_t' = w_t L_t exp(-2 s_t) / 2 + s_t    learned, s_t = log sigma_t keyed by task name
         L_t' = w_t L_t                          static
+
+    A learned s_t cancels any static weight, so how much a task may pull on the shared encoder is a factor of its own,
+    the emphasis v_t: the mean over the few labels of a sparse task is a noisy guide.
 
     Args:
         tasks: Task names.
         learned: Whether the s_t are trained; they must be handed to the optimiser, without weight decay.
         weights: Static weights w_t; 1 where not given.
+        emphasis: v_t; 1 where not given.
     """
 
-    def __init__(self, tasks: Sequence[str], *, learned: bool, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        *,
+        learned: bool,
+        weights: Mapping[str, float] | None = None,
+        emphasis: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__()
         self.learned = learned
         self.weights = {task: float((weights or {}).get(task, 1.0)) for task in tasks}
+        self.emphasis = {task: float((emphasis or {}).get(task, 1.0)) for task in tasks}
         self.log_sigma = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks} if learned else {})
 
     def forward(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor], share: float = 1.0) -> Tensor:
@@ -43,7 +55,7 @@ class LossBalance(nn.Module):
             if self.learned:
                 s = self.log_sigma[task].clamp(-_LIMIT, _LIMIT)
                 mean = 0.5 * torch.exp(-2 * s) * mean + s * share * present
-            terms.append(mean)
+            terms.append(self.emphasis[task] * mean)
         return torch.stack(terms).sum()
 
     def sigmas(self) -> dict[str, float]:

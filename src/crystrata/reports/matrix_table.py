@@ -17,8 +17,9 @@ from crystrata.reports.tables import DEMO_CAPTION, cell_text, markdown
 MATRIX_CSV, MATRIX_MD, MATRIX_HTML = "matrix.csv", "matrix.md", "matrix.html"
 CAPTION = (
     "Test MAE in the unit of each property; '-' is not trained. The e3nn cells of a tier (single: one specialist per "
-    "property; multi: one network for all nine) share crystals and split; tiers, and CGCNN at a level, may take fewer "
-    "crystals, so that only figures on the same test part compare (split_digest in registry.csv)."
+    "property; multi: one network for all nine) share the split; where a tier takes a sample, a specialist samples the "
+    "crystals labelled for its property, and CGCNN may take another number. Only figures on the same test part compare "
+    "(split_digest in registry.csv)."
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
 from crystrata.neighbourhood import GraphSettings
-from crystrata.properties import GROUPS, resolve_properties, trained_properties
+from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
 from crystrata.tiers import ANGLE_FORMS, COMPETITION, ENCODERS_OF, SIZES, TRACKS, Schedule, get_preset, resolve_size
 
 Source = Literal["auto", "jarvis", "demo"]
@@ -204,8 +204,15 @@ def resolve_config(
         "max_samples": cell.max_samples,
         "encoder_settings": settings,
         **given,
+        "heads": _heads(algorithm, names, given.get("heads", {})),
     }
     return RunConfig(algorithm, mode, names, size, encoder or algorithm, single_task=single_task, **values)
+
+
+def _heads(algorithm: str, names: Sequence[str], given: dict[str, str]) -> dict[str, str]:
+    """Return the heads that differ from the properties' own: the baseline track has scalar heads throughout."""
+    tensors = [name for name in names if get_property(name).head != "scalar"] if algorithm == "cgcnn" else []
+    return {**dict.fromkeys(tensors, "scalar"), **given}
 
 
 def mode_in_words(mode: str) -> str:

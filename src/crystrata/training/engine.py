@@ -52,6 +52,11 @@ def label_spread(targets: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, spread, 1.0)  # labels that are all equal
 
 
+def label_share(targets: np.ndarray) -> np.ndarray:
+    """Return the square root of the share of crystals that are labelled, (P,), from labels (n, P): the emphasis."""
+    return np.sqrt(np.isfinite(targets).mean(axis=0))
+
+
 def train(
     config: RunConfig, data: CrystalDataModule, run: Path, *, facts: dict[str, Any], console: Console, resume: bool
 ) -> None:
@@ -73,7 +78,13 @@ def train(
     targets = data.dataset.targets[data.split.train]
     network = MultiTaskNetwork(network_config(config))
     network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
-    settings = OptimiserSettings(config.lr, config.weight_decay, config.accumulate, config.learned_balance)
+    settings = OptimiserSettings(
+        config.lr,
+        config.weight_decay,
+        config.accumulate,
+        config.learned_balance,
+        emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
+    )
     spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
     task = MultiTaskTraining(network, settings, spread)
     average = MovingAverage(config.ema)

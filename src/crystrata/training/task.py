@@ -24,6 +24,7 @@ class OptimiserSettings:
         accumulate: Micro-batches per step.
         learned_balance: Whether task weights are learned.
         loss_weights: Static weight of tasks; 1 where not given.
+        emphasis: How much each task may pull on the shared encoder; 1 where not given.
     """
 
     lr: float
@@ -31,6 +32,7 @@ class OptimiserSettings:
     accumulate: int = 1
     learned_balance: bool = True
     loss_weights: Mapping[str, float] | None = None
+    emphasis: Mapping[str, float] | None = None
 
 
 class MultiTaskTraining(L.LightningModule):
@@ -48,7 +50,10 @@ class MultiTaskTraining(L.LightningModule):
         self.settings = settings
         self.spread = dict(spread)
         self.balance = LossBalance(
-            network.config.properties, learned=settings.learned_balance, weights=settings.loss_weights
+            network.config.properties,
+            learned=settings.learned_balance,
+            weights=settings.loss_weights,
+            emphasis=settings.emphasis,
         )
         self._errors: dict[str, list[Tensor]] = {}
         self.save_hyperparameters({"network": network.config.as_dict(), "optimiser": asdict(settings)})
