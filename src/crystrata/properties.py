@@ -72,6 +72,7 @@ PROPERTIES: dict[str, Property] = {
                  head="dielectric",
                  transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
         Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
+                 head="piezoelectric",
                  transform="asinh", lower=0.0, plausible=(0.0, 3000.0),
                  benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
         Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0, plausible=(0.0, 4.0),

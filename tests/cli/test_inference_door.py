@@ -93,9 +93,13 @@ def test_the_output_can_be_chosen(make_run: MakeRun, call: Call, cifs: list[Path
 
 def test_the_output_may_be_no_folder(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
     make_run()
-    code, _, err = call("--cif", *cifs, "--output", here)
+    (here / "folder.csv").mkdir()
+    code, _, err = call("--cif", *cifs, "--output", here / "folder.csv")
     assert code == 1
     assert err.splitlines()[-1].startswith(f"error: cannot write {here}")
+    code, _, err = call("--cif", *cifs, "--output", here / "table.xlsx")
+    assert code == 2
+    assert "end the name in .csv" in err
 
 
 def test_a_broken_file_among_others_is_a_row_and_no_failure(

@@ -100,7 +100,7 @@ def test_the_manifest_of_a_completed_run(run: Path, demo: CrystalTable) -> None:
     assert sum(manifest["crystals"].values()) == config.max_samples
     assert set(manifest["labels"]) == set(config.trained_properties)
     assert manifest["best_epoch"] == content(run, RESULTS)["best_epoch"]
-    assert 0 < manifest["hours"] <= manifest["wall_hours"] < 0.1
+    assert 0 < manifest["hours"] <= manifest["wall_hours"]
     assert run.parent.name == ("multitask_lite_e3nn" if e3nn else "multitask_cgcnn")
 
 
@@ -474,7 +474,9 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write into any folder")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="a folder that this user may not write into is needed"
+)
 def test_a_folder_that_cannot_be_written(launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o500)
     assert launch(tmp_path / "models", "--level", "lite") == 1

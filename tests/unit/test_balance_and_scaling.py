@@ -219,3 +219,14 @@ def test_a_network_is_rebuilt_from_its_configuration_and_weights() -> None:
     for name, values in second(batch).items():
         assert values.shape == (8,)
         assert torch.equal(values, predictions[name])
+
+
+def test_the_emphasis_scales_a_task_and_leaves_its_sigma() -> None:
+    """A learned sigma cancels a static weight; the emphasis must survive it."""
+    sums, counts = {"band_gap": torch.tensor(3.0)}, {"band_gap": torch.tensor(2)}
+    plain, strong = (
+        LossBalance(("band_gap",), learned=True, emphasis=emphasis) for emphasis in (None, {"band_gap": 4.0})
+    )
+    assert strong(sums, counts) == 4 * plain(sums, counts)
+    gradients = [torch.autograd.grad(each(sums, counts), each.log_sigma["band_gap"])[0] for each in (plain, strong)]
+    assert gradients[1] == 4 * gradients[0] != 0  # the same zero, hence the same sigma

@@ -158,7 +158,8 @@ def test_every_field_either_decides_the_result_or_not() -> None:
     configs = [
         resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
         resolve_config(properties=["ehull"], single_task=True), resolve_config(encoder="plain_e3nn"),
-        resolve_config(preset="small"), resolve_config(heads={"dielectric": "scalar"}),
+        resolve_config(preset="small"), resolve_config(properties=["dielectric"]),
+        resolve_config(properties=["dielectric"], heads={"dielectric": "scalar"}),
         replace(resolve_config(), graph=replace(resolve_config().graph, k=11)),
     ]  # fmt: skip
     assert len({config.digest() for config in configs}) == len(configs)

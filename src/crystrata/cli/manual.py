@@ -41,7 +41,7 @@ def _spelled(action: argparse.Action) -> str:
 
 
 def _default(action: argparse.Action) -> str | None:
-    return None if action.default in (None, False) else manual.code(action.default)
+    return None if action.default is None or action.default is False else manual.code(action.default)
 
 
 TABLES: dict[str, Callable[[], str]] = {

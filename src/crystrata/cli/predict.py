@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
 
 def _run(flags: argparse.Namespace) -> int:
     paths = _inputs(flags)
+    if flags.output and not flags.output.lower().endswith(".csv"):
+        raise UsageError(f"--output {flags.output}: the table is written as csv; end the name in .csv")
     if flags.run and flags.family:
         raise UsageError("--run and --family contradict each other: give one")
     from rich.console import Console

@@ -160,7 +160,7 @@ def _heads(given: Sequence[str]) -> dict[str, str]:
 
 def _mode(flags: argparse.Namespace, door: Door) -> str:
     level = flags.level or door.level
-    if getattr(flags, "competition", False) or level == COMPETITION:
+    if getattr(flags, "competition", False) or (level == COMPETITION and "pro" in door.levels):
         if flags.level not in (None, COMPETITION):
             print(f"notice: --competition wins over --level {flags.level}", file=sys.stderr)
         return COMPETITION

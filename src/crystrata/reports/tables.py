@@ -15,7 +15,7 @@ from crystrata.properties import get_property
 from crystrata.runs.directory import TABLE_CSV, TABLE_MD
 
 CAPTION = (
-    "MAE, median (predicting the training median) and MAD (predicting the training mean) are on this run's test part; "
+    "val and test: this run's parts; median and MAD: error on test of predicting the training median and mean; "
     "* published figures are on the official test part of each property and only give the scale."
 )
 DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures say nothing about real crystals."
@@ -59,15 +59,17 @@ def markdown(table: pd.DataFrame) -> str:
 
 def terminal_table(results: Mapping[str, Any]) -> Table:
     """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
-    shown = Table(title="Test part", box=SIMPLE_HEAD, caption="\n".join(captions(results)), caption_justify="left")
-    for column in ("property", "n", "MAE", "median", "MAD", "CGCNN*", "ALIGNN*"):
+    shown = Table(
+        title="Mean absolute error", box=SIMPLE_HEAD, caption="\n".join(captions(results)), caption_justify="left"
+    )
+    for column in ("property", "val", "test", "median", "MAD", "CGCNN*", "ALIGNN*"):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):
-        values = [row[key] for key in ("test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
+        values = [row[key] for key in ("val MAE", "test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
         cells = [cell_text(value, 3) for value in values]
         if pd.notna(row["test MAE"]):
-            cells[0] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[0]}[/]"
-        shown.add_row(get_property(row["property"]).column.replace("[", "\\["), str(row["n test"]), *cells)
+            cells[1] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[1]}[/]"
+        shown.add_row(get_property(row["property"]).column.replace("[", "\\["), *cells)
     return shown
 
 

@@ -189,7 +189,12 @@ def resolve_config(
     if encoder == "plain_e3nn":
         settings.pop("radial_hidden", None)
     if angles is not None:
+        if encoder == "plain_e3nn":
+            raise UsageError("--angles and --encoder plain_e3nn contradict each other: that trunk has none")
         settings["angles"] = angles
+    untrained = sorted(set(given.get("heads", {})) - set(names))
+    if untrained:
+        raise UsageError(f"--head names {', '.join(untrained)}, which this run does not train: add it to --properties")
     values: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": cell.batch_size,
