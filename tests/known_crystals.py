@@ -40,7 +40,7 @@ def _rhombic(a: float, b: float, c: float, alpha: float, beta: float, gamma: flo
 
 def _quartz() -> Crystal:
     u, x, y, z = 0.4697, 0.4135, 0.2669, 0.1191
-    silicon = [(u, 0, 0), (0, u, 2 / 3), (-u, -u, 1 / 3)]
+    silicon = [(u, 0, 2 / 3), (0, u, 1 / 3), (-u, -u, 0)]
     oxygen = [(x, y, z), (-y, x - y, z + 2 / 3), (-x + y, -x, z + 1 / 3),
               (y, x, -z), (x - y, -y, -z + 1 / 3), (-x, -x + y, -z + 2 / 3)]  # fmt: skip
     return Crystal.create("quartz", _rhombic(4.913, 4.913, 5.405, 90, 90, 120), [14] * 3 + [8] * 6, silicon + oxygen)

@@ -79,7 +79,7 @@ def _read(file: Path) -> tuple[dict, dict[str, np.ndarray]]:
     try:
         with open(file, "rb") as raw:
             if raw.read(len(_MAGIC)) != _MAGIC:
-                raise DataError(f"{file} is no portable graph store")
+                raise DataError(f"{file} is no portable graph store; process_data_phase2.py --export FILE makes one")
             with lzma.open(raw, "rb") as packed:
                 header = json.loads(packed.read(int.from_bytes(packed.read(8), "little")))
                 header = checked_header(header, f"portable store {file}")

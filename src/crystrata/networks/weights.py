@@ -35,5 +35,8 @@ def unpack_network(content: dict[str, Any]) -> tuple[MultiTaskNetwork, dict[str,
         network = MultiTaskNetwork(NetworkConfig.from_dict(content["network"]))
         network.load_state_dict(content["state"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(f"weights do not fit their configuration: {str(error).splitlines()[0]}") from None
+        raise ModelError(
+            f"weights do not fit their configuration ({str(error).splitlines()[0]}): "
+            "retrain, or use the version that wrote them"
+        ) from None
     return network.eval(), content["facts"]

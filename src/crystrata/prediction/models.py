@@ -88,7 +88,11 @@ def _suitable(run: Path) -> bool:
         manifest = read_manifest(run)
     except ModelError:
         return False
-    return manifest.get("mode") not in NOT_FOR_INFERENCE and not manifest.get("source", {}).get("demo", False)
+    return (
+        manifest.get("status") == "completed"
+        and manifest.get("mode") not in NOT_FOR_INFERENCE
+        and not manifest.get("source", {}).get("demo", False)
+    )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -43,7 +43,8 @@ def predict_files(
             done, chunk = done + len(chunk), []
             if progress:
                 progress(done)
-    tables.append(predict_crystals(model, chunk))
+    if chunk or not tables:
+        tables.append(predict_crystals(model, chunk))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -55,7 +56,8 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
     values = np.full((len(items), len(properties)), np.nan)
     further: dict[str, np.ndarray] = {}
     if len(graphs):
-        built = [crystal for row, crystal in crystals if row not in dict(rejected)]
+        without = dict(rejected)
+        built = [crystal for row, crystal in crystals if row not in without]
         rows = np.asarray(graphs.source_row)
         predicted, details = describe_graphs(model.network, graphs)
         hull = model.hull_energies([crystal.formula for crystal in built])

@@ -74,11 +74,18 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
-    left.plot(epochs, [record["val_score"] for record in history], "o-", color="#1f5fa8", markersize=2.5, linewidth=1)
+    left.plot(
+        epochs,
+        [np.nan if record["val_score"] is None else record["val_score"] for record in history],
+        "o-",
+        color="#1f5fa8",
+        markersize=2.5,
+        linewidth=1,
+    )
     left.set_ylabel("validation, mean of MAE / MAD", fontsize=8)
     for name in history[0]["val_mae"]:
-        first = history[0]["val_mae"][name] or 1.0
-        right.plot(epochs, [record["val_mae"][name] / first for record in history], linewidth=1, label=name)
+        values = [np.nan if record["val_mae"].get(name) is None else record["val_mae"][name] for record in history]
+        right.plot(epochs, np.array(values) / (values[0] or 1.0), linewidth=1, label=name)
     right.set_ylabel("validation MAE / first epoch", fontsize=8)
     right.legend(fontsize=6, frameon=False)
     for panel in (left, right):

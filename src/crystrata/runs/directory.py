@@ -6,7 +6,7 @@ import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crystrata.errors import ModelError, UsageError
+from crystrata.errors import UsageError
 from crystrata.files import storage_errors
 
 BEST = "best.pt"
@@ -64,15 +64,3 @@ def create_run_dir(family: Path, run_id: str | None = None) -> Path:
                 return create_run_dir(family)
             raise UsageError(f"run {path} exists; choose another --run-id or continue it with --resume") from None
     return path
-
-
-def newest_run(family: Path, artifact: str) -> Path:
-    """Return the newest run of a family that holds an artifact.
-
-    Raises:
-        ModelError: There is none.
-    """
-    runs = [path for path in family.glob(f"{_PREFIX}*") if (path / artifact).is_file()]
-    if not runs:
-        raise ModelError(f"no run with a {artifact} under {family}; train one first or name a run")
-    return max(runs, key=lambda path: ((path / artifact).stat().st_mtime_ns, path.name))

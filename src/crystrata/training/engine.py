@@ -89,7 +89,7 @@ def train(
     task = MultiTaskTraining(network, settings, spread)
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(run, average, facts, config.patience)
-    rate = LearningRate(config.schedule, config.lr)
+    rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
     trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
     with warnings.catch_warnings(), storage_errors(run):
         for message in _LIGHTNING_NOISE:
@@ -111,7 +111,7 @@ def seed_everything(seed: int) -> None:
 def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return L.Trainer(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        accelerator="gpu" if config.device != "cpu" and torch.cuda.is_available() else "cpu",
         devices=1,
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,

@@ -21,12 +21,13 @@ class LearningRate(L.Callback):
     Lightning's own schedulers are stepped after a checkpoint is written, so that a resumed run would miss a step.
 
     Args:
-        schedule: `cosine` (per step, to 1 % of the peak) or `plateau` (halved after 20 validations without progress).
+        schedule: `cosine` (per step, to 1 % of the peak) or `plateau` (halved without progress).
         peak: Peak learning rate.
+        patience: Most validations without progress that the plateau rule waits (and never more than 20).
     """
 
-    def __init__(self, schedule: Schedule, peak: float) -> None:
-        self.schedule, self.peak = schedule, peak
+    def __init__(self, schedule: Schedule, peak: float, patience: int = 20) -> None:
+        self.schedule, self.peak, self.patience = schedule, peak, patience
         self._plateau: ReduceLROnPlateau | None = None
         self._saved: dict[str, Any] = {}
 
@@ -34,7 +35,10 @@ class LearningRate(L.Callback):
         """Attach the plateau rule to the optimiser, continuing where a checkpoint left it."""
         if self.schedule == "plateau":
             self._plateau = ReduceLROnPlateau(
-                trainer.optimizers[0], factor=_PLATEAU_FACTOR, patience=_PLATEAU_PATIENCE, min_lr=_FINAL * self.peak
+                trainer.optimizers[0],
+                factor=_PLATEAU_FACTOR,
+                patience=min(_PLATEAU_PATIENCE, self.patience),
+                min_lr=_FINAL * self.peak,
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

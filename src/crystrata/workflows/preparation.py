@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from crystrata.prediction.derived import with_derived
 from crystrata.prediction.models import resolve_device
 from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
-from crystrata.workflows.sources import JARVIS_VARIABLE, open_source
+from crystrata.workflows.sources import named_file, open_source
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         hull = None
         if any(get_property(name).derived_from for name in config.properties):
             bar.update(task, description="convex hull of the training energies", completed=0)
-            hull = dataset.training_hull(whole.train, data_dir / "hulls", progress)
+            hull = dataset.training_hull(_sound_energies(config, dataset, whole), data_dir / "hulls", progress)
     split = keep_rows(whole, np.isfinite(dataset.targets).any(axis=1))
     if config.max_samples is not None and config.max_samples < len(dataset):
         split = subsample(split, config.max_samples, dataset.ids)
@@ -109,16 +108,26 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
 def _split_request(
     config: RunConfig, dataset: CrystalPropertyDataset, progress: Callable[[int, int], None]
 ) -> SplitRequest:
-    data_file = config.data_file or os.environ.get(JARVIS_VARIABLE)
+    data_file = named_file(config.release, config.data_file)
     return SplitRequest(
         Candidates.of(dataset),
         config.seed,
         Path(config.data_dir),
         splits_file=Path(config.splits_file) if config.splits_file else None,
-        data_file=Path(data_file) if data_file else None,
+        data_file=data_file,
         workers=config.workers,
         progress=progress,
     )
+
+
+def _sound_energies(config: RunConfig, dataset: CrystalPropertyDataset, split: Split) -> np.ndarray:
+    """Return the training rows whose formation energy may span the hull: one outlier would bend a whole system."""
+    if "formation_energy" not in dataset.properties:
+        return split.train
+    names = ("formation_energy",)
+    energies = with_derived(names, dataset.properties, dataset.targets, None)
+    check = check_outliers(names, energies, split, dataset.ids, limit=config.outlier_z, mask=config.outlier_filter)
+    return split.train[~check.masked_for(names)[split.train, 0]]
 
 
 def _mask_outliers(

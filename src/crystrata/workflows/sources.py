@@ -22,7 +22,7 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
 
     `auto` takes, in this order: the file that was named; the file that the variable CRYSTRATA_JARVIS names, unless
     another release is asked for; the official release, downloaded once; and, where no network is, the demo crystals,
-    with a loud notice.
+    with a loud notice. `jarvis` is the same without the demo.
 
     Raises:
         UsageError: The demo was asked for together with a file.
@@ -32,9 +32,9 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
         if data_file:
             raise UsageError("--source demo and --data-file contradict each other: give one")
         return open_demo()
-    named = data_file or (os.environ.get(JARVIS_VARIABLE) if release == DEFAULT_RELEASE else None)
+    named = named_file(release, data_file)
     if named:
-        return open_data_file(Path(named), cache_dir=data_dir / "jarvis")
+        return open_data_file(named, cache_dir=data_dir / "jarvis")
     try:
         return _download(release, data_dir, console)
     except OfflineError as error:
@@ -42,6 +42,12 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
             raise
         console.print(f"[bold yellow]{error}[/]\n[bold yellow]Going on with the DEMO crystals: labels are not DFT.[/]")
         return open_demo()
+
+
+def named_file(release: str, data_file: str | None) -> Path | None:
+    """Return the local file that stands for a release: the one given, or that of the variable CRYSTRATA_JARVIS."""
+    named = data_file or (os.environ.get(JARVIS_VARIABLE) if release == DEFAULT_RELEASE else None)
+    return Path(named) if named else None
 
 
 def _download(release: str, data_dir: Path, console: Console) -> CrystalTable:

@@ -18,7 +18,7 @@ _LARGEST_LOG = 7.0  # exp(7) = 1097: principal values above that do not occur, a
 class DielectricHead(Head):
     """eps = 1 + exp(M) with M a symmetric matrix of irreps 0e + 2e: it turns with the crystal and is positive.
 
-    The isotropic part of M comes from the crystal latent, the anisotropic part from the equivariant readout. The
+    The crystal latent sets the level of M, the equivariant readout adds to it and gives the anisotropic part. The
     diagonal is supervised where the frame of the labels is that of the crystal, the mean of the diagonal elsewhere.
 
     Args:

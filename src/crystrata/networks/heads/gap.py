@@ -51,8 +51,8 @@ class GapHead(Head):
         gapped = mask * (1 - metal)
         question = functional.binary_cross_entropy_with_logits(output[:, 0], metal, reduction="none")
         error = (output[:, 1] - self.scaling.standardise(target.where(mask, 0.0), latent.fractions)).abs()
-        log_width = self.log_width.clamp(min=_LEAST_LOG_WIDTH)
-        width_loss = error.detach() * torch.exp(-log_width) + log_width
+        width = torch.exp(self.log_width.clamp(min=_LEAST_LOG_WIDTH))
+        width_loss = (error.detach() - width).square()  # b becomes the mean error; never negative, as the balance needs
         return (question * mask + (error + width_loss) * gapped).sum(), mask.sum()
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:

@@ -19,8 +19,7 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 class PiezoelectricHead(Head):
     """d = s a(h) T with T of irreps 2x1o + 2o + 3o pooled before any norm, and a > 0 an amplitude from the latent.
 
-    What is compared with the label is the size of d: the norm of its Voigt components d_ij, i = 1..3, j = 1..6, with
-    d_i4 = 2 d_iyz and so on.
+    What is compared with the label is the norm of d_ijk, which no rotation changes.
 
     Args:
         record: The property.
@@ -56,12 +55,12 @@ class PiezoelectricHead(Head):
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
         """Return the size of the tensor, (B,) [pC/N]."""
-        tiny = _TINY * self.scaling.transform_scale
-        return (voigt_components(output).flatten(1).square().sum(1) + tiny**2).sqrt() - tiny
+        square, tiny = output.flatten(1).square().sum(1), _TINY * self.scaling.transform_scale
+        return square / ((square + tiny**2).sqrt() + tiny)  # sqrt(square + tiny^2) - tiny, without cancellation
 
 
 class LargestPiezoelectricHead(PiezoelectricHead):
-    """The same tensor; its size is the largest Voigt component, which depends on the frame as the label does."""
+    """The same tensor; its size is its largest Voigt component (d_i4 = 2 d_iyz), frame-dependent as the label is."""
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
         """Return the largest component of the tensor, (B,) [pC/N]."""
