@@ -89,7 +89,7 @@ HEADS_OF: dict[str, tuple[str, ...]] = {
     "dielectric": ("scalar", "dielectric"),
     "piezoelectric": ("scalar", "piezoelectric", "piezoelectric_largest"),
 }
-"""Kinds of head that a property may have besides the scalar one, which every property can have."""
+"""Kinds of head of the properties that may have another than the scalar one."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core4": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus"),

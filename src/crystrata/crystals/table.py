@@ -11,6 +11,10 @@ import pandas as pd
 from crystrata.crystals.crystal import Crystal
 
 
+FRAMES_GIVEN = ("original", "restored", "irrelevant")
+"""Values of the column `orientation` for which tensor labels are stated in the frame of the lattice."""
+
+
 @dataclass(frozen=True)
 class CrystalTable:
     """Crystals with labels; row i of `labels` belongs to the i-th crystal.

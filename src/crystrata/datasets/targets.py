@@ -7,11 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from crystrata.crystals.table import FRAMES_GIVEN
 from crystrata.errors import DataError, nearest
 from crystrata.properties import get_property
-
-FRAMES_OF_LABELS = ("original", "restored", "irrelevant")
-"""Values of the column `orientation` for which tensor labels are stated in the frame of the lattice."""
 
 
 def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray:
@@ -45,6 +43,6 @@ def component_targets(labels: pd.DataFrame, properties: Sequence[str]) -> dict[s
         columns = list(get_property(name).columns)
         if len(columns) > 1 and "orientation" in labels:
             values = labels[columns].to_numpy(dtype=np.float32)
-            framed = labels["orientation"].isin(FRAMES_OF_LABELS).to_numpy() & np.isfinite(values).all(axis=1)
+            framed = labels["orientation"].isin(FRAMES_GIVEN).to_numpy() & np.isfinite(values).all(axis=1)
             found[name] = np.where(framed[:, None], values, np.nan).astype(np.float32)
     return found

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from crystrata.graphs.batch import CrystalBatch
 
+TYPICAL_EDGES = 20.0
+"""Edges of an atom in a smooth neighbourhood with k = 12: dividing sums by its root keeps them of order one."""
+
 _TYPICAL_DISTANCE = 3.5  # [A] of a neighbour
 
 

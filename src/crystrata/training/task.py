@@ -23,7 +23,6 @@ class OptimiserSettings:
         weight_decay: Of AdamW, on weights but not on the balance.
         accumulate: Micro-batches per step.
         learned_balance: Whether task weights are learned.
-        loss_weights: Static weight of tasks; 1 where not given.
         emphasis: How much each task may pull on the shared encoder; 1 where not given.
     """
 
@@ -31,7 +30,6 @@ class OptimiserSettings:
     weight_decay: float = 1e-5
     accumulate: int = 1
     learned_balance: bool = True
-    loss_weights: Mapping[str, float] | None = None
     emphasis: Mapping[str, float] | None = None
 
 
@@ -52,7 +50,6 @@ class MultiTaskTraining(L.LightningModule):
         self.balance = LossBalance(
             network.config.properties,
             learned=settings.learned_balance,
-            weights=settings.loss_weights,
             emphasis=settings.emphasis,
         )
         self._errors: dict[str, list[Tensor]] = {}

@@ -30,7 +30,7 @@ class Split:
         protocol: Name of the rule.
         seed: Seed of the rule.
         official_tests: Leaderboard benchmark -> rows of its official test, all within `test`; empty where the test
-            part is no official one. Figures comparable with the leaderboard are taken over these rows alone.
+            part is no official one. Only figures over these rows would compare with the leaderboard.
         notes: Counts a reader should know, such as near-duplicates of test crystals in training; of the whole split,
             also where this is a sample of it.
     """

@@ -23,9 +23,7 @@ from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleFeatures, AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths, harmonics
-
-_TYPICAL_EDGES = 20.0  # of a smooth neighbourhood with k = 12: keeps densities of order one
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths, harmonics
 
 
 class EquivariantNorm(nn.Module):
@@ -79,7 +77,7 @@ class NodeProductLayer(nn.Module):
         """Return new scalars (N, C) from scalars (N, C) and edge features (E, width)."""
         source = self.source(h).index_select(0, batch.neighbour)  # (E, C)
         weights = self.radial(edge).chunk(self.degrees, dim=1)  # (E, C) per degree
-        densities = [total(weight * source) / sqrt(_TYPICAL_EDGES) for total, weight in zip(sums, weights, strict=True)]
+        densities = [total(weight * source) / sqrt(TYPICAL_EDGES) for total, weight in zip(sums, weights, strict=True)]
         densities = self.norm(densities)
         invariants = [h, densities[0][0]]
         for density, factor in zip(densities, self.factors, strict=True):

@@ -17,9 +17,7 @@ from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths
-
-_TYPICAL_EDGES = 20.0
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths
 
 
 class EdgeProductLayer(nn.Module):
@@ -50,7 +48,7 @@ class EdgeProductLayer(nn.Module):
     def forward(self, x: Tensor, batch: CrystalBatch, basis: Tensor, harmonics: Tensor) -> Tensor:
         """Return features (N, irreps_out) from features (N, irreps_in), basis (E, n), harmonics (E, irreps_edge)."""
         message = self.product(self.linear_up(x)[batch.neighbour], harmonics, self.radial(basis))
-        total = x.new_zeros(len(x), message.shape[1]).index_add(0, batch.centre, message) / sqrt(_TYPICAL_EDGES)
+        total = x.new_zeros(len(x), message.shape[1]).index_add(0, batch.centre, message) / sqrt(TYPICAL_EDGES)
         return self.gate(self.linear_down(total) + self.self_connection(x))
 
 

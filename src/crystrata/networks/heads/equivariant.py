@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
 from crystrata.networks.encoders.encoder import Latent
-from crystrata.networks.geometry import BesselBasis, edge_envelope, edge_lengths, harmonics
-
-_TYPICAL_EDGES = 20.0
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths, harmonics
 
 
 class TensorReadout(nn.Module):
@@ -57,7 +55,7 @@ class TensorReadout(nn.Module):
         parts = []
         for factor, values in zip(harmonics(batch.vector, self.l_max), radial, strict=True):
             density = NeighbourSum(weight * factor, batch.centre, len(batch.numbers))(values * source)
-            parts.append(density.permute(1, 2, 0).flatten(1) / sqrt(_TYPICAL_EDGES))  # (N, C (2l+1)), as e3nn orders it
+            parts.append(density.permute(1, 2, 0).flatten(1) / sqrt(TYPICAL_EDGES))  # (N, C (2l+1)), as e3nn orders it
         densities = torch.cat(parts, dim=1)
         gates = torch.sigmoid(self.centre(latent.atoms)).repeat(1, self.l_max + 1)
         tensors = self.linear(densities) + self.product(densities, self.scale(densities, gates))

@@ -3,54 +3,35 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crystrata.datasets.labelled_batch import Components
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders.encoder import Latent
-from crystrata.networks.heads.equivariant import TensorReadout, cartesian_basis
-from crystrata.networks.heads.head import Head
-from crystrata.properties import Property
+from crystrata.networks.heads.tensor import TensorHead
 
 _TINY = 1e-4  # of the scale of the labels: makes the norm smooth at zero
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
-class PiezoelectricHead(Head):
+class PiezoelectricHead(TensorHead):
     """d = s a(h) T with T of irreps 2x1o + 2o + 3o pooled before any norm, and a > 0 an amplitude from the latent.
 
     What is compared with the label is the norm of d_ijk, which no rotation changes.
-
-    Args:
-        record: The property.
-        width: d, width of the latents.
-        hidden: Width of the hidden layer.
-        graph: Settings of the neighbourhoods.
     """
 
     serves = ("piezoelectric",)
-    basis: Tensor
-
-    def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
-        super().__init__(record, width, hidden, graph)
-        irreps, basis = cartesian_basis("ijk=ikj")
-        self.register_buffer("basis", basis)
-        self.amplitude = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
-        self.readout = TensorReadout(irreps, width, graph)
+    symmetry = "ijk=ikj"
 
     def forward(self, latent: Latent) -> Tensor:
         """Return the piezoelectric tensor d_ijk of each crystal in the frame of its lattice, (B, 3, 3, 3) [pC/N]."""
-        tensor = torch.einsum("bp,pijk->bijk", self.readout(latent), self.basis.to(latent.atoms.dtype))
-        amplitude = self.amplitude(latent.crystal).clamp(-8, 8).exp() * self.scaling.transform_scale
-        return amplitude[:, :, None, None] * tensor
+        amplitude = self.level(latent).clamp(-8, 8).exp() * self.scaling.transform_scale
+        return amplitude[:, None, None, None] * self.tensor(latent)
 
     def loss(
         self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the summed absolute error on the standardised scale and the count; see `Head.loss`."""
-        scaling, fractions = self.scaling, latent.fractions
-        wanted = scaling.standardise(target.where(mask, 0.0), fractions)
-        error = (scaling.standardise(self.predict(output, latent), fractions) - wanted).abs()
+        error = self.standardised_error(self.predict(output, latent), target.where(mask, 0.0), latent)
         return (error * mask).sum(), mask.sum()
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
