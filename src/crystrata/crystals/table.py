@@ -10,7 +10,6 @@ import pandas as pd
 
 from crystrata.crystals.crystal import Crystal
 
-
 FRAMES_GIVEN = ("original", "restored", "irrelevant")
 """Values of the column `orientation` for which tensor labels are stated in the frame of the lattice."""
 

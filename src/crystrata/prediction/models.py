@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from crystrata.crystals.hull import ReferenceHull, formula_counts
-from crystrata.errors import ModelError, unknown_name
+from crystrata.errors import ModelError
+from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
-from crystrata.runs.config import DEVICES
 from crystrata.runs.directory import BEST
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.registry import NOT_FOR_INFERENCE
@@ -93,17 +92,3 @@ def _suitable(run: Path) -> bool:
         and manifest.get("mode") not in NOT_FOR_INFERENCE
         and not manifest.get("source", {}).get("demo", False)
     )
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device to compute on; `auto` takes CUDA where it is.
-
-    Raises:
-        UsageError: The name is unknown.
-        ModelError: CUDA was asked for and is not there.
-    """
-    if name not in DEVICES:
-        raise unknown_name("--device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("--device cuda: no CUDA device is available here; use --device cpu")
-    return torch.device("cuda" if name in ("auto", "cuda") and torch.cuda.is_available() else "cpu")

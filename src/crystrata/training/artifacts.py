@@ -53,7 +53,14 @@ class RunArtifacts(L.Callback):
                 self.run / BEST, pack_network(task.network.config, self.average.averaged_network(task), facts)
             )
         trainer.save_checkpoint(self.run / CHECKPOINT)
-        if trainer.current_epoch + 1 - self.best_epoch >= self.patience:
+        self._stop_when_patience_is_over(trainer)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let a resumed run that had stopped early stay stopped."""
+        self._stop_when_patience_is_over(trainer)
+
+    def _stop_when_patience_is_over(self, trainer: L.Trainer) -> None:
+        if self.history and self.history[-1]["epoch"] - self.best_epoch >= self.patience:
             trainer.should_stop = True
 
     def _epoch_record(self, trainer: L.Trainer, task: MultiTaskTraining, score: float) -> dict[str, Any]:

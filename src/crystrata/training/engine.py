@@ -18,6 +18,7 @@ from rich.console import Console
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.errors import TrainingError
 from crystrata.files import storage_errors
+from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.properties import get_property
 from crystrata.runs.config import RunConfig
@@ -89,6 +90,7 @@ def train(
     )
     spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
     task = MultiTaskTraining(network, settings, spread)
+    data.angles = network.encoder.needs_angles
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(run, average, facts, config.patience)
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
@@ -126,7 +128,7 @@ def seed_everything(seed: int) -> None:
 def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return L.Trainer(
-        accelerator="gpu" if config.device != "cpu" and torch.cuda.is_available() else "cpu",
+        accelerator="gpu" if resolve_device(config.device).type == "cuda" else "cpu",
         devices=1,
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,

@@ -19,8 +19,8 @@ from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
 from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, keep_rows, resolve_split, subsample
 from crystrata.elements import SYMBOLS
+from crystrata.networks.device import resolve_device
 from crystrata.prediction.derived import with_derived
-from crystrata.prediction.models import resolve_device
 from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
 from crystrata.workflows.sources import named_file, open_source
@@ -98,7 +98,6 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         seed=config.seed,
         workers=config.workers,
         pin_memory=resolve_device(config.device).type == "cuda",
-        angles=config.encoder_settings.get("angles") == "cached",
     )
     data.check()
     facts = {**_facts(table, data, split), "outliers": outliers.table["action"].value_counts().to_dict()}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from crystrata.errors import ModelError, StorageError, UsageError
 from crystrata.files import lock, write_json, write_text
-from crystrata.prediction.models import resolve_device
+from crystrata.networks.device import resolve_device
 from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir

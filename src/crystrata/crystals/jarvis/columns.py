@@ -19,9 +19,6 @@ STRUCTURE_COLUMNS = frozenset(
 )  # fmt: skip
 """Columns and record keys that describe the crystal or the file; every other numeric one is a label."""
 
-FRAMES_GIVEN = ("original", "restored", "irrelevant")
-"""Orientations in which tensor components refer to the lattice as it stands."""
-
 _NUMBERS_PER_ODD_VALUE = 9  # a column is a label where at least nine of ten known values are numbers
 
 

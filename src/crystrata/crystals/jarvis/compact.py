@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.jarvis.columns import FRAMES_GIVEN, REQUIRED_COLUMNS, STRUCTURE_COLUMNS
+from crystrata.crystals.jarvis.columns import REQUIRED_COLUMNS, STRUCTURE_COLUMNS
 from crystrata.crystals.jarvis.containers import damaged
+from crystrata.crystals.table import FRAMES_GIVEN
 from crystrata.errors import DataError
 
 if TYPE_CHECKING:
