@@ -1,0 +1,76 @@
+"""Drills of reliability: kills, full disks, flipped bits, signals, bad numbers; goal, tried and failed for each.
+
+    python benchmarks/reliability.py [--quick] [--only NAME,NAME]
+
+A full run writes benchmarks/results/reliability.md. The exit code is 1 where anything failed. `CRYSTRATA_JARVIS` may
+name a JARVIS-DFT file: drills that need real crystals say so where it does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from drills.drill import Drill, NotTried, Tally
+from drills.table import DRILLS
+from rich.console import Console
+from rich.table import Table
+
+from crystrata.files import write_text
+
+RESULT = Path(__file__).parent / "results" / "reliability.md"
+COLUMNS = ("drill", "goal", "tried", "failed", "seconds")
+
+
+def main() -> int:
+    """Run the drills that are asked for, print the table, and write it after a full run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few attempts each, as in the tests")
+    parser.add_argument("--only", metavar="NAME,NAME", help=f"some of {', '.join(DRILLS)}")
+    flags = parser.parse_args()
+    names = flags.only.split(",") if flags.only else list(DRILLS)
+    if unknown := [name for name in names if name not in DRILLS]:
+        parser.error(f"unknown drill {', '.join(unknown)}; known: {', '.join(DRILLS)}")
+    console = Console()
+    rows, failures = [], []
+    for name in names:
+        with console.status(name):
+            row, wrong = carry_out(DRILLS[name], flags.quick)
+        console.print(f"{name}: {row['tried']} tried, {row['failed']} failed, {row['seconds']} s", highlight=False)
+        for line in wrong:
+            console.print(f"  {line}", style="red", highlight=False)
+        rows.append(row)
+        failures += [f"- {name}: {line}" for line in wrong]
+    table = Table(*COLUMNS)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in COLUMNS))
+    console.print(table)
+    if not flags.quick and not flags.only:
+        _write(rows, failures)
+    return 1 if failures else 0
+
+
+def carry_out(drill: Drill, quick: bool) -> tuple[dict[str, object], list[str]]:
+    """Run one drill in a scratch folder; return its row and what went wrong."""
+    tally, started, tried = Tally(), time.perf_counter(), ""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            drill.run(quick, Path(scratch), tally)
+        except NotTried as reason:
+            tried = f"not tried: {reason}"
+    seconds = round(time.perf_counter() - started)
+    counts = (tried or tally.tried, len(tally.failures))
+    return dict(zip(COLUMNS, (drill.name, drill.goal, *counts, seconds), strict=True)), tally.failures
+
+
+def _write(rows: list[dict[str, object]], failures: list[str]) -> None:
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | ---: | ---: | ---: |"]
+    lines += ["| " + " | ".join(str(row[column]) for column in COLUMNS) + " |" for row in rows]
+    text = "# Drills of reliability\n\nMade by `python benchmarks/reliability.py`.\n\n" + "\n".join(lines) + "\n"
+    write_text(RESULT, text + ("\n" + "\n".join(failures) + "\n" if failures else ""))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
