@@ -13,12 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from drills.drill import Drill, NotTried, Tally
-from drills.table import DRILLS
 from rich.console import Console
 from rich.table import Table
 
 from crystrata.files import write_text
+from drills.drill import Drill, NotTried, Tally
+from drills.table import DRILLS
 
 RESULT = Path(__file__).parent / "results" / "reliability.md"
 COLUMNS = ("drill", "goal", "tried", "failed", "seconds")
