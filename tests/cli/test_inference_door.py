@@ -64,10 +64,11 @@ def test_one_file_is_printed_with_units(make_run: MakeRun, call: Call, cifs: lis
     assert (code, err) == (0, "")
     assert "silicon" in out
     assert "Si" in out
-    lines = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
-    assert lines["formation_energy"][2] == "eV/atom"
-    assert lines["band_gap"][2] == "eV"
-    float(lines["band_gap"][1])
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    units = {line[0]: line[2] for line in lines if line[0] in ("formation_energy", "band_gap") and len(line) == 3}
+    assert units == {"formation_energy": "eV/atom", "band_gap": "eV"}
+    (probability,) = [line[-1] for line in lines if line[:3] == ["band_gap", "metal", "probability"]]
+    assert 0 <= float(probability) <= 1
     assert "1 structures, 0 with errors" in out
     assert str(run / BEST) in out
     assert list(here.iterdir()) == []
