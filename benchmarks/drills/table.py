@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from drills import checkpoints, numbers, resume
 from drills.drill import Drill
 
-DRILLS: dict[str, Drill] = {drill.name: drill for drill in ()}
+DRILLS: dict[str, Drill] = {drill.name: drill for drill in (*checkpoints.DRILLS, *numbers.DRILLS, *resume.DRILLS)}
 """Name -> drill, in the order of the report."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -42,6 +43,18 @@ class StorageError(CrystrataError):
     """A file cannot be written (disk full, no permission); what was there before is untouched."""
 
     exit_code = 1
+
+
+class Interrupted(BaseException):
+    """A signal stopped the work. No `Exception`: whatever goes on after an error must not go on after this.
+
+    Args:
+        signum: Number of the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -51,12 +51,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], *, before: Callable[[], object] | None = None
+) -> None:
     """Write a file so that it is either the old or the new one, whole, at every moment.
 
     Args:
         path: Destination; its parents are made.
         write: Called with a binary file object that it fills.
+        before: Called when the new file is whole on the disk, before it takes the place of the old one.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written; the previous file stays.
@@ -70,6 +73,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
+            if before is not None:
+                before()
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

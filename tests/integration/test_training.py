@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 
 from crystrata.cli.train import main
 from crystrata.crystals.table import CrystalTable
@@ -310,10 +311,11 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_step(demo: Cry
         torch.manual_seed(0)
         network = MultiTaskNetwork(NetworkConfig("cgcnn", dataset.properties, {"channels": 16, "layers": 1}))
         network.fit_scaling(torch.from_numpy(dataset.targets[split.train]), dataset.fractions(split.train))
-        settings = OptimiserSettings(1e-3, accumulate=accumulate)
-        task = MultiTaskTraining(network, settings, dict.fromkeys(dataset.properties, 1.0))
+        settings = OptimiserSettings(1e-3, clip=1e9)
+        spread = dict.fromkeys(dataset.properties, 1.0)
+        task = MultiTaskTraining(network, settings, spread, dataset.ids, Console(quiet=True))
         data = CrystalDataModule(dataset, split, batch_size=size, accumulate=accumulate)
-        found.append(gradient_of_one_step(task, data, accumulate))
+        found.append(gradient_of_one_step(task, data))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
     assert float(found[0].abs().max()) > 1e-3
 
@@ -330,10 +332,10 @@ class Gradient(L.Callback):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*number of training batches:UserWarning")
-def gradient_of_one_step(task: MultiTaskTraining, data: CrystalDataModule, accumulate: int) -> torch.Tensor:
+def gradient_of_one_step(task: MultiTaskTraining, data: CrystalDataModule) -> torch.Tensor:
     gradient = Gradient()
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=1, accumulate_grad_batches=accumulate, callbacks=[gradient], logger=False,
+        accelerator="cpu", max_steps=1, callbacks=[gradient], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
         use_distributed_sampler=False,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from crystrata.crystals.hull import formula_counts
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
-from crystrata.datasets.sampling import MicroBatch
+from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
 from crystrata.datasets.targets import target_matrix
 from crystrata.errors import DataError, TrainingError, UsageError
@@ -171,7 +171,7 @@ def test_targets_are_float32_and_never_infinite() -> None:
 
 def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     rows, step_rows = np.array([8, 3, 0]), np.array([8, 3, 0, 7, 1])
-    batch = dataset.batch(MicroBatch(rows, step_rows), angles=True)
+    batch, rest = dataset.batches(Step(step_rows, 3), angles=True)
     targets = dataset.targets[rows]
     assert np.array_equal(batch.mask, np.isfinite(targets))
     assert np.array_equal(batch.targets, np.nan_to_num(targets, nan=0.0))
@@ -181,7 +181,9 @@ def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     assert batch.rows.tolist() == [8, 3, 0]
     assert batch.crystals.atom_counts.tolist() == [len(KEPT[row]) for row in rows]
     assert batch.crystals.pair.shape[1] > 0
-    assert dataset.batch(MicroBatch(rows, rows)).crystals.pair.shape[1] == 0
+    assert (rest.rows.tolist(), rest.share) == ([7, 1], pytest.approx(0.4))
+    assert torch.equal(rest.step_counts, batch.step_counts)
+    assert dataset.batches(Step(rows, 3))[0].crystals.pair.shape[1] == 0
     moved = batch.to("cpu")
     assert torch.equal(moved.targets, batch.targets)
     assert moved.share == batch.share
@@ -259,22 +261,22 @@ def split() -> Split:
 
 def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
     module = CrystalDataModule(dataset, split(), batch_size=4, accumulate=2, seed=3)
-    batches = list(module.train_dataloader())
+    (batches,) = module.train_dataloader()
     assert [len(batch.rows) for batch in batches] == [4, 2]
     assert sorted(torch.cat([batch.rows for batch in batches]).tolist()) == TRAIN.tolist()
     assert sum(batch.share for batch in batches) == pytest.approx(1.0)
     assert batches[0].crystals.pair.shape[1] == 0
-    assert sorted(torch.cat([batch.rows for batch in module.val_dataloader()]).tolist()) == VAL.tolist()
-    assert sorted(torch.cat([batch.rows for batch in module.test_dataloader()]).tolist()) == TEST.tolist()
+    assert sorted(torch.cat([batch.rows for (batch,) in module.val_dataloader()]).tolist()) == VAL.tolist()
+    assert sorted(torch.cat([batch.rows for (batch,) in module.test_dataloader()]).tolist()) == TEST.tolist()
     with_angles = CrystalDataModule(dataset, split(), batch_size=4, angles=True)
-    assert next(iter(with_angles.train_dataloader())).crystals.pair.shape[1] > 0
+    assert next(iter(with_angles.train_dataloader()))[0].crystals.pair.shape[1] > 0
 
 
 @pytest.mark.slow
 def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset) -> None:
     here = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3).train_dataloader())
     there = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3, workers=1).train_dataloader())
-    for one, other in zip(here, there, strict=True):
+    for (one,), (other,) in zip(here, there, strict=True):
         assert torch.equal(one.rows, other.rows)
         assert torch.equal(one.crystals.vector, other.crystals.vector)
         assert torch.equal(one.targets, other.targets)

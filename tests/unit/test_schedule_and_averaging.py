@@ -131,20 +131,6 @@ def test_the_average_follows_its_formula(decay: float) -> None:
     torch.testing.assert_close(average_over(values, decay, module), torch.full((2,), expected))
 
 
-def test_micro_batches_between_steps_do_not_move_the_average() -> None:
-    module, callback = Module(), MovingAverage(0.9)
-    trainer = SimpleNamespace(global_step=0)
-    callback.on_fit_start(trainer, module)  # type: ignore[arg-type]
-    module.set(5.0)
-    callback.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
-    assert callback.average["weight"].tolist() == [1.0, 1.0]
-    trainer.global_step = 1
-    for _ in range(3):
-        callback.on_train_batch_end(trainer, module, None, None, 0)  # type: ignore[arg-type]
-    once = 2 / 11 * 1.0 + 9 / 11 * 5.0
-    torch.testing.assert_close(callback.average["weight"], torch.full((2,), once))
-
-
 def test_validation_sees_the_average_and_training_goes_on_with_the_weights() -> None:
     module, callback = Module(), MovingAverage(0.9)
     average = average_over([4.0], 0.9, module, callback).clone()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
+from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
 
 RNG = np.random.default_rng(6)
@@ -111,7 +111,7 @@ def test_a_sample_larger_than_the_data_is_the_data(split: Split) -> None:
         assert np.array_equal(everything.part(name), split.part(name))
 
 
-def epoch_of(sampler: EpochSampler, epoch: int) -> list[MicroBatch]:
+def epoch_of(sampler: EpochSampler, epoch: int) -> list[Step]:
     sampler.set_epoch(epoch)
     return list(sampler)
 
@@ -121,22 +121,31 @@ def epoch_of(sampler: EpochSampler, epoch: int) -> list[MicroBatch]:
 def test_an_epoch_shows_every_row_once(batch_size: int, accumulate: int) -> None:
     rows = np.arange(0, 402, 2)
     sampler = EpochSampler(rows, batch_size, accumulate=accumulate, seed=1)
-    batches = epoch_of(sampler, 0)
-    assert len(batches) == len(sampler)
-    assert np.array_equal(np.sort(np.concatenate([batch.rows for batch in batches])), rows)
-    assert all(len(batch.rows) == batch_size for batch in batches[:-1])
-    for first in range(0, len(batches), accumulate):
-        step = batches[first : first + accumulate]
-        together = np.concatenate([batch.rows for batch in step])
-        for batch in step:
-            assert np.array_equal(batch.step_rows, together)
-        assert sum(batch.share for batch in step) == pytest.approx(1.0)
+    steps = epoch_of(sampler, 0)
+    assert len(steps) == len(sampler)
+    assert np.array_equal(np.sort(np.concatenate([step.rows for step in steps])), rows)
+    assert all(len(step.rows) == batch_size * accumulate for step in steps[:-1])
+    for step in steps:
+        parts = step.micro_batches()
+        assert np.array_equal(np.concatenate(parts), step.rows)
+        assert len(parts) <= accumulate
+        assert all(len(part) == batch_size for part in parts[:-1])
+
+
+def test_a_continued_epoch_shows_the_rest_and_the_next_one_all() -> None:
+    sampler = EpochSampler(np.arange(100), 4, accumulate=2, seed=1)
+    whole, after = epoch_of(sampler, 3), epoch_of(sampler, 4)
+    sampler.epoch, sampler.done = 3, 5
+    rest = epoch_of(sampler, 3)
+    assert [step.rows.tolist() for step in rest] == [step.rows.tolist() for step in whole[5:]]
+    assert len(sampler) == len(whole)
+    assert [step.rows.tolist() for step in epoch_of(sampler, 4)] == [step.rows.tolist() for step in after]
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         sampler = EpochSampler(np.arange(100), 8, seed=seed)
-        return np.concatenate([batch.rows for batch in epoch_of(sampler, epoch)]).tolist()
+        return np.concatenate([step.rows for step in epoch_of(sampler, epoch)]).tolist()
 
     assert order(5, 2) == order(5, 2)
     orders = {tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}
@@ -144,12 +153,12 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     sampler = EpochSampler(np.arange(100), 8, seed=5)
     list(sampler)  # an epoch seen, or left halfway, has no influence on a later one
     next(iter(sampler))
-    assert np.concatenate([batch.rows for batch in epoch_of(sampler, 2)]).tolist() == order(5, 2)
+    assert np.concatenate([step.rows for step in epoch_of(sampler, 2)]).tolist() == order(5, 2)
 
 
 def test_evaluation_takes_rows_by_size_in_a_fixed_order() -> None:
     atom_counts = np.array([9, 2, 40, 2, 7, 1, 9])
-    batches = fixed_batches(np.array([0, 1, 2, 3, 5, 6]), atom_counts, 4)
-    assert [batch.rows.tolist() for batch in batches] == [[5, 1, 3, 0], [6, 2]]
-    assert all(batch.share == 1.0 for batch in batches)
+    steps = fixed_batches(np.array([0, 1, 2, 3, 5, 6]), atom_counts, 4)
+    assert [step.rows.tolist() for step in steps] == [[5, 1, 3, 0], [6, 2]]
+    assert all(len(step.micro_batches()) == 1 for step in steps)
     assert fixed_batches(np.zeros(0, dtype=np.int64), atom_counts, 4) == []

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from crystrata.errors import CrystrataError, nearest
+from crystrata.errors import CrystrataError, Interrupted, nearest
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # as shells report Ctrl-C
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,6 +41,9 @@ def run_verb(action: Callable[[], int]) -> int:
     except CrystrataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except Interrupted as signal:
+        print(signal, file=sys.stderr)
+        return signal.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb
-from crystrata.errors import UsageError, unknown_name
+from crystrata.errors import Interrupted, UsageError, unknown_name
 from crystrata.properties import GROUPS, HEADS_OF, PROPERTIES, get_property
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
@@ -195,14 +195,21 @@ def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
         return 0
     from rich.console import Console
 
-    from crystrata.workflows.tier_run import find_resumable, resume_tier, run_tier
+    from crystrata.runs.slurm import REQUEUE_SIGNAL, requeue
+    from crystrata.workflows.tier_run import find_resumable, resume_tier, run_of_job, run_tier
 
     console = Console()
-    if flags.resume is not None:
-        run, config = find_resumable(config, flags.resume or None)
-        resume_tier(run, config, command, console)
-    else:
-        run_tier(config, command, console)
+    try:
+        earlier = flags.resume if flags.resume is not None else run_of_job(config)
+        if earlier is not None:
+            run, config = find_resumable(config, str(earlier) or None)
+            resume_tier(run, config, command, console)
+        else:
+            run_tier(config, command, console)
+    except Interrupted as stop:
+        if stop.signum == REQUEUE_SIGNAL:
+            console.print(requeue(), highlight=False)
+        raise
     return 0
 
 

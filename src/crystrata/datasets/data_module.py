@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
 import lightning as L
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.labelled_batch import LabelledBatch
-from crystrata.datasets.sampling import EpochSampler, MicroBatch, fixed_batches
+from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.errors import TrainingError
 
@@ -18,17 +20,17 @@ EVALUATION_BATCH = 128
 
 
 class _Batches(Dataset):
-    """The dataset as the loader sees it: a sampler's key in, a batch out."""
+    """The dataset as the loader sees it: a step in, its micro-batches out."""
 
     def __init__(self, dataset: CrystalPropertyDataset, angles: bool) -> None:
         self.dataset, self.angles = dataset, angles
 
-    def __getitem__(self, key: MicroBatch) -> LabelledBatch:
-        return self.dataset.batch(key, angles=self.angles)
+    def __getitem__(self, step: Step) -> list[LabelledBatch]:
+        return self.dataset.batches(step, angles=self.angles)
 
 
 class CrystalDataModule(L.LightningDataModule):
-    """Loaders over one dataset and one split.
+    """Loaders over one dataset and one split; an item is an optimiser step, a list of its micro-batches.
 
     Args:
         dataset: Crystals with targets.
@@ -84,6 +86,10 @@ class CrystalDataModule(L.LightningDataModule):
         if not any(parts["val"] for parts in counts.values()):
             raise TrainingError("no property has a label in the validation part: use more crystals (--max-samples)")
 
+    def micro_batches(self, step: Step) -> list[LabelledBatch]:
+        """Return the micro-batches of a step, as the loaders do."""
+        return self.dataset.batches(step, angles=self.angles)
+
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order is a function of seed and epoch."""
         return self._loader(self.sampler)
@@ -101,13 +107,29 @@ class CrystalDataModule(L.LightningDataModule):
         atom_counts = np.asarray(self.dataset.graphs.atom_counts)
         return self._loader(fixed_batches(self.split.part(part), atom_counts, EVALUATION_BATCH))
 
-    def _loader(self, keys: Iterable[MicroBatch]) -> DataLoader:
+    def state_dict(self) -> dict[str, int]:
+        """Return the place in the order of training, for a checkpoint."""
+        return {"epoch": self.sampler.epoch, "done": self.sampler.done}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Continue at the place of a checkpoint."""
+        self.sampler.epoch, self.sampler.done = state_dict["epoch"], state_dict["done"]
+
+    def _loader(self, steps: Iterable[Step]) -> DataLoader:
         return DataLoader(
             _Batches(self.dataset, self.angles),
             batch_size=None,
-            sampler=keys,
+            sampler=steps,
             num_workers=self.workers,
             pin_memory=self.pin_memory,
             persistent_workers=self.workers > 0,
             multiprocessing_context="spawn" if self.workers else None,
+            generator=torch.Generator(),  # its own: a loader that starts must not draw from the trainer's
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
+
+
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """Let a worker outlive the signals that stop a run, which finishes its step; it ends with its parent."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)

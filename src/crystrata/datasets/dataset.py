@@ -16,7 +16,7 @@ from crystrata.compositions.fractions import atomic_fractions
 from crystrata.crystals.hull import ReferenceHull, cached_hull_energies, formula_counts
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.labelled_batch import Components, LabelledBatch
-from crystrata.datasets.sampling import MicroBatch
+from crystrata.datasets.sampling import Step
 from crystrata.datasets.targets import component_targets, target_matrix
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import collate
@@ -120,19 +120,21 @@ class CrystalPropertyDataset(Dataset):
         hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="training", progress=progress)
         return TrainingHull(hull, ReferenceHull.of(counts, energies, reference, hull))
 
-    def batch(self, key: MicroBatch, *, angles: bool = False) -> LabelledBatch:
-        """Return the labelled batch of a sampler's key."""
-        targets = torch.from_numpy(self.targets[key.rows])
-        mask = ~torch.isnan(targets)
-        step_counts = np.isfinite(self.targets[key.step_rows]).sum(axis=0)
+    def batches(self, step: Step, *, angles: bool = False) -> list[LabelledBatch]:
+        """Return the labelled micro-batches of a step."""
+        counts = torch.from_numpy(np.isfinite(self.targets[step.rows]).sum(axis=0))
+        return [self._batch(rows, counts, len(rows) / len(step.rows), angles=angles) for rows in step.micro_batches()]
+
+    def _batch(self, rows: np.ndarray, step_counts: Tensor, share: float, *, angles: bool) -> LabelledBatch:
+        targets = torch.from_numpy(self.targets[rows])
         return LabelledBatch(
-            crystals=collate(self.graphs, key.rows, angles=angles),
+            crystals=collate(self.graphs, rows, angles=angles),
             targets=targets.nan_to_num(0.0),
-            mask=mask,
-            step_counts=torch.from_numpy(step_counts),
-            share=key.share,
-            rows=torch.from_numpy(np.asarray(key.rows, dtype=np.int64)),
-            components={name: _components(values[key.rows]) for name, values in self.components.items()},
+            mask=~torch.isnan(targets),
+            step_counts=step_counts,
+            share=share,
+            rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
+            components={name: _components(values[rows]) for name, values in self.components.items()},
         )
 
     def fractions(self, rows: np.ndarray) -> Tensor:

@@ -10,55 +10,56 @@ from torch.utils.data import Sampler
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """Key of one batch: its rows, and all rows of the optimiser step that it belongs to.
+class Step:
+    """Key of what one optimiser step (or one step of an evaluation) reads.
 
     Attributes:
-        rows: Positions in the dataset, (B,).
-        step_rows: Positions of the whole step, so that label counts are exact under accumulation.
+        rows: Positions in the dataset, (n,).
+        part: Crystals per micro-batch.
     """
 
     rows: np.ndarray
-    step_rows: np.ndarray
+    part: int
 
-    @property
-    def share(self) -> float:
-        """Part of the step that this micro-batch is."""
-        return len(self.rows) / len(self.step_rows)
+    def micro_batches(self) -> list[np.ndarray]:
+        """Return the positions of each micro-batch."""
+        return [self.rows[start : start + self.part] for start in range(0, len(self.rows), self.part)]
 
 
-class EpochSampler(Sampler[MicroBatch]):
-    """Yields the micro-batches of an epoch.
+class EpochSampler(Sampler[Step]):
+    """Yields the steps of an epoch, from any of them on.
 
     Args:
         rows: Positions of the training part.
         batch_size: Crystals per micro-batch.
         accumulate: Micro-batches per optimiser step.
         seed: Seed of the order.
+
+    Attributes:
+        epoch: The epoch that comes, or is under way.
+        done: Steps of that epoch that a continued run has behind it.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, *, accumulate: int = 1, seed: int = 0) -> None:
         self.rows, self.batch_size, self.accumulate, self.seed = rows, batch_size, accumulate, seed
-        self.epoch = 0
+        self.epoch, self.done = 0, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; the trainer calls it before each one, also after a resume."""
-        self.epoch = epoch
+        if epoch != self.epoch:
+            self.epoch, self.done = epoch, 0
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return -(-len(self.rows) // (self.batch_size * self.accumulate))
 
-    def __iter__(self) -> Iterator[MicroBatch]:
+    def __iter__(self) -> Iterator[Step]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
-        step = self.batch_size * self.accumulate
-        for first in range(0, len(order), step):
-            step_rows = order[first : first + step]
-            for start in range(0, len(step_rows), self.batch_size):
-                yield MicroBatch(step_rows[start : start + self.batch_size], step_rows)
+        size = self.batch_size * self.accumulate
+        for first in range(self.done * size, len(order), size):
+            yield Step(order[first : first + size], self.batch_size)
 
 
-def fixed_batches(rows: np.ndarray, atom_counts: np.ndarray, batch_size: int) -> list[MicroBatch]:
-    """Return batches for evaluation: by size, so that small crystals share a batch; the order is always the same."""
+def fixed_batches(rows: np.ndarray, atom_counts: np.ndarray, batch_size: int) -> list[Step]:
+    """Return steps for evaluation: by size, so that small crystals share a batch; the order is always the same."""
     order = rows[np.argsort(atom_counts[rows], kind="stable")]
-    parts = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    return [MicroBatch(part, part) for part in parts]
+    return [Step(order[first : first + batch_size], batch_size) for first in range(0, len(order), batch_size)]

@@ -28,10 +28,10 @@ def describe_graphs(
     further: dict[str, np.ndarray] = {}
     network.eval()
     with torch.inference_mode():
-        for key in fixed_batches(rows, np.asarray(graphs.atom_counts), _BATCH):
-            batch = collate(graphs, key.rows, angles=network.encoder.needs_angles).to(device)
+        for step in fixed_batches(rows, np.asarray(graphs.atom_counts), _BATCH):
+            batch = collate(graphs, step.rows, angles=network.encoder.needs_angles).to(device)
             values, details = network.describe(batch)
-            result[key.rows] = torch.stack([values[name] for name in network.config.properties], dim=1).cpu().numpy()
+            result[step.rows] = torch.stack([values[name] for name in network.config.properties], dim=1).cpu().numpy()
             for title, column in details.items():
-                further.setdefault(title, np.full(len(graphs), np.nan))[key.rows] = column.cpu().numpy()
+                further.setdefault(title, np.full(len(graphs), np.nan))[step.rows] = column.cpu().numpy()
     return result[rows], {title: column[rows] for title, column in further.items()}

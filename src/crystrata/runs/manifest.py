@@ -17,6 +17,7 @@ from crystrata.files import write_json
 from crystrata.properties import PROPERTIES
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import MANIFEST
+from crystrata.runs.slurm import job_id
 
 _PACKAGES = ("torch", "e3nn", "lightning", "torch-geometric", "numpy", "pandas", "pymatgen", "ase", "jarvis-tools")
 
@@ -38,6 +39,7 @@ def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: An
             "versions": versions(),
             "platform": platform.platform(),
             "git": git_state(),
+            **({"slurm_job": job_id()} if job_id() else {}),
             **facts,
         },
     )

@@ -1,24 +1,35 @@
-"""What training leaves in the run directory after each epoch: history, best weights, full checkpoint."""
+"""What training leaves in the run directory: history and best weights after each epoch, checkpoints at any step."""
 
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 
 from crystrata.files import write_json
 from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import write_checkpoint
+from crystrata.training.stopping import StopRequest
 from crystrata.training.task import MultiTaskTraining
+
+SAVE_SECONDS = 600.0
+"""Longest time of training that a kill without warning may cost, give or take a step."""
 
 
 class RunArtifacts(L.Callback):
     """Writes `history.json`, `best.pt` and `checkpoint.pt`, in this order, at the end of each epoch.
+
+    A checkpoint is also written before the last step of an epoch (so that a run stopped in its validation loses one
+    step), every ten minutes, and when a signal asks to stop: always between two steps, never after the last one of an
+    epoch, from where Lightning would not come back to the validation.
 
     Args:
         run: Run directory.
@@ -26,17 +37,48 @@ class RunArtifacts(L.Callback):
         facts: Plain values saved beside the best weights.
         patience: Epochs without a better score after which training stops. Lightning's own early stopping acts after
             the checkpoint is written, so that a resumed run would forget an epoch.
+        stop: Signals that ask to stop.
     """
 
-    def __init__(self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int) -> None:
-        self.run, self.average, self.facts, self.patience = run, average, facts, patience
+    def __init__(
+        self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int, stop: StopRequest
+    ) -> None:
+        self.run, self.average, self.facts, self.patience, self.stop = run, average, facts, patience, stop
         self.best_score, self.best_epoch = float("inf"), -1
         self.history: list[dict[str, Any]] = []
-        self._started = time.perf_counter()
+        self._started = self._saved = time.perf_counter()
+        self._seconds_before = 0.0
+        self._random: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go on with the random numbers of a checkpoint; let a run that had stopped early stay stopped."""
+        if self._random is not None:
+            _set_random_state(self._random)
+        self._started = self._saved = time.perf_counter()
+        self._stop_when_patience_is_over(trainer)
+        self.stop.deferring = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock of the epoch."""
-        self._started = time.perf_counter()
+        self._started, self._seconds_before = time.perf_counter(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a checkpoint where one is due, and stop where a signal asked for it."""
+        left = int(trainer.num_training_batches) - batch_idx - 1
+        due = left == 1 or self.stop.signum is not None or time.perf_counter() - self._saved > SAVE_SECONDS
+        if due and left > 0:
+            self._save(trainer, trainer.current_epoch, batch_idx + 1)
+        self.stop.raise_if_asked()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let a signal act at once: validation changes nothing."""
+        self.stop.deferring = False
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let signals wait again."""
+        self.stop.deferring = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the artifacts; validation of the epoch is over."""
@@ -52,12 +94,27 @@ class RunArtifacts(L.Callback):
             write_checkpoint(
                 self.run / BEST, pack_network(task.network.config, self.average.averaged_network(task), facts)
             )
-        trainer.save_checkpoint(self.run / CHECKPOINT)
+        self._seconds_before = 0.0
+        self._save(trainer, trainer.current_epoch + 1, 0)
         self._stop_when_patience_is_over(trainer)
+        self.stop.raise_if_asked()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a resumed run that had stopped early stay stopped."""
-        self._stop_when_patience_is_over(trainer)
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Nothing is left that a signal could cost."""
+        self.stop.deferring = False
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Let signals act at once again."""
+        self.stop.deferring = False
+
+    def _save(self, trainer: L.Trainer, epoch: int, done: int) -> None:
+        """Write a checkpoint from which a run goes on in an epoch after some of its steps."""
+        sampler = trainer.datamodule.sampler  # type: ignore[attr-defined]
+        place = sampler.epoch, sampler.done
+        sampler.epoch, sampler.done = epoch, done
+        trainer.save_checkpoint(self.run / CHECKPOINT)
+        sampler.epoch, sampler.done = place
+        self._saved = time.perf_counter()
 
     def _stop_when_patience_is_over(self, trainer: L.Trainer) -> None:
         if self.history and self.history[-1]["epoch"] - self.best_epoch >= self.patience:
@@ -77,14 +134,47 @@ class RunArtifacts(L.Callback):
             "val_score": score,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "sigma": task.balance.sigmas(),
-            "seconds": time.perf_counter() - self._started,
+            "bad_steps": task.guard.steps,
+            "seconds": self._seconds(),
         }
 
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the best so far and the history, for a checkpoint."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch, "history": json.dumps(self.history)}
+        """Return the best so far, the history and the state of all random numbers, for a checkpoint."""
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "history": json.dumps(self.history),
+            "seconds": self._seconds(),
+            "random": _random_state(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take best and history from a checkpoint, so that a resumed history has no gap and no double."""
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.history = json.loads(state_dict["history"])
+        self._seconds_before, self._random = state_dict["seconds"], state_dict["random"]
+
+
+def _random_state() -> dict[str, Any]:
+    """Return the state of every generator that training may draw from, as tensors and plain values."""
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)),
+        "python": (version, list(words), gauss),
+    }
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))

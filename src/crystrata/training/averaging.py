@@ -38,11 +38,10 @@ class MovingAverage(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the average after each optimiser step."""
-        if trainer.global_step > self.steps:
-            self.steps = trainer.global_step
-            decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-            weights = _parameters(pl_module)
-            torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        weights = _parameters(pl_module)
+        torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Swap the average in."""

@@ -1,8 +1,11 @@
-"""Reading and writing checkpoints: atomic, plain tensors and values only, nothing foreign is unpickled."""
+"""Reading and writing checkpoints: atomic, with a digest inside, earlier ones kept, nothing foreign unpickled."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
+import shutil
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -17,19 +20,29 @@ from crystrata.files import write_atomically
 _UNREADABLE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
 )  # fmt: skip
-"""What torch raises, as the case may be, on a file that is cut, foreign or holds more than tensors."""
+"""What torch raises, as the case may be, on a file that is foreign or holds more than tensors."""
+
+_MARK = b"sha256:"
+_COMMENT = len(_MARK) + 64
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's door to checkpoint files: a file is the old or the new one, whole, at every moment."""
+    """Lightning's door to checkpoint files: a file is the old or the new one, whole, at every moment.
+
+    Args:
+        keep: Checkpoints that are kept: the newest under its own name, earlier ones beside it.
+    """
+
+    def __init__(self, keep: int = 2) -> None:
+        self.keep = keep
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; the one before becomes `<name>.1.pt`, and so on.
 
         Raises:
-            StorageError: The disk is full or the folder cannot be written; the previous file stays.
+            StorageError: The disk is full or the folder cannot be written; the earlier files stay.
         """
-        write_checkpoint(Path(path), checkpoint)
+        write_checkpoint(Path(path), checkpoint, keep=self.keep)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint; only tensors and plain values are accepted."""
@@ -40,28 +53,95 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def write_checkpoint(path: Path, values: dict[str, Any]) -> None:
-    """Write tensors and plain values, atomically.
+def write_checkpoint(path: Path, values: dict[str, Any], *, keep: int = 1) -> None:
+    """Write tensors and plain values, atomically, with their SHA-256.
 
-    They are packed in memory first: torch's own writer hides a full disk behind an error of its archive.
+    The file is a zip archive that `torch.load` reads as it is; the digest of all bytes before it is the archive's
+    comment. It is packed in memory first: torch's own writer hides a full disk behind an error of its archive.
+
+    Args:
+        path: Destination.
+        values: What to write.
+        keep: Files that are kept in all: older ones get a number, 1 for the last before this one.
     """
     packed = BytesIO()
     torch.save(values, packed)
-    write_atomically(path, lambda file: file.write(packed.getbuffer()))
+    content = packed.getbuffer()[:-2]  # an archive without a comment ends with the comment's length, 0
+    digest = hashlib.sha256(content).hexdigest().encode()
+
+    def write(file: Any) -> None:
+        for part in (content, _COMMENT.to_bytes(2, "little"), _MARK, digest):
+            file.write(part)
+
+    write_atomically(path, write, before=lambda: _rotate(path, keep))
+
+
+def earlier(path: Path, number: int) -> Path:
+    """Return the name of an earlier checkpoint: `checkpoint.pt`, 1 -> `checkpoint.1.pt`; 0 is the newest."""
+    return path.with_suffix(f".{number}{path.suffix}") if number else path
+
+
+def _rotate(path: Path, keep: int) -> None:
+    """Give each file the next older name; the newest keeps its own as well, until the new file takes it."""
+    for number in range(keep - 1, 1, -1):
+        if earlier(path, number - 1).exists():
+            os.replace(earlier(path, number - 1), earlier(path, number))
+    if keep > 1 and path.exists():
+        second_name = path.with_name(f".{path.name}.part")
+        second_name.unlink(missing_ok=True)
+        try:
+            os.link(path, second_name)
+        except OSError:  # a file system without second names
+            shutil.copyfile(path, second_name)
+        os.replace(second_name, earlier(path, 1))
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """Return what `write_checkpoint` wrote.
 
     Raises:
-        ModelError: The file is missing, cut, or holds more than tensors and plain values.
+        ModelError: The file is missing, damaged, or holds more than tensors and plain values.
     """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"there is no {path}; train a model first or name another run") from None
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}") from None
+    mark, digest = content[-_COMMENT:-64], content[-64:]
+    if mark != _MARK:
+        raise ModelError(f"{path} is damaged or no checkpoint of Crystrata: its digest is missing")
+    if hashlib.sha256(memoryview(content)[: -_COMMENT - 2]).hexdigest().encode() != digest:
+        raise ModelError(f"{path} is damaged: its content does not fit its SHA-256")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a foreign pickle, which is refused below
-            return torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError:
-        raise ModelError(f"there is no {path}; train a model first or name another run") from None
+            return torch.load(BytesIO(content), map_location=map_location, weights_only=True)
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path} is damaged or no checkpoint of Crystrata: {reason[:200]}") from None
+
+
+def checkpoints_of(path: Path) -> list[Path]:
+    """Return the files that a checkpoint's name stands for, the newest first."""
+    files = [path]
+    while earlier(path, len(files)).is_file():
+        files.append(earlier(path, len(files)))
+    return files
+
+
+def newest_sound(path: Path) -> tuple[Path, list[str]]:
+    """Return the newest checkpoint that is whole, and what is wrong with newer ones.
+
+    Raises:
+        ModelError: None is whole.
+    """
+    wrong: list[str] = []
+    for file in checkpoints_of(path):
+        try:
+            read_checkpoint(file)
+        except ModelError as error:
+            wrong.append(str(error))
+        else:
+            return file, wrong
+    raise ModelError(wrong[0])

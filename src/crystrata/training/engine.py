@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
@@ -25,15 +26,17 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import CHECKPOINT, LOGS
 from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
-from crystrata.training.checkpoints import AtomicCheckpointIO
+from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
 from crystrata.training.progress import TrainingProgress
 from crystrata.training.schedule import LearningRate
+from crystrata.training.stopping import StopRequest
 from crystrata.training.task import MultiTaskTraining, OptimiserSettings
 
 _LIGHTNING_NOISE = (
     ".*does not have many workers.*",
     ".*The number of training batches.*",
     ".*Checkpoint directory.*",
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # the order is a function of the step
     ".*`isinstance.treespec, LeafSpec.`.*",
     ".*GPU available but not used.*",
 )
@@ -62,7 +65,14 @@ def label_share(targets: np.ndarray) -> np.ndarray:
 
 
 def train(
-    config: RunConfig, data: CrystalDataModule, run: Path, *, facts: dict[str, Any], console: Console, resume: bool
+    config: RunConfig,
+    data: CrystalDataModule,
+    run: Path,
+    *,
+    facts: dict[str, Any],
+    console: Console,
+    stop: StopRequest,
+    resume: bool,
 ) -> None:
     """Train the network of a run, or continue from its checkpoint; its directory then holds history and weights.
 
@@ -72,9 +82,12 @@ def train(
         run: Its directory.
         facts: Plain values saved beside the best weights.
         console: Where progress goes.
-        resume: Whether to continue from `checkpoint.pt`.
+        stop: Signals that ask to stop between two steps.
+        resume: Whether to continue from `checkpoint.pt`, or the one before where that is damaged.
 
     Raises:
+        Interrupted: A signal came; the checkpoint holds every step that was carried out.
+        ModelError: No checkpoint to continue from is whole.
         TrainingError: No epoch gave a finite score.
     """
     seed_everything(config.seed)
@@ -84,26 +97,31 @@ def train(
     settings = OptimiserSettings(
         config.lr,
         config.weight_decay,
-        config.accumulate,
+        config.clip,
         config.learned_balance,
         emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
     )
     spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
-    task = MultiTaskTraining(network, settings, spread)
+    task = MultiTaskTraining(network, settings, spread, data.dataset.ids, console)
     data.angles = network.encoder.needs_angles
     average = MovingAverage(config.ema)
-    artifacts = RunArtifacts(run, average, facts, config.patience)
+    artifacts = RunArtifacts(run, average, facts, config.patience, stop)
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
     trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
+    checkpoint = _checkpoint_to_continue(run, console) if resume else None
     with warnings.catch_warnings(), storage_errors(run), denormals_flushed():
         for message in _LIGHTNING_NOISE:
             warnings.filterwarnings("ignore", message)
-        try:
-            trainer.fit(task, datamodule=data, ckpt_path=str(run / CHECKPOINT) if resume else None, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from None
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if artifacts.best_epoch < 0:
         raise TrainingError("no epoch gave a finite validation score: lower --lr or look at the labels")
+
+
+def _checkpoint_to_continue(run: Path, console: Console) -> str:
+    checkpoint, wrong = newest_sound(run / CHECKPOINT)
+    for line in wrong:
+        console.print(f"warning: {line}; continuing from {checkpoint.name}", style="yellow", soft_wrap=True)
+    return str(checkpoint)
 
 
 @contextmanager
@@ -131,11 +149,10 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Tra
         accelerator="gpu" if resolve_device(config.device).type == "cuda" else "cpu",
         devices=1,
         max_epochs=config.epochs,
-        accumulate_grad_batches=config.accumulate,
-        gradient_clip_val=config.clip,
         callbacks=callbacks,
         logger=_loggers(run),
-        plugins=[AtomicCheckpointIO()],
+        # Our own handlers requeue a SLURM job, after the step and the manifest are written.
+        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

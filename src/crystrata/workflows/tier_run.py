@@ -11,15 +11,17 @@ from typing import Any
 
 from rich.console import Console
 
-from crystrata.errors import ModelError, StorageError, UsageError
+from crystrata.errors import Interrupted, ModelError, StorageError, UsageError
 from crystrata.files import lock, write_json, write_text
 from crystrata.networks.device import resolve_device
 from crystrata.reports.tables import terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
+from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, MANIFEST, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
+from crystrata.runs.slurm import job_id, was_requeued
 from crystrata.training.engine import train
+from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data
 
@@ -54,6 +56,8 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     """
     resolve_device(config.device)
     with lock(run / RUN_LOCK):
+        for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
+            leftover.unlink()
         before, saved = read_manifest(run), _saved_config(run)
         prepared = prepare_data(config, console)
         _require_same_data(run, before, prepared)
@@ -88,7 +92,7 @@ def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfi
         UsageError: The command line contradicts the run's configuration.
     """
     if named:
-        candidates = [path for path in (Path(named), config.family_dir / named) if (path / CHECKPOINT).is_file()]
+        candidates = [path for path in (Path(named), config.family_dir / named) if (path / CONFIG).is_file()]
     else:
         candidates = [
             path
@@ -97,8 +101,8 @@ def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfi
         ]
     if not candidates:
         where = named or f"{config.family_dir} ({config.algorithm}, {mode_in_words(config.mode)})"
-        raise ModelError(f"no run to resume at {where}: none there has a {CHECKPOINT}")
-    run = max(candidates, key=lambda path: (path / CHECKPOINT).stat().st_mtime_ns)
+        raise ModelError(f"no run to resume at {where}: none there has a {CONFIG if named else CHECKPOINT}")
+    run = max(candidates, key=_last_written)
     saved = _saved_config(run)
     wanted = replace(saved, epochs=config.epochs, patience=config.patience, **_where(config))
     if wanted.digest() != config.digest():
@@ -109,6 +113,23 @@ def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfi
             f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew"
         )
     return run, wanted
+
+
+def run_of_job(config: RunConfig) -> Path | None:
+    """Return the run that this SLURM job was carrying out before it was requeued, or None."""
+    if not was_requeued():
+        return None
+    runs = [path.parent for path in config.family_dir.glob(f"run_*/{MANIFEST}")]
+    mine = [run for run in runs if _is_of_job(read_manifest(run), config)]
+    return max(mine, key=_last_written, default=None)
+
+
+def _is_of_job(manifest: dict[str, Any], config: RunConfig) -> bool:
+    return manifest.get("slurm_job") == job_id() and manifest["config_digest"] == config.digest()
+
+
+def _last_written(run: Path) -> int:
+    return max(path.stat().st_mtime_ns for path in (run / CONFIG, run / CHECKPOINT) if path.is_file())
 
 
 def _where(config: RunConfig) -> dict[str, Any]:
@@ -133,20 +154,10 @@ def _carry_out(
     """Train (unless finished), evaluate, document; `resumed` is the data of a run that is continued."""
     started = time.perf_counter()
     try:
-        prepared = resumed or prepare_data(config, console)
-        write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
-        write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
-        update_manifest(run, **prepared.facts)
-        _announce(config, prepared.facts, console)
-        if not finished:
-            facts = prepared.weights_facts(config)
-            train(config, prepared.data, run, facts=facts, console=console, resume=resumed is not None)
-        history = json.loads((run / HISTORY).read_text())
-        with console.status("evaluating"):
-            results = evaluate_run(run, config, prepared, history)
-        update_manifest(run, best_epoch=results["best_epoch"], score=results["score"])
+        with StopRequest(console) as stop:
+            results = _train_and_evaluate(run, config, console, stop, resumed, finished=finished)
     except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = "interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")
         with suppress(StorageError):  # what went wrong first is what the user must read
             register_run(run, config)
@@ -156,6 +167,24 @@ def _carry_out(
     console.print(terminal_table(results))
     console.print(f"Run directory: {run}", soft_wrap=True)
     return run
+
+
+def _train_and_evaluate(
+    run: Path, config: RunConfig, console: Console, stop: StopRequest, resumed: PreparedData | None, *, finished: bool
+) -> dict[str, Any]:
+    prepared = resumed or prepare_data(config, console)
+    write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
+    write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
+    update_manifest(run, **prepared.facts)
+    _announce(config, prepared.facts, console)
+    if not finished:
+        facts, going_on = prepared.weights_facts(config), (run / CHECKPOINT).is_file()
+        train(config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on)
+    history = json.loads((run / HISTORY).read_text())
+    with console.status("evaluating"):
+        results = evaluate_run(run, config, prepared, history)
+    update_manifest(run, best_epoch=results["best_epoch"], score=results["score"])
+    return results
 
 
 def _announce(config: RunConfig, facts: dict[str, Any], console: Console) -> None:
