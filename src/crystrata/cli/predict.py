@@ -38,15 +38,13 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError("--run and --family contradict each other: give one")
     from rich.console import Console
 
-    from crystrata.prediction.models import find_run, load_model
+    from crystrata.prediction.models import load_model
     from crystrata.prediction.predict import predict_files
     from crystrata.reports.predictions import print_predictions, write_predictions
-    from crystrata.runs.registry import resolve_run
+    from crystrata.runs.choice import find_run
 
     console = Console(stderr=bool(flags.output))
-    models_dir = Path(flags.model_dir)
-    path = resolve_run(flags.run, models_dir) if flags.run else find_run(models_dir, flags.family)
-    model = load_model(path, flags.device)
+    model = load_model(find_run(Path(flags.model_dir), flags.run, flags.family), flags.device)
     with console.status("predicting") as status:
         table = predict_files(model, paths, progress=lambda done: status.update(f"predicting: {done} structures"))
     output = flags.output or ("phase2_preds.csv" if flags.dir else None)
