@@ -57,8 +57,23 @@ class EpochSampler(Sampler[MicroBatch]):
                 yield MicroBatch(step_rows[start : start + self.batch_size], step_rows)
 
 
-def fixed_batches(rows: np.ndarray, atom_counts: np.ndarray, batch_size: int) -> list[MicroBatch]:
-    """Return batches for evaluation: by size, so that small crystals share a batch; the order is always the same."""
+def fixed_batches(
+    rows: np.ndarray, atom_counts: np.ndarray, batch_size: int, max_atoms: int | None = None
+) -> list[MicroBatch]:
+    """Return batches for evaluation: by size, so that small crystals share a batch; the order is always the same.
+
+    Args:
+        rows: Positions of the crystals, (n,).
+        atom_counts: Atoms of every crystal, by position.
+        batch_size: Most crystals of a batch.
+        max_atoms: Most atoms of a batch of several crystals.
+    """
     order = rows[np.argsort(atom_counts[rows], kind="stable")]
-    parts = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    return [MicroBatch(part, part) for part in parts]
+    batches, first = [], 0
+    while first < len(order):
+        part = order[first : first + batch_size]
+        if max_atoms is not None:
+            part = part[: max(1, np.searchsorted(np.cumsum(atom_counts[part]), max_atoms, side="right"))]
+        batches.append(MicroBatch(part, part))
+        first += len(part)
+    return batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from crystrata.prediction.models import TrainedModel
 from crystrata.properties import records
 
 _CHUNK = 2000  # crystals whose graphs are in memory at once
+_CHUNK_ATOMS = 100_000  # their atoms, where cells are large; a graph takes about a kilobyte per atom
 
 
 def predict_files(
@@ -32,20 +33,30 @@ def predict_files(
 
     Returns:
         Columns `id`, `formula`, one per property with its unit in the title, what the heads say besides (principal
-        values, metal probability), `warning`, `error_code` and `error`; one row per input in input order. A
-        broken input has NaN values and a reason, and does not disturb the others.
+        values, metal probability), `warning`, `error_code` and `error`: the same for every input of a model. One row
+        per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
     """
-    tables, chunk, done = [], list[Crystal | Rejected](), 0
-    for item in read_crystals(paths):
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            tables.append(predict_crystals(model, chunk))
-            done, chunk = done + len(chunk), []
-            if progress:
-                progress(done)
-    if chunk or not tables:
+    tables, done = [], 0
+    for chunk in _chunks(read_crystals(paths)):
         tables.append(predict_crystals(model, chunk))
-    return pd.concat(tables, ignore_index=True)
+        done += len(chunk)
+        if progress:
+            progress(done)
+    return pd.concat(tables or [predict_crystals(model, [])], ignore_index=True)
+
+
+def _chunks(items: Iterable[Crystal | Rejected]) -> Iterator[list[Crystal | Rejected]]:
+    """Yield the items in lists that are bounded in crystals and in atoms; a crystal above the bound comes alone."""
+    chunk, atoms = list[Crystal | Rejected](), 0
+    for item in items:
+        size = len(item) if isinstance(item, Crystal) else 0
+        if chunk and (len(chunk) == _CHUNK or atoms + size > _CHUNK_ATOMS):
+            yield chunk
+            chunk, atoms = [], 0
+        chunk.append(item)
+        atoms += size
+    if chunk:
+        yield chunk
 
 
 def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd.DataFrame:
@@ -54,7 +65,7 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
     crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
     graphs, rejected = build_graphs(crystals, model.network.config.graph)
     values = np.full((len(items), len(properties)), np.nan)
-    further: dict[str, np.ndarray] = {}
+    further = {title: np.full(len(items), np.nan) for title in model.network.detail_titles}
     if len(graphs):
         without = dict(rejected)
         built = [crystal for row, crystal in crystals if row not in without]
@@ -63,7 +74,6 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
         hull = model.hull_energies([crystal.formula for crystal in built])
         values[rows] = with_derived(model.properties, model.network.config.properties, predicted, hull)
         for title, column in details.items():
-            further[title] = np.full(len(items), np.nan)
             further[title][rows] = column
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
     seen = set(model.facts.get("elements", SYMBOLS))
