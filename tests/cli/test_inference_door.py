@@ -6,6 +6,7 @@ import csv
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,9 +98,33 @@ def test_the_output_may_be_no_folder(make_run: MakeRun, call: Call, cifs: list[P
     code, _, err = call("--cif", *cifs, "--output", here / "folder.csv")
     assert code == 1
     assert err.splitlines()[-1].startswith(f"error: cannot write {here}")
-    code, _, err = call("--cif", *cifs, "--output", here / "table.xlsx")
-    assert code == 2
-    assert "end the name in .csv" in err
+
+
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run()
+    assert "end the name in .csv or .xlsx" in refused(call("--cif", *cifs, "--output", "table.ods"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'crystrata[excel]'" in refused(call("--cif", *cifs, "--output", "table.xlsx"))
+    assert list(here.iterdir()) == []
+
+
+def test_the_output_may_be_a_sheet(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    pytest.importorskip("openpyxl")
+    make_run()
+    shutil.copy(cifs[0], here / "=1+1.cif")
+    shutil.copy(cifs[0], here / "a\x01b.cif")
+    files = ["=1+1.cif", "a\x01b.cif", "gone.cif"]
+    assert call("--cif", *files, "--output", "out.XLSX")[0] == 0
+    assert call("--cif", *files, "--output", "out.csv")[0] == 0
+    sheet, text = pd.read_excel("out.XLSX", keep_default_na=False), pd.read_csv("out.csv", keep_default_na=False)
+    assert sheet["id"].tolist() == text["id"].tolist() == ["'=1+1", "a b", "gone"]
+    assert sheet.columns.tolist() == text.columns.tolist()
+    assert sheet["error_code"].tolist() == ["", "", "not_found"]
+    gaps = sheet["band_gap [eV]"].tolist()
+    assert gaps[:2] == [pytest.approx(float(gap)) for gap in text["band_gap [eV]"][:2]]
+    assert (type(gaps[0]), gaps[2]) == (float, "")
 
 
 def test_a_broken_file_among_others_is_a_row_and_no_failure(
@@ -270,6 +295,20 @@ def test_no_name_of_a_file_becomes_a_formula(make_run: MakeRun, call: Call, cifs
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == {"'=1+1", "'+a", "'-b", "'@c", "plain", "'=broken"}
     assert all(not row[key].startswith(("=", "+", "@")) for row in rows for key in ("id", "formula", "error"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_name_that_is_no_text_is_a_row_like_others(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path
+) -> None:
+    make_run()
+    (here / "in").mkdir()
+    shutil.copy(cifs[0], os.fsencode(here / "in") + b"/a\xff.cif")
+    shutil.copy(cifs[1], here / "in" / "b.cif")
+    code, _, err = call("--dir", "in")
+    assert (code, err.count("\n")) == (0, 0)
+    assert sorted(pd.read_csv("phase2_preds.csv")["id"]) == ["a?", "b"]
+    assert call("--cif", *sorted((here / "in").iterdir()))[0] == 0
 
 
 def test_many_structures_are_counted_not_listed(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:

@@ -79,7 +79,7 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
     seen = set(model.facts.get("elements", SYMBOLS))
     table = pd.DataFrame(
         {
-            "id": [item.id for item in items],
+            "id": [_as_text(item.id) for item in items],
             "formula": [item.formula if isinstance(item, Crystal) else "" for item in items],
         }
     )
@@ -92,8 +92,13 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
         for row, item in enumerate(items)
     ]
     table["error_code"] = [failed[row].code if row in failed else "" for row in range(len(items))]
-    table["error"] = [failed[row].reason if row in failed else "" for row in range(len(items))]
+    table["error"] = [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))]
     return table
+
+
+def _as_text(name: str) -> str:
+    """Return what can be printed and written as UTF-8: a file name may hold bytes that are no text."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _warnings(crystal: Crystal, seen: set[str]) -> list[str]:
