@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import shutil
@@ -309,6 +310,27 @@ def test_a_name_that_is_no_text_is_a_row_like_others(
     assert (code, err.count("\n")) == (0, 0)
     assert sorted(pd.read_csv("phase2_preds.csv")["id"]) == ["a?", "b"]
     assert call("--cif", *sorted((here / "in").iterdir()))[0] == 0
+
+
+def test_disorder_is_an_error_unless_its_majority_is_asked_for(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path
+) -> None:
+    make_run()
+    structure = {
+        "lattice": {"matrix": [[5, 0, 0], [0, 5, 0], [0, 0, 5]]},
+        "sites": [{"species": [{"element": "Na", "occu": 0.8}], "abc": [0, 0, 0], "label": "Na1"}],
+    }
+    (here / "salt.json").write_text(json.dumps(structure))
+    inputs = ["--cif", "salt.json", cifs[0], "--output", "out.csv"]
+    assert call(*inputs)[0] == 0
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["error_code"].tolist() == ["disordered", ""]
+    assert call(*inputs, "--majority-species")[0] == 0
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["error_code"].tolist() == ["", ""]
+    assert table["formula"].tolist() == ["Na", "Si"]
+    assert table["warning"][0].startswith("disordered, majority species taken: Na1 (Na 0.8) as Na")
+    assert table["warning"][1] == ""
 
 
 def test_many_structures_are_counted_not_listed(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:

@@ -125,7 +125,7 @@ def test_only_a_chunk_is_in_memory_at_once(
     made: list[weakref.ref[Crystal]] = []
     most = 0
 
-    def fresh(_: object) -> Iterator[Crystal]:
+    def fresh(_: object, **how: object) -> Iterator[Crystal]:
         nonlocal most
         for cell in cells * 5:
             crystal = replace(cell)

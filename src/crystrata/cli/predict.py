@@ -18,6 +18,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     what = parser.add_argument_group("structures")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
+    what.add_argument(
+        "--majority-species",
+        action="store_true",
+        help="read disordered sites as their majority species, with a warning",
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--run", metavar="RUN", help="best, latest, a run directory or a weights file (default: newest suitable run)"
@@ -49,7 +54,12 @@ def _run(flags: argparse.Namespace) -> int:
     console = Console(stderr=bool(flags.output))
     model = load_model(find_run(Path(flags.model_dir), flags.run, flags.family), flags.device)
     with console.status("predicting") as status:
-        table = predict_files(model, paths, progress=lambda done: status.update(f"predicting: {done} structures"))
+        table = predict_files(
+            model,
+            paths,
+            majority_species=flags.majority_species,
+            progress=lambda done: status.update(f"predicting: {done} structures"),
+        )
     if output:
         write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
     print_predictions(table, model, console, written=output)

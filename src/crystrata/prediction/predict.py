@@ -22,13 +22,18 @@ _CHUNK_ATOMS = 100_000  # their atoms, where cells are large; a graph takes abou
 
 
 def predict_files(
-    model: TrainedModel, paths: Iterable[Path | str], *, progress: Callable[[int], None] | None = None
+    model: TrainedModel,
+    paths: Iterable[Path | str],
+    *,
+    majority_species: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Predict the properties of structure files.
 
     Args:
         model: The trained model; loaded once, used for all.
         paths: Files, folders or archives.
+        majority_species: Read a disordered site as its majority species, with a warning in the row; else refuse it.
         progress: Called with the number of inputs done.
 
     Returns:
@@ -37,7 +42,7 @@ def predict_files(
         per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
     """
     tables, done = [], 0
-    for chunk in _chunks(read_crystals(paths)):
+    for chunk in _chunks(read_crystals(paths, majority_species=majority_species)):
         tables.append(predict_crystals(model, chunk))
         done += len(chunk)
         if progress:
@@ -102,7 +107,7 @@ def _as_text(name: str) -> str:
 
 
 def _warnings(crystal: Crystal, seen: set[str]) -> list[str]:
-    found = []
+    found = [crystal.note] if crystal.note else []
     unseen = sorted({SYMBOLS[number - 1] for number in crystal.numbers} - seen)
     if unseen:
         found.append(f"elements never trained on: {', '.join(unseen)}")
