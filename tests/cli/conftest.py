@@ -29,18 +29,20 @@ def script(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a run directory as training leaves it, with small random weights, under `tmp_path / models`."""
+    """Makes and registers a run as training leaves it, with small random weights, under `tmp_path / models`."""
 
     def make(
         name: str = "run_a", *, algorithm: str = "cgcnn", mode: str = "std", demo: bool = False, **overrides: Any
     ) -> Path:
         import torch
 
+        from crystrata.files import write_json
         from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
         from crystrata.networks.weights import pack_network
         from crystrata.runs.config import resolve_config
-        from crystrata.runs.directory import BEST, CONFIG, MANIFEST
-        from crystrata.runs.manifest import start_manifest, update_manifest
+        from crystrata.runs.directory import BEST, CONFIG, MANIFEST, RESULTS
+        from crystrata.runs.manifest import end_manifest, start_manifest
+        from crystrata.runs.registry import register_run
         from crystrata.training.checkpoints import write_checkpoint
 
         properties = overrides.pop("properties", ["formation_energy", "band_gap"])
@@ -54,8 +56,10 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         run.mkdir(parents=True)
         write_checkpoint(run / BEST, pack_network(network.config, network.state_dict(), facts))
         start_manifest(run, config, ["made by a test"])
-        update_manifest(run, source=source, status="completed")
+        write_json(run / RESULTS, {"val_score": 0.5})
+        end_manifest(run, "completed", source=source)
         (run / CONFIG).touch()
+        register_run(run, config)
         assert (run / MANIFEST).is_file()
         return run
 

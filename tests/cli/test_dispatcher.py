@@ -260,6 +260,8 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
     [
         (Door(STD, "e3nn", "std", ("smoke", "std")), ["--level", "pro"], "unknown level 'pro' (known: smoke, std)"),
         (Door(STD, "e3nn", "std", ("smoke", "std")), ["--competition"], "unknown argument --competition"),
+        (Door(STD, "e3nn", "std", ("smoke", "std")), ["--level", "competition"], "unknown level 'competition'"),
+        (Door(LITE, "e3nn", "lite", ("lite",)), ["--level", "competition"], "unknown level 'competition'"),
         (Door(LITE, "e3nn", "lite", ("lite",)), ["--level", "std"], "unknown level 'std' (known: lite)"),
         (Door(CGCNN, "cgcnn", "std"), ["--algorithm", "e3nn"], "unknown argument --algorithm"),
         (Door("one.py", single_task=True), [], "the following arguments are required: --property"),

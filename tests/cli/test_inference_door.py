@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pandas as pd
 import pytest
 
 from crystrata.cli.predict import main
-from crystrata.runs.directory import BEST, MANIFEST
+from crystrata.runs.directory import BEST
 
 MakeRun = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -98,9 +100,33 @@ def test_the_output_may_be_no_folder(make_run: MakeRun, call: Call, cifs: list[P
     code, _, err = call("--cif", *cifs, "--output", here / "folder.csv")
     assert code == 1
     assert err.splitlines()[-1].startswith(f"error: cannot write {here}")
-    code, _, err = call("--cif", *cifs, "--output", here / "table.xlsx")
-    assert code == 2
-    assert "end the name in .csv" in err
+
+
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run()
+    assert "end the name in .csv or .xlsx" in refused(call("--cif", *cifs, "--output", "table.ods"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'crystrata[excel]'" in refused(call("--cif", *cifs, "--output", "table.xlsx"))
+    assert list(here.iterdir()) == []
+
+
+def test_the_output_may_be_a_sheet(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
+    pytest.importorskip("openpyxl")
+    make_run()
+    shutil.copy(cifs[0], here / "=1+1.cif")
+    shutil.copy(cifs[0], here / "a\x01b.cif")
+    files = ["=1+1.cif", "a\x01b.cif", "gone.cif"]
+    assert call("--cif", *files, "--output", "out.XLSX")[0] == 0
+    assert call("--cif", *files, "--output", "out.csv")[0] == 0
+    sheet, text = pd.read_excel("out.XLSX", keep_default_na=False), pd.read_csv("out.csv", keep_default_na=False)
+    assert sheet["id"].tolist() == text["id"].tolist() == ["'=1+1", "a b", "gone"]
+    assert sheet.columns.tolist() == text.columns.tolist()
+    assert sheet["error_code"].tolist() == ["", "", "not_found"]
+    gaps = sheet["band_gap [eV]"].tolist()
+    assert gaps[:2] == [pytest.approx(float(gap)) for gap in text["band_gap [eV]"][:2]]
+    assert (type(gaps[0]), gaps[2]) == (float, "")
 
 
 def test_a_broken_file_among_others_is_a_row_and_no_failure(
@@ -170,7 +196,7 @@ def test_without_a_model_the_way_to_one_is_named(call: Call, cifs: list[Path], t
     assert f"no trained model under {tmp_path / 'models'}" in said
     assert "run_phase2.py" in said
     assert "--run" in said
-    assert "multitask_cgcnn" in refused(call("--cif", cifs[0], "--family", "multitask_cgcnn"))
+    assert "for --family multitask_cgcnn" in refused(call("--cif", cifs[0], "--family", "multitask_cgcnn"))
     assert "there is no nowhere" in refused(call("--cif", cifs[0], "--run", "nowhere"))
 
 
@@ -207,12 +233,6 @@ def test_nothing_foreign_is_run_from_a_model(make_run: MakeRun, call: Call, cifs
     assert not (here / "owned").exists()
 
 
-def age(run: Path, seconds: int) -> None:
-    """Make the weights of a run older."""
-    at = (run / BEST).stat().st_mtime - seconds
-    os.utime(run / BEST, (at, at))
-
-
 def chosen(answer: tuple[int, str, str]) -> str:
     """Name of the run that predicted."""
     code, out, _ = answer
@@ -221,21 +241,18 @@ def chosen(answer: tuple[int, str, str]) -> str:
 
 
 def test_the_best_family_and_its_newest_run_are_taken(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
-    make_run("run_cgcnn")
-    assert chosen(call("--cif", cifs[0])) == "run_cgcnn"
-    old = make_run("run_std_old", algorithm="e3nn")
-    new = make_run("run_std_new", algorithm="e3nn")
-    age(old, 10)
-    assert chosen(call("--cif", cifs[0])) == "run_std_new"  # though the CGCNN run is as new
-    age(new, 100)
-    assert chosen(call("--cif", cifs[0])) == "run_std_old"
     pro = make_run("run_pro", algorithm="e3nn", mode="competition")
-    age(pro, 1000)
+    old = make_run("run_std_old", algorithm="e3nn")
+    make_run("run_std_new", algorithm="e3nn")
+    make_run("run_cgcnn")
     assert chosen(call("--cif", cifs[0])) == "run_pro"
-    assert chosen(call("--cif", cifs[0], "--family", "multitask_std_e3nn")) == "run_std_old"
+    assert chosen(call("--cif", cifs[0], "--run", "latest")) == "run_cgcnn"
+    assert chosen(call("--cif", cifs[0], "--family", "multitask_std_e3nn")) == "run_std_new"
     assert chosen(call("--cif", cifs[0], "--family", "multitask_cgcnn")) == "run_cgcnn"
-    assert chosen(call("--cif", cifs[0], "--run", new)) == "run_std_new"
-    assert chosen(call("--cif", cifs[0], "--run", new / BEST)) == "run_std_new"
+    assert chosen(call("--cif", cifs[0], "--run", old)) == "run_std_old"
+    assert chosen(call("--cif", cifs[0], "--run", old / BEST)) == "run_std_old"
+    (pro / BEST).unlink()
+    assert chosen(call("--cif", cifs[0])) == "run_std_new"  # though the CGCNN run is newer
 
 
 @pytest.mark.parametrize(
@@ -255,16 +272,9 @@ def test_a_check_of_the_pipeline_predicts_only_when_named(
     assert "no trained model" in refused(call("--cif", cifs[0]))
     assert chosen(call("--cif", cifs[0], "--family", family)) == "run_check"
     assert chosen(call("--cif", cifs[0], "--run", run)) == "run_check"
-    older = make_run("run_real", algorithm="cgcnn")
-    age(older, 1000)
+    make_run("run_real", algorithm="cgcnn")
+    make_run("run_check_2", **how)
     assert chosen(call("--cif", cifs[0])) == "run_real"
-
-
-def test_a_run_without_manifest_is_passed_over(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
-    old, new = make_run("run_old"), make_run("run_new")
-    age(old, 10)
-    (new / MANIFEST).write_text("{")
-    assert chosen(call("--cif", cifs[0])) == "run_old"
 
 
 def test_a_demo_model_says_so(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
@@ -287,6 +297,41 @@ def test_no_name_of_a_file_becomes_a_formula(make_run: MakeRun, call: Call, cifs
         rows = list(csv.DictReader(file))
     assert {row["id"] for row in rows} == {"'=1+1", "'+a", "'-b", "'@c", "plain", "'=broken"}
     assert all(not row[key].startswith(("=", "+", "@")) for row in rows for key in ("id", "formula", "error"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_name_that_is_no_text_is_a_row_like_others(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path
+) -> None:
+    make_run()
+    (here / "in").mkdir()
+    shutil.copy(cifs[0], os.fsencode(here / "in") + b"/a\xff.cif")
+    shutil.copy(cifs[1], here / "in" / "b.cif")
+    code, _, err = call("--dir", "in")
+    assert (code, err.count("\n")) == (0, 0)
+    assert sorted(pd.read_csv("phase2_preds.csv")["id"]) == ["a?", "b"]
+    assert call("--cif", *sorted((here / "in").iterdir()))[0] == 0
+
+
+def test_disorder_is_an_error_unless_its_majority_is_asked_for(
+    make_run: MakeRun, call: Call, cifs: list[Path], here: Path
+) -> None:
+    make_run()
+    structure = {
+        "lattice": {"matrix": [[5, 0, 0], [0, 5, 0], [0, 0, 5]]},
+        "sites": [{"species": [{"element": "Na", "occu": 0.8}], "abc": [0, 0, 0], "label": "Na1"}],
+    }
+    (here / "salt.json").write_text(json.dumps(structure))
+    inputs = ["--cif", "salt.json", cifs[0], "--output", "out.csv"]
+    assert call(*inputs)[0] == 0
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["error_code"].tolist() == ["disordered", ""]
+    assert call(*inputs, "--majority-species")[0] == 0
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["error_code"].tolist() == ["", ""]
+    assert table["formula"].tolist() == ["Na", "Si"]
+    assert table["warning"][0].startswith("disordered, majority species taken: Na1 (Na 0.8) as Na")
+    assert table["warning"][1] == ""
 
 
 def test_many_structures_are_counted_not_listed(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:

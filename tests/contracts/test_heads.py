@@ -53,6 +53,13 @@ def test_form(head: Head, labels: Tensor) -> None:
     assert total > 0
 
 
+def test_what_it_says_besides_is_announced(head: Head) -> None:
+    latent = crystal_latents()
+    details = head.details(head(latent), latent)
+    assert tuple(details) == head.detail_titles
+    assert all(column.shape == (8,) for column in details.values())
+
+
 def test_the_loss_is_the_sum_over_the_known(head: Head, labels: Tensor) -> None:
     latent = crystal_latents()
     total, _ = head.loss(head(latent), latent, labels, KNOWN)

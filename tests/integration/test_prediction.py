@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import weakref
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,46 @@ def test_order_and_chunks_do_not_matter(
     assert seen == [4, 8, 12]
     np.testing.assert_allclose(values(backwards)[:6][::-1], values(together), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(values(backwards)[6:], values(together), rtol=1e-4, atol=1e-4)
+
+
+def test_the_columns_are_the_models_whatever_the_inputs_are(
+    model: TrainedModel, cifs: list[Path], together: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crystrata.prediction.predict._CHUNK", 2)
+    mixed = predict_files(model, ["gone.cif", "lost.cif", *cifs[:2]])
+    assert mixed.columns.tolist() == together.columns.tolist()
+    assert together.columns[-3:].tolist() == ["warning", "error_code", "error"]
+    assert "dielectric principal 1" in together
+    assert mixed.dtypes.tolist() == together.dtypes.tolist()
+    for inputs in (["gone.cif"], []):
+        assert predict_files(model, inputs).columns.tolist() == together.columns.tolist()
+
+
+def test_only_a_chunk_is_in_memory_at_once(
+    model: TrainedModel, cifs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounded in atoms, so that large cells make smaller chunks."""
+    cells = [item for item in read_crystals(cifs) if isinstance(item, Crystal)]
+    sizes = [len(cell) for cell in cells]
+    made: list[weakref.ref[Crystal]] = []
+    most = 0
+
+    def fresh(_: object, **how: object) -> Iterator[Crystal]:
+        nonlocal most
+        for cell in cells * 5:
+            crystal = replace(cell)
+            made.append(weakref.ref(crystal))
+            most = max(most, sum(len(one) for ref in made if (one := ref()) is not None))
+            yield crystal
+            del crystal
+
+    bound = sum(sizes[:2])
+    monkeypatch.setattr("crystrata.prediction.predict.read_crystals", fresh)
+    monkeypatch.setattr("crystrata.prediction.predict._CHUNK_ATOMS", bound)
+    table = predict_files(model, [])
+    assert table["id"].tolist() == [cell.id for cell in cells] * 5
+    assert most <= 2 * bound + max(sizes)  # the chunk before, the chunk being read, the crystal that ends it
+    assert most < sum(sizes) * 5 / 4
 
 
 def poscar(crystal: Crystal, path: Path) -> Path:

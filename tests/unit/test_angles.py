@@ -15,6 +15,7 @@ from crystrata.graphs.arrays import COSINE_SCALE, angle_pairs, offsets, ranges
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.graphs.build import build_graphs
 from crystrata.networks.angles import AngleFeatures, AngleForm
+from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.geometry import BesselBasis, GaussianBasis, edge_lengths, envelope
 
 WIDTHS = {"n_radial": 4, "l_max": 3}
@@ -132,3 +133,10 @@ def test_radial_bases() -> None:
     assert bessel[3].abs().max() < 1e-5
     gauss = GaussianBasis(5, 4.0).double()(distance)
     np.testing.assert_allclose(gauss, np.exp(-((distance.numpy()[:, None] - np.arange(5)) ** 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["none", "cached", "density"])
+def test_nothing_of_the_edge_features_is_saved(form: AngleForm) -> None:
+    """Weights that were saved with other angle features, or before these, keep their names."""
+    for basis in (BesselBasis(4, 8.0), GaussianBasis(4, 8.0)):
+        assert EdgeFeatures(basis, SETTINGS, form).state_dict() == {}

@@ -15,11 +15,12 @@ import pytest
 
 from crystrata.errors import ModelError
 from crystrata.files import write_json
+from crystrata.runs.choice import find_run
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, RESULTS
 from crystrata.runs.entry import RunEntry
 from crystrata.runs.manifest import end_manifest, start_manifest
-from crystrata.runs.registry import REGISTRY, REGISTRY_CSV, read_registry, register_run, resolve_run
+from crystrata.runs.registry import REGISTRY, REGISTRY_CSV, read_registry, register_run
 
 SOURCE = {"source": {"name": "dft", "digest": "d1", "demo": False}, "split": {"protocol": "random", "digest": "s1"}}
 ALL = tuple("formation_energy band_gap bulk_modulus shear_modulus".split())
@@ -130,8 +131,8 @@ def test_best_is_the_lowest_validation_score_among_comparable_runs(tmp_path: Pat
     ended_run(tmp_path, "better", score=0.3)
     ended_run(tmp_path, "worse", score=0.6)
     ended_run(tmp_path, "broken", status="failed")
-    assert resolve_run("best", tmp_path).name == "run_better"
-    assert resolve_run("latest", tmp_path).name == "run_worse"
+    assert find_run(tmp_path, "best").name == "run_better"
+    assert find_run(tmp_path, "latest").name == "run_worse"
 
 
 @pytest.mark.parametrize(
@@ -144,40 +145,68 @@ def test_best_is_the_lowest_validation_score_among_comparable_runs(tmp_path: Pat
 def test_best_does_not_compare_what_cannot_be_compared(tmp_path: Path, other: dict) -> None:
     ended_run(tmp_path, "wide", score=0.4)
     ended_run(tmp_path, "narrow", score=0.1, **other)
-    assert resolve_run("best", tmp_path).name == "run_wide"
+    assert find_run(tmp_path, "best").name == "run_wide"
 
 
 def test_best_is_among_the_runs_of_the_newest_of_several_equal_splits(tmp_path: Path) -> None:
     ended_run(tmp_path, "old", score=0.1)
     ended_run(tmp_path, "new", score=0.4, split={"protocol": "random", "digest": "s2"})
-    assert resolve_run("best", tmp_path).name == "run_new"
+    assert find_run(tmp_path, "best").name == "run_new"
 
 
 def test_best_passes_over_demo_smoke_and_lite_runs(tmp_path: Path) -> None:
     for mode in ("smoke", "lite"):
         ended_run(tmp_path, mode, mode=mode, score=0.1)
     ended_run(tmp_path, "demo", score=0.1, source={"name": "demo", "digest": "d0", "demo": True})
-    with pytest.raises(ModelError, match="3 demo, smoke and lite runs are used only when named"):
-        resolve_run("best", tmp_path)
+    with pytest.raises(ModelError, match="3 demo, smoke, lite and single-task runs are used only when named"):
+        find_run(tmp_path, "best")
     ended_run(tmp_path, "real", score=0.9)
-    assert resolve_run("best", tmp_path).name == "run_real"
+    assert find_run(tmp_path, "best").name == "run_real"
 
 
 def test_a_run_whose_weights_are_gone_is_not_chosen(tmp_path: Path) -> None:
     config = ended_run(tmp_path, "a", score=0.1)
     ended_run(tmp_path, "b", score=0.2)
     (config.family_dir / "run_a" / BEST).unlink()
-    assert resolve_run("best", tmp_path).name == "run_b"
+    assert find_run(tmp_path, "best").name == "run_b"
 
 
 def test_a_path_is_taken_as_it_stands_and_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
-    assert resolve_run("some/run_1", tmp_path) == Path("some/run_1")
-    for name in ("best", "latest"):
+    assert find_run(tmp_path, "some/run_1") == Path("some/run_1")
+    for name in ("best", "latest", None):
         with pytest.raises(ModelError, match="train one"):
-            resolve_run(name, tmp_path)
+            find_run(tmp_path, name)
 
 
 def test_a_models_folder_that_was_moved_keeps_its_registry(tmp_path: Path) -> None:
     ended_run(tmp_path / "models", "a")
     (tmp_path / "models").rename(tmp_path / "elsewhere")
-    assert (resolve_run("best", tmp_path / "elsewhere") / BEST).is_file()
+    assert (find_run(tmp_path / "elsewhere", "best") / BEST).is_file()
+
+
+def test_unnamed_it_is_the_newest_checked_run_of_the_best_family(tmp_path: Path) -> None:
+    ended_run(tmp_path, "old")
+    ended_run(tmp_path, "new")
+    ended_run(tmp_path, "check", mode="smoke")
+    stopped = ended_run(tmp_path, "stopped", mode="pro", status="interrupted")
+    (stopped.family_dir / "run_stopped" / BEST).write_bytes(b"weights")
+    assert find_run(tmp_path).name == "run_new"
+    assert find_run(tmp_path, family="multitask_std_e3nn").name == "run_check"
+    ended_run(tmp_path, "old", score=0.9)  # continued: now it is the one that ended last
+    assert find_run(tmp_path).name == "run_old"
+    with pytest.raises(ModelError, match="did you mean 'multitask_std_e3nn'"):
+        find_run(tmp_path, family="multitask_std_e3n")
+
+
+def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
+    config = resolve_config("e3nn", "std", properties=["band_gap"], single_task=True, models_dir=str(tmp_path))
+    run = config.family_dir / "run_gap"
+    run.mkdir(parents=True)
+    (run / BEST).write_bytes(b"weights")
+    start_manifest(run, config, ["test"], **SOURCE)
+    write_json(run / RESULTS, {})
+    end_manifest(run, "completed")
+    register_run(run, config)
+    with pytest.raises(ModelError, match="1 demo, smoke, lite and single-task runs"):
+        find_run(tmp_path)
+    assert find_run(tmp_path, family="singletask_std_e3nn/band_gap") == run

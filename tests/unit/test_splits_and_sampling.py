@@ -162,3 +162,9 @@ def test_evaluation_takes_rows_by_size_in_a_fixed_order() -> None:
     assert [step.rows.tolist() for step in steps] == [[5, 1, 3, 0], [6, 2]]
     assert all(len(step.micro_batches()) == 1 for step in steps)
     assert fixed_batches(np.zeros(0, dtype=np.int64), atom_counts, 4) == []
+
+
+def test_evaluation_bounds_the_atoms_of_a_batch_but_takes_every_row() -> None:
+    atom_counts = np.array([9, 2, 40, 2, 7, 1, 9])
+    batches = fixed_batches(np.arange(7), atom_counts, 4, max_atoms=18)
+    assert [batch.rows.tolist() for batch in batches] == [[5, 1, 3, 4], [0, 6], [2]]

@@ -18,6 +18,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     what = parser.add_argument_group("structures")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
+    what.add_argument(
+        "--majority-species",
+        action="store_true",
+        help="read disordered sites as their majority species, with a warning",
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--run", metavar="RUN", help="best, latest, a run directory or a weights file (default: newest suitable run)"
@@ -25,31 +30,36 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
     model.add_argument("--model-dir", default="models", metavar="DIR", help="folder of all runs")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
-    parser.add_argument("--output", metavar="FILE.csv", help="write the table here (a folder defaults to a table)")
+    parser.add_argument("--output", metavar="FILE", help="csv or xlsx table (with --dir: phase2_preds.csv)")
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _run(flags))
 
 
 def _run(flags: argparse.Namespace) -> int:
     paths = _inputs(flags)
-    if flags.output and not flags.output.lower().endswith(".csv"):
-        raise UsageError(f"--output {flags.output}: the table is written as csv; end the name in .csv")
     if flags.run and flags.family:
         raise UsageError("--run and --family contradict each other: give one")
+    output = flags.output or ("phase2_preds.csv" if flags.dir else None)
+    if output:
+        from crystrata.reports.spreadsheets import check_table_path
+
+        check_table_path(Path(output))
     from rich.console import Console
 
-    from crystrata.prediction.models import find_run, load_model
+    from crystrata.prediction.models import load_model
     from crystrata.prediction.predict import predict_files
     from crystrata.reports.predictions import print_predictions, write_predictions
-    from crystrata.runs.registry import resolve_run
+    from crystrata.runs.choice import find_run
 
     console = Console(stderr=bool(flags.output))
-    models_dir = Path(flags.model_dir)
-    path = resolve_run(flags.run, models_dir) if flags.run else find_run(models_dir, flags.family)
-    model = load_model(path, flags.device)
+    model = load_model(find_run(Path(flags.model_dir), flags.run, flags.family), flags.device)
     with console.status("predicting") as status:
-        table = predict_files(model, paths, progress=lambda done: status.update(f"predicting: {done} structures"))
-    output = flags.output or ("phase2_preds.csv" if flags.dir else None)
+        table = predict_files(
+            model,
+            paths,
+            majority_species=flags.majority_species,
+            progress=lambda done: status.update(f"predicting: {done} structures"),
+        )
     if output:
         write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
     print_predictions(table, model, console, written=output)

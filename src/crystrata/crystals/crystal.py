@@ -26,6 +26,7 @@ class Crystal:
         frac: Fractional coordinates, (N, 3) float64, not necessarily wrapped into the cell.
         orientation_given: True where the lattice matrix was stated as such (POSCAR, extended xyz, JSON); False where
             only lengths and angles were (CIF), so that tensor components have no frame to refer to.
+        note: What a reader chose because it was asked to, for a person; empty where the input says everything.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Crystal:
     numbers: np.ndarray
     frac: np.ndarray
     orientation_given: bool = True
+    note: str = ""
 
     @classmethod
     def create(

@@ -16,7 +16,7 @@ from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.errors import TrainingError
 
-EVALUATION_BATCH = 128
+EVALUATION_BATCH, EVALUATION_ATOMS = 128, 4000
 
 
 class _Batches(Dataset):
@@ -105,7 +105,7 @@ class CrystalDataModule(L.LightningDataModule):
     def evaluation_loader(self, part: str) -> DataLoader:
         """Return the loader of a part in a fixed order."""
         atom_counts = np.asarray(self.dataset.graphs.atom_counts)
-        return self._loader(fixed_batches(self.split.part(part), atom_counts, EVALUATION_BATCH))
+        return self._loader(fixed_batches(self.split.part(part), atom_counts, EVALUATION_BATCH, EVALUATION_ATOMS))
 
     def state_dict(self) -> dict[str, int]:
         """Return the place in the order of training, for a checkpoint."""

@@ -59,7 +59,23 @@ class EpochSampler(Sampler[Step]):
             yield Step(order[first : first + size], self.batch_size)
 
 
-def fixed_batches(rows: np.ndarray, atom_counts: np.ndarray, batch_size: int) -> list[Step]:
-    """Return steps for evaluation: by size, so that small crystals share a batch; the order is always the same."""
+def fixed_batches(
+    rows: np.ndarray, atom_counts: np.ndarray, batch_size: int, max_atoms: int | None = None
+) -> list[Step]:
+    """Return steps for evaluation: by size, so that small crystals share a batch; the order is always the same.
+
+    Args:
+        rows: Positions of the crystals, (n,).
+        atom_counts: Atoms of every crystal, by position.
+        batch_size: Most crystals of a batch.
+        max_atoms: Most atoms of a batch of several crystals.
+    """
     order = rows[np.argsort(atom_counts[rows], kind="stable")]
-    return [Step(order[first : first + batch_size], batch_size) for first in range(0, len(order), batch_size)]
+    steps, first = [], 0
+    while first < len(order):
+        part = order[first : first + batch_size]
+        if max_atoms is not None:
+            part = part[: max(1, np.searchsorted(np.cumsum(atom_counts[part]), max_atoms, side="right"))]
+        steps.append(Step(part, batch_size))
+        first += len(part)
+    return steps

@@ -97,6 +97,11 @@ class MultiTaskNetwork(nn.Module):
             details.update(head.details(output, latent))
         return values, details
 
+    @property
+    def detail_titles(self) -> list[str]:
+        """Titles of the further columns of the heads, in the order of `describe`."""
+        return [title for name in self.heads for title in self.head(name).detail_titles]
+
     def losses(
         self,
         batch: CrystalBatch,

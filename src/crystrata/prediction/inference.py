@@ -11,6 +11,7 @@ from crystrata.graphs.batch import collate
 from crystrata.networks.multitask import MultiTaskNetwork
 
 _BATCH = 64
+_BATCH_ATOMS = 4_000  # of large cells; the pro network takes about 0.1 MB per atom
 
 
 def predict_graphs(network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray | None = None) -> np.ndarray:
@@ -25,13 +26,13 @@ def describe_graphs(
     rows = np.arange(len(graphs)) if rows is None else np.asarray(rows)
     device = next(network.parameters()).device
     result = np.full((len(graphs), len(network.config.properties)), np.nan)
-    further: dict[str, np.ndarray] = {}
+    further = {title: np.full(len(graphs), np.nan) for title in network.detail_titles}
     network.eval()
     with torch.inference_mode():
-        for step in fixed_batches(rows, np.asarray(graphs.atom_counts), _BATCH):
+        for step in fixed_batches(rows, np.asarray(graphs.atom_counts), _BATCH, _BATCH_ATOMS):
             batch = collate(graphs, step.rows, angles=network.encoder.needs_angles).to(device)
             values, details = network.describe(batch)
             result[step.rows] = torch.stack([values[name] for name in network.config.properties], dim=1).cpu().numpy()
             for title, column in details.items():
-                further.setdefault(title, np.full(len(graphs), np.nan))[step.rows] = column.cpu().numpy()
+                further[title][step.rows] = column.cpu().numpy()
     return result[rows], {title: column[rows] for title, column in further.items()}

@@ -1,4 +1,4 @@
-"""Finding and loading the model that predicts: the newest suitable run, or the one that was named."""
+"""The model that predicts, loaded from a run or a weights file."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 
 from crystrata.crystals.hull import ReferenceHull, formula_counts
-from crystrata.errors import ModelError
 from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
 from crystrata.runs.directory import BEST
-from crystrata.runs.manifest import read_manifest
-from crystrata.runs.registry import NOT_FOR_INFERENCE
 from crystrata.training.checkpoints import read_checkpoint
-
-FAMILIES = ("multitask_pro_e3nn", "multitask_std_e3nn", "multitask_cgcnn")
-"""Families that inference looks through, best first; lite runs and demo or smoke runs only if named."""
 
 
 @dataclass(frozen=True)
@@ -60,35 +54,3 @@ def load_model(path: Path, device: str = "auto") -> TrainedModel:
     file = path / BEST if path.is_dir() else path
     network, facts = unpack_network(read_checkpoint(file))
     return TrainedModel(network.to(resolve_device(device)), file, facts)
-
-
-def find_run(models_dir: Path, family: str | None = None) -> Path:
-    """Return the newest suitable run: of the named family, else of the best family that has one.
-
-    Demo, smoke and lite runs are passed over unless nothing but the family's name asks for them.
-
-    Raises:
-        ModelError: There is none; says how to get one.
-    """
-    for name in [family] if family else list(FAMILIES):
-        runs = [path for path in (models_dir / name).glob("run_*") if (path / BEST).is_file()]
-        suitable = runs if family else [run for run in runs if _suitable(run)]
-        if suitable:
-            return max(suitable, key=lambda run: ((run / BEST).stat().st_mtime_ns, run.name))
-    where = models_dir / family if family else models_dir
-    raise ModelError(
-        f"no trained model under {where}: train one (run_phase2.py --level std --all-properties) "
-        "or name a run with --run PATH (demo, smoke and lite runs are used only when named)"
-    )
-
-
-def _suitable(run: Path) -> bool:
-    try:
-        manifest = read_manifest(run)
-    except ModelError:
-        return False
-    return (
-        manifest.get("status") == "completed"
-        and manifest.get("mode") not in NOT_FOR_INFERENCE
-        and not manifest.get("source", {}).get("demo", False)
-    )

@@ -1,4 +1,4 @@
-"""Prediction tables: as csv for machines, on the terminal for people."""
+"""Prediction tables: as files for machines and spreadsheets, on the terminal for people."""
 
 from __future__ import annotations
 
@@ -8,24 +8,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from crystrata.files import write_text
 from crystrata.prediction.models import TrainedModel
+from crystrata.reports.spreadsheets import write_spreadsheet
 from crystrata.reports.tables import DEMO_CAPTION
 
 _SHOWN = 20  # rows printed on a terminal; the file has all
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_predictions(table: pd.DataFrame, path: Path, *, demo: bool) -> None:
-    """Write a prediction table as csv; a demo model's table has a column that says so.
-
-    Text that a spreadsheet would run as a formula gets a leading quote; numbers stay numbers.
-    """
-    if demo:
-        table = table.assign(model="DEMO: labels are not DFT")
-    text = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{column: table[column].map(_harmless) for column in text})
-    write_text(path, safe.to_csv(index=False))
+    """Write a prediction table as csv or xlsx; a demo model's table has a column that says so."""
+    write_spreadsheet(table.assign(model="DEMO: labels are not DFT") if demo else table, path)
 
 
 def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console, *, written: str | None) -> None:
@@ -54,10 +46,3 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
     )
     if demo:
         console.print(DEMO_CAPTION, style="bold yellow")
-
-
-def _harmless(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    one_line = " ".join(value.splitlines()) if "\r" in value or "\n" in value else value
-    return "'" + one_line if value.startswith(_FORMULA_STARTS) else one_line

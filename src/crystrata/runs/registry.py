@@ -12,23 +12,17 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from crystrata.errors import ModelError
 from crystrata.files import lock, storage_errors, write_text
 from crystrata.properties import PROPERTIES, get_property
 from crystrata.runs.config import RunConfig
-from crystrata.runs.directory import BEST
 from crystrata.runs.entry import RunEntry, entry_of
 
 REGISTRY = "registry.jsonl"
 REGISTRY_CSV = "registry.csv"
 _LOCK = ".registry.lock"
-
-NOT_FOR_INFERENCE = ("smoke", "lite")
-"""Levels that check the pipeline; their runs predict only when named."""
 
 
 def register_run(run: Path, config: RunConfig) -> RunEntry:
@@ -69,46 +63,6 @@ def read_registry(models_dir: Path) -> list[RunEntry]:
         entries.pop(entry.path, None)
         entries[entry.path] = entry
     return list(entries.values())
-
-
-def resolve_run(name: str, models_dir: Path) -> Path:
-    """Return the run that `--run` names: `best`, `latest`, or a path as it stands.
-
-    `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs. Validation
-    scores compare only between runs on the same crystals, split and properties: `best` starts from the run with the
-    most properties, then the most training crystals, then the latest end, and takes the lowest score comparable to it.
-
-    Raises:
-        ModelError: The registry knows no such run whose weights are still there.
-    """
-    if name not in ("best", "latest"):
-        return Path(name)
-    usable = [entry for entry in read_registry(models_dir) if entry.completed and _weights(models_dir, entry).is_file()]
-    suitable = usable
-    if name == "best":
-        suitable = [entry for entry in usable if entry.mode not in NOT_FOR_INFERENCE and not entry.demo]
-    if not suitable:
-        passed_over = f" ({len(usable)} demo, smoke and lite runs are used only when named)" if usable else ""
-        raise ModelError(
-            f"--run {name}: {models_dir / REGISTRY} lists no suitable run with weights{passed_over}; "
-            "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"
-        )
-    chosen = suitable[-1] if name == "latest" else _best(suitable)
-    return models_dir / chosen.path
-
-
-def _best(entries: Sequence[RunEntry]) -> RunEntry:
-    def comparable(entry: RunEntry) -> tuple[Any, ...]:
-        return entry.source_digest, entry.split_digest, entry.properties
-
-    newest_first = list(reversed(entries))  # of equals, `max` and `min` take the first
-    widest = max(newest_first, key=lambda entry: (len(entry.properties), entry.train_crystals or 0))
-    rivals = [entry for entry in newest_first if comparable(entry) == comparable(widest)]
-    return min(rivals, key=lambda entry: float("inf") if entry.val_score is None else entry.val_score)
-
-
-def _weights(models_dir: Path, entry: RunEntry) -> Path:
-    return models_dir / entry.path / BEST
 
 
 def _as_csv(entries: Sequence[RunEntry]) -> str:

@@ -7,7 +7,8 @@ silence: it drops sites, reads "Wat" as oxygen, rounds coordinates, and takes an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,9 +19,8 @@ from crystrata.crystals.readers.cif_atoms import check_metric, expand
 from crystrata.crystals.readers.cif_blocks import Tags, number, parse_block, structure_blocks
 from crystrata.crystals.readers.cif_species import site_numbers
 from crystrata.crystals.readers.cif_symmetry import operations
+from crystrata.crystals.readers.disorder import is_full, majority_rows, note_of
 from crystrata.crystals.readers.source import StructureFile
-
-OCCUPANCY_TOLERANCE = 1e-3
 
 _CELL_TAGS = tuple(f"_cell_{name}" for name in "length_a length_b length_c angle_alpha angle_beta angle_gamma".split())
 
@@ -36,7 +36,7 @@ def read_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
         raise CrystalError("no_structure", "no data block of the file lists atoms; export the structure as CIF")
     for index, block in enumerate(blocks):
         id = source.stem if len(blocks) == 1 else f"{source.stem}#{index}"
-        yield attempt(id, partial(_crystal, id, block))
+        yield attempt(id, partial(_crystal, id, block, source.majority_species))
 
 
 def read_magnetic_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
@@ -44,18 +44,27 @@ def read_magnetic_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
     raise CrystalError("magnetic", "magnetic CIFs are not read; export the nuclear structure as an ordinary CIF")
 
 
-def _crystal(id: str, block: str) -> Crystal:
+def _crystal(id: str, block: str, majority_species: bool) -> Crystal:
     """Make the crystal of one data block."""
     tags = parse_block(block)
     _refuse_special(tags)
     positions = _positions(tags)
     numbers = site_numbers(tags)
-    _refuse_disorder(tags)
     cell = _cell(tags)
+    choices: list[str] = []
+    if majority_species:
+        occupancies = _occupancies(tags)
+        rows, choices = majority_rows(_labels(tags), numbers, positions, occupancies, cell)
+        numbers, positions = [numbers[row] for row in rows], positions[rows]
+    else:
+        rows = list(range(len(numbers)))
+        _refuse_partial(tags)
+    _refuse_alternatives(tags, rows)
     rotations, translations = operations(tags)
     check_metric(cell, rotations)
     frac, owners = expand(cell, positions, rotations, translations)
-    return checked_crystal(id, cell, np.array(numbers)[owners], frac, orientation_given=False)
+    crystal = checked_crystal(id, cell, np.array(numbers)[owners], frac, orientation_given=False)
+    return replace(crystal, note=note_of(choices))
 
 
 def _refuse_special(tags: Tags) -> None:
@@ -87,16 +96,37 @@ def _positions(tags: Tags) -> np.ndarray:
     )
 
 
-def _refuse_disorder(tags: Tags) -> None:
-    """Refuse partial, zero, excessive occupancies and alternative groups: `disordered`."""
-    labels = tags.get("_atom_site_label") or tags["_atom_site_type_symbol"]
-    for label, value in zip(labels, tags.get("_atom_site_occupancy", []), strict=False):
-        if value not in ("?", ".") and abs(number(value, f"the occupancy of {label!r}") - 1) > OCCUPANCY_TOLERANCE:
+def _labels(tags: Tags) -> list[str]:
+    return tags.get("_atom_site_label") or tags["_atom_site_type_symbol"]
+
+
+def _occupancies(tags: Tags) -> list[float]:
+    """Return the occupancy of every row of the site table; one where none is stated."""
+    labels = _labels(tags)
+    stated = tags.get("_atom_site_occupancy") or ["."] * len(labels)
+    return [
+        1.0 if value in ("?", ".") else number(value, f"the occupancy of {label!r}")
+        for label, value in zip(labels, stated, strict=True)
+    ]
+
+
+def _refuse_partial(tags: Tags) -> None:
+    """Refuse partial, zero and excessive occupancies: `disordered`."""
+    for label, occupancy in zip(_labels(tags), _occupancies(tags), strict=True):
+        if not is_full(occupancy):
             raise CrystalError(
-                "disordered", f"the site {label!r} has occupancy {value}; give an ordered model with full sites"
+                "disordered",
+                f"the site {label!r} has occupancy {occupancy:g}; give an ordered model with full sites, "
+                "or take --majority-species",
             )
-    groups = set(tags.get("_atom_site_disorder_group", [])) - {"?", ".", "", "0"}
-    if len(groups) > 1:
+
+
+def _refuse_alternatives(tags: Tags, rows: Sequence[int]) -> None:
+    """Refuse rows of the site table that belong to several alternatives of one assembly: `disordered`."""
+    groups = tags.get("_atom_site_disorder_group", [])
+    assemblies = tags.get("_atom_site_disorder_assembly") or ["."] * len(groups)
+    taken = {(assemblies[row], groups[row]) for row in rows if groups and groups[row] not in ("?", ".", "", "0")}
+    if len({assembly for assembly, _ in taken}) < len(taken):
         raise CrystalError("disordered", "sites belong to alternative disorder groups; keep the sites of one group")
 
 

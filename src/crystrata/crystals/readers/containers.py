@@ -20,7 +20,9 @@ MAX_ARCHIVE_MEMBERS = 100_000
 _RATIO_FROM = 1_000_000  # [bytes] small archives may be as dense as they like
 
 
-def read_crystals(paths: Iterable[Path | str] | Path | str) -> Iterator[Crystal | Rejected]:
+def read_crystals(
+    paths: Iterable[Path | str] | Path | str, *, majority_species: bool = False
+) -> Iterator[Crystal | Rejected]:
     """Yield one item per structure, in the order of the inputs; a bad input never ends the sequence.
 
     A folder gives its files (recursive, sorted by name; other kinds of files are passed over), a zip its members.
@@ -28,12 +30,13 @@ def read_crystals(paths: Iterable[Path | str] | Path | str) -> Iterator[Crystal 
 
     Args:
         paths: Files, folders and zip archives; or a single one.
+        majority_species: Read a disordered site as its majority species, which the crystal's note says; else refuse it.
 
     Yields:
         A crystal, or what was refused: id, stable code, reason in words.
     """
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        yield from _read_path(Path(path))
+        yield from _read_path(Path(path), majority_species)
 
 
 def find_structure_files(folder: Path | str) -> list[Path]:
@@ -48,7 +51,7 @@ def _files_under(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(files) if not is_other_file(name))
 
 
-def _read_path(path: Path) -> Iterator[Crystal | Rejected]:
+def _read_path(path: Path, majority_species: bool) -> Iterator[Crystal | Rejected]:
     known = format_of(path.name)
     id = known[1] if known else path.name or str(path)
     try:
@@ -60,13 +63,13 @@ def _read_path(path: Path) -> Iterator[Crystal | Rejected]:
         found = False
         for file in _files_under(path):
             found = True
-            yield from _read_path(file)
+            yield from _read_path(file, majority_species)
         if not found:
             yield Rejected(id, "no_structure", f"the folder {path} holds no structure file")
     elif not stat.S_ISREG(mode):
         yield Rejected(id, "unreadable", f"{path} is no ordinary file")
     elif _is_archive(path.name):
-        yield from _read_archive(path)
+        yield from _read_archive(path, majority_species)
     elif known is None:
         yield unknown_format(path.name)
     else:
@@ -74,21 +77,24 @@ def _read_path(path: Path) -> Iterator[Crystal | Rejected]:
         if path.stat().st_size > form.max_bytes:
             yield Rejected(stem, "too_large", f"it is larger than {form.max_bytes / 1e6:g} MB; give a smaller file")
         else:
-            yield from read_source(form, StructureFile(path.name, stem, lambda: path.open("rb"), form.max_bytes, path))
+            size = form.max_bytes
+            yield from read_source(
+                form, StructureFile(path.name, stem, lambda: path.open("rb"), size, path, majority_species)
+            )
 
 
 def _is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVE_SUFFIX)
 
 
-def _read_archive(path: Path) -> Iterator[Crystal | Rejected]:
+def _read_archive(path: Path, majority_species: bool) -> Iterator[Crystal | Rejected]:
     """Yield the structures of a zip, members sorted by name; nothing is unpacked to disk."""
     id = path.name[: -len(ARCHIVE_SUFFIX)]
     try:
         with zipfile.ZipFile(path) as archive:
             members = _safe_members(archive)
             for member in members:
-                yield from _read_member(archive, member)
+                yield from _read_member(archive, member, majority_species)
             if not members:
                 raise CrystalError("no_structure", "the archive holds no structure file")
     except Exception as error:  # a foreign archive may be broken in any way; `rejected` names it
@@ -121,7 +127,9 @@ def _parts(filename: str) -> list[str]:
     return [part for part in PurePosixPath(filename.replace("\\", "/")).parts if part not in ("/", "..", ".")]
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Crystal | Rejected]:
+def _read_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, majority_species: bool
+) -> Iterator[Crystal | Rejected]:
     pure = PurePosixPath(member.filename.replace("\\", "/"))
     known = format_of(pure.name)
     id = known[1] if known else pure.name or member.filename
@@ -136,4 +144,5 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[
     else:
         form, stem = known
         limit = min(form.max_bytes, MAX_ARCHIVE_BYTES)
-        yield from read_source(form, StructureFile(pure.name, stem, partial(archive.open, member), limit))
+        opened = partial(archive.open, member)
+        yield from read_source(form, StructureFile(pure.name, stem, opened, limit, None, majority_species))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,9 @@ from crystrata.crystals.readers.checks import (
     element_number,
     fractional,
 )
+from crystrata.crystals.readers.disorder import is_full, majority_species, note_of
 from crystrata.crystals.readers.source import MEND, StructureFile
+from crystrata.elements import SYMBOLS
 
 ID_KEYS = ("jid", "material_id", "id", "name")
 STRUCTURE_KEYS = ("atoms", "structure")
@@ -44,7 +47,7 @@ def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
             id = given
         else:
             id = source.stem if len(entries) == 1 else source.stem + (given or f"#{index}")
-        yield attempt(id, partial(_crystal, id, form))
+        yield attempt(id, partial(_crystal, id, form, source.majority_species))
 
 
 def _entries(data: Any) -> Iterator[tuple[str | None, Any]]:
@@ -70,9 +73,12 @@ def _entry(record: Any) -> tuple[str | None, Any]:
     return given, nested
 
 
-def _crystal(id: str, form: Any) -> Crystal:
+def _crystal(id: str, form: Any, majority: bool) -> Crystal:
     for keys, read in _FORMS:
         if isinstance(form, dict) and all(key in form for key in keys):
+            if majority and read is _from_pymatgen:
+                form, choices = _ordered(form)
+                return replace(read(id, form), note=note_of(choices))
             return read(id, form)
     raise CrystalError(
         "no_structure", "it holds no structure of pymatgen (Structure.as_dict), ASE or JARVIS (Atoms.to_dict)"
@@ -87,13 +93,33 @@ def _from_pymatgen(id: str, form: Form) -> Crystal:
     numbers = []
     for site in sites:
         species = site["species"]
-        if len(species) != 1 or abs(float(species[0].get("occu", 1)) - 1) > 1e-3:
-            raise CrystalError("disordered", f"the site {site.get('label', '?')!r} is partly occupied or mixed")
+        if len(species) != 1 or not is_full(float(species[0].get("occu", 1))):
+            raise CrystalError(
+                "disordered",
+                f"the site {site.get('label', '?')!r} is partly occupied or mixed; give an ordered model with full "
+                "sites, or take --majority-species",
+            )
         numbers.append(element_number(str(species[0]["element"])))
     cell = np.array(lattice["matrix"], dtype=np.float64)
     if all("abc" in site for site in sites):
         return checked_crystal(id, cell, numbers, [site["abc"] for site in sites])
     return checked_crystal(id, cell, numbers, fractional(cell, [site["xyz"] for site in sites]))
+
+
+def _ordered(form: Form) -> tuple[Form, list[str]]:
+    """Return the form of pymatgen with one full species on every site, and the choices in words."""
+    check_atom_count(len(form["sites"]))
+    sites, choices = [], []
+    for site in form["sites"]:
+        shares = [(element_number(str(one["element"])), float(one.get("occu", 1))) for one in site["species"]]
+        if len(shares) != 1 or not is_full(shares[0][1]):
+            number, words = majority_species(str(site.get("label", "?")), shares)
+            choices.append(words)
+            if number is None:
+                continue
+            site = {**site, "species": [{"element": SYMBOLS[number - 1]}]}
+        sites.append(site)
+    return {**form, "sites": sites}, choices
 
 
 def _from_ase(id: str, form: Form) -> Crystal:

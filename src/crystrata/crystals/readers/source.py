@@ -24,6 +24,7 @@ class StructureFile:
         open: Opens the raw bytes.
         max_bytes: Largest size that is read, before and after decompression [bytes].
         path: Place on disk; None for a member of an archive.
+        majority_species: Whether a disordered site is read as its majority species; else it is refused.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StructureFile:
     open: Callable[[], IO[bytes]]
     max_bytes: int
     path: Path | None = None
+    majority_species: bool = False
 
     @property
     def compressed(self) -> bool:

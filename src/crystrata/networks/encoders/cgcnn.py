@@ -16,10 +16,11 @@ from torch.nn import functional
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
-from crystrata.networks.angles import AngleFeatures, AngleForm
+from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
+from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.geometry import GaussianBasis, edge_envelope, edge_lengths
+from crystrata.networks.geometry import GaussianBasis
 
 
 class GatedConvolution(nn.Module):
@@ -63,18 +64,12 @@ class CGCNNEncoder(Encoder):
         self.latent_width = channels
         self.needs_angles = angles == "cached"
         self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
-        self.radial = GaussianBasis(n_radial, graph.cutoff)
-        self.angles = None if angles == "none" else AngleFeatures(angles, graph.angle_cutoff, graph.delta)
-        width = n_radial + (self.angles.width if self.angles else 0)
-        self.convolutions = nn.ModuleList(GatedConvolution(channels, width) for _ in range(layers))
+        self.edges = EdgeFeatures(GaussianBasis(n_radial, graph.cutoff), graph, angles)
+        self.convolutions = nn.ModuleList(GatedConvolution(channels, self.edges.width) for _ in range(layers))
 
     def forward(self, batch: CrystalBatch) -> Tensor:
         """Return the latent of each atom, (N, C)."""
-        distance = edge_lengths(batch)
-        u = self.radial(distance)
-        if self.angles is not None:
-            u = torch.cat([u, self.angles(batch, distance)], dim=1)
-        weight = edge_envelope(batch, distance, self.graph.delta).unsqueeze(1)
+        u, weight = self.edges(batch)
         neighbour_sum = NeighbourSum(weight, batch.centre, len(batch.numbers))
         v = self.embedding(batch.numbers)
         for convolution in self.convolutions:

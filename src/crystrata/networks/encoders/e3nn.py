@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
-from crystrata.networks.angles import AngleFeatures, AngleForm
+from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
+from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths, harmonics
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 
 
 class EquivariantNorm(nn.Module):
@@ -116,19 +117,14 @@ class E3NNEncoder(Encoder):
         self.latent_width = latent_width or 2 * channels
         self.needs_angles = angles == "cached"
         self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
-        self.basis = BesselBasis(n_radial, graph.cutoff)
-        self.angles = None if angles == "none" else AngleFeatures(angles, graph.angle_cutoff, graph.delta)
-        width = n_radial + (self.angles.width if self.angles else 0)
+        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles)
+        width = self.edges.width
         self.layers = nn.ModuleList(NodeProductLayer(channels, l_max, width, radial_hidden) for _ in range(layers))
         self.readout = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, self.latent_width), nn.SiLU())
 
     def forward(self, batch: CrystalBatch) -> Tensor:
         """Return the latent of each atom, (N, d)."""
-        distance = edge_lengths(batch)
-        edge = self.basis(distance)
-        if self.angles is not None:
-            edge = torch.cat([edge, self.angles(batch, distance)], dim=1)
-        weight = edge_envelope(batch, distance, self.graph.delta).unsqueeze(1)
+        edge, weight = self.edges(batch)
         sums = [
             NeighbourSum(weight * factor, batch.centre, len(batch.numbers))
             for factor in harmonics(batch.vector, self.l_max)

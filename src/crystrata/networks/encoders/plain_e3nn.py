@@ -16,8 +16,9 @@ from torch.nn import functional
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis
 
 
 class EdgeProductLayer(nn.Module):
@@ -88,7 +89,7 @@ class PlainE3NNEncoder(Encoder):
         hidden = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(l_max + 1)])
         self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
         self.harmonics = o3.SphericalHarmonics(self.irreps_edge, normalize=True, normalization="component")
-        self.basis = BesselBasis(n_radial, graph.cutoff)
+        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph)
         steps = [o3.Irreps(f"{channels}x0e"), *[hidden] * (layers - 1), o3.Irreps(f"{channels}x0e")]
         self.layers = nn.ModuleList(
             EdgeProductLayer(before, after, self.irreps_edge, n_radial) for before, after in pairwise(steps)
@@ -97,9 +98,7 @@ class PlainE3NNEncoder(Encoder):
 
     def forward(self, batch: CrystalBatch) -> Tensor:
         """Return the latent of each atom, (N, d)."""
-        distance = edge_lengths(batch)
-        basis = self.basis(distance)
-        weight = edge_envelope(batch, distance, self.graph.delta).unsqueeze(1)
+        basis, weight = self.edges(batch)
         harmonics = weight * self.harmonics(batch.vector)
         x = self.embedding(batch.numbers)
         for layer in self.layers:

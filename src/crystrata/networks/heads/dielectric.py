@@ -52,12 +52,14 @@ class DielectricHead(TensorHead):
         """Return the mean of the diagonal, (B,)."""
         return torch.diagonal(output, dim1=1, dim2=2).mean(1)
 
+    @property
+    def detail_titles(self) -> tuple[str, ...]:
+        """Titles of the three principal values and of the diagonal."""
+        return tuple(f"dielectric {name}" for name in ("principal 1", "principal 2", "principal 3", "xx", "yy", "zz"))
+
     def details(self, output: Tensor, latent: Latent) -> dict[str, Tensor]:
         """Return the principal values, ascending, and the diagonal where the orientation is given, NaN elsewhere."""
         principal = torch.linalg.eigvalsh(output)
         diagonal = torch.diagonal(output, dim1=1, dim2=2)
         diagonal = diagonal.where(latent.batch.orientation_given.unsqueeze(1), torch.nan)
-        return {
-            **{f"dielectric principal {axis + 1}": principal[:, axis] for axis in range(3)},
-            **{f"dielectric {name}": diagonal[:, axis] for axis, name in enumerate(("xx", "yy", "zz"))},
-        }
+        return dict(zip(self.detail_titles, torch.cat([principal, diagonal], dim=1).unbind(1), strict=True))

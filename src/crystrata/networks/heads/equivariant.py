@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
+from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Latent
-from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, edge_envelope, edge_lengths, harmonics
+from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 
 
 class TensorReadout(nn.Module):
@@ -34,10 +35,10 @@ class TensorReadout(nn.Module):
         self, irreps: str, width: int, graph: GraphSettings, channels: int = 16, l_max: int = 3, n_radial: int = 8
     ) -> None:
         super().__init__()
-        self.l_max, self.delta = l_max, graph.delta
+        self.l_max = l_max
         self.irreps = o3.Irreps(irreps)
         inside = o3.Irreps([(channels, (degree, (-1) ** degree)) for degree in range(l_max + 1)])
-        self.basis = BesselBasis(n_radial, graph.cutoff)
+        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph)
         self.radial = nn.Sequential(nn.Linear(n_radial, 32), nn.SiLU(), nn.Linear(32, (l_max + 1) * channels))
         self.source = nn.Linear(width, channels, bias=False)
         self.centre = nn.Linear(width, channels)
@@ -48,10 +49,9 @@ class TensorReadout(nn.Module):
     def forward(self, latent: Latent) -> Tensor:
         """Return the irreps of each crystal, (B, irreps.dim)."""
         batch = latent.batch
-        distance = edge_lengths(batch)
-        weight = edge_envelope(batch, distance, self.delta).unsqueeze(1)
+        edge, weight = self.edges(batch)
         source = self.source(latent.atoms).index_select(0, batch.neighbour)
-        radial = self.radial(self.basis(distance)).chunk(self.l_max + 1, dim=1)
+        radial = self.radial(edge).chunk(self.l_max + 1, dim=1)
         parts = []
         for factor, values in zip(harmonics(batch.vector, self.l_max), radial, strict=True):
             density = NeighbourSum(weight * factor, batch.centre, len(batch.numbers))(values * source)

@@ -63,6 +63,11 @@ class GapHead(Head):
         gap = self.scaling.restore(z, latent.fractions).clamp(min=0.0)
         return torch.where(p < 0.5, gap, 0.0)
 
+    @property
+    def detail_titles(self) -> tuple[str, ...]:
+        """Title of the metal probability."""
+        return (f"{self.record.name} metal probability",)
+
     def details(self, output: Tensor, latent: Latent) -> dict[str, Tensor]:
         """Return the metal probability, (B,)."""
-        return {f"{self.record.name} metal probability": torch.sigmoid(output[:, 0])}
+        return {self.detail_titles[0]: torch.sigmoid(output[:, 0])}

@@ -56,6 +56,11 @@ class Head(nn.Module):
         """Return the prediction in physical units, (B,), within the property's bounds."""
         raise TypeError(f"{type(self).__name__} defines no predict")
 
+    @property
+    def detail_titles(self) -> tuple[str, ...]:
+        """Titles of the further columns of `details`; none unless the head has more to say than one number."""
+        return ()
+
     def details(self, output: Tensor, latent: Latent) -> dict[str, Tensor]:
-        """Return further predicted columns, title -> (B,); none unless the head has more to say than one number."""
+        """Return the further predicted columns, title -> (B,), in the order of `detail_titles`."""
         return {}
