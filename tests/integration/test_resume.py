@@ -178,7 +178,7 @@ def test_control_c_interrupts_a_run_that_can_be_continued(
     flags = RUNS["plateau"]
     code = cut(launch, tmp_path / "cut", flags, 2, step=1, failure=lambda: signal.raise_signal(signal.SIGINT))
     assert code == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted by SIGINT"
     run = only_run(tmp_path / "cut")
     assert content(run, MANIFEST)["status"] == "interrupted"
     assert launch(tmp_path / "cut", *flags, "--resume") == 0
