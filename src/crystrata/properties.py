@@ -1,4 +1,4 @@
-"""The nine properties as data: one record each. A new property is one more record."""
+"""The properties as data: one record each. A new property is one more record."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Property:
         unit: Unit of every reported number; "" for a pure number.
         columns: Label columns; several are averaged, and all must be known.
         head: Kind of head, a row of the head table.
+        other_heads: Further kinds that it may have (`--head`).
         transform: Scale on which the loss is measured, fitted on training rows.
         lower: Physical lower bound of a value, or None.
         plausible: Range that a label is expected in; the outlier check reports what lies outside.
@@ -39,6 +40,7 @@ class Property:
     unit: str
     columns: tuple[str, ...]
     head: str = "scalar"
+    other_heads: tuple[str, ...] = ()
     transform: Transform = "identity"
     lower: float | None = None
     plausible: tuple[float, float] = (-inf, inf)
@@ -53,6 +55,11 @@ class Property:
         """Column title in tables: name and unit, `band_gap [eV]`."""
         return f"{self.name} [{self.unit}]" if self.unit else self.name
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Kinds of head that may serve it, its own first; none where it is derived."""
+        return () if self.derived_from else (self.head, *self.other_heads)
+
 
 PROPERTIES: dict[str, Property] = {
     record.name: record
@@ -60,19 +67,18 @@ PROPERTIES: dict[str, Property] = {
         Property("formation_energy", "formation energy", "eV/atom", ("formation_energy_peratom",),
                  plausible=(-5.0, 5.0), additive=True,
                  benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
-        Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), lower=0.0, plausible=(0.0, 10.0),
-                 benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),
-        Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), lower=0.0, plausible=(0.0, 10.0),
-                 benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
+        Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), other_heads=("gap",),
+                 lower=0.0, plausible=(0.0, 10.0), benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),
+        Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), other_heads=("gap",),
+                 lower=0.0, plausible=(0.0, 10.0), benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
         Property("bulk_modulus", "bulk modulus (Voigt)", "GPa", ("bulk_modulus_kv",), lower=0.0,
                  plausible=(0.0, 600.0), benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
         Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
                  plausible=(0.0, 600.0), benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
         Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
-                 head="dielectric",
-                 transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
+                 head="dielectric", other_heads=("scalar",), transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
         Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
-                 head="piezoelectric",
+                 head="piezoelectric", other_heads=("scalar", "piezoelectric_largest"),
                  transform="asinh", lower=0.0, plausible=(0.0, 3000.0),
                  benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
         Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0, plausible=(0.0, 4.0),
@@ -82,14 +88,6 @@ PROPERTIES: dict[str, Property] = {
     )
 }  # fmt: skip
 """Name -> record, in the order of every table."""
-
-HEADS_OF: dict[str, tuple[str, ...]] = {
-    "band_gap": ("scalar", "gap"),
-    "band_gap_mbj": ("scalar", "gap"),
-    "dielectric": ("scalar", "dielectric"),
-    "piezoelectric": ("scalar", "piezoelectric", "piezoelectric_largest"),
-}
-"""Kinds of head of the properties that may have another than the scalar one."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "core4": ("formation_energy", "band_gap", "bulk_modulus", "shear_modulus"),

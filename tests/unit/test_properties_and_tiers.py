@@ -9,12 +9,14 @@ import pytest
 
 from crystrata.errors import UsageError
 from crystrata.neighbourhood import GraphSettings
-from crystrata.networks.encoders import build_encoder
-from crystrata.networks.heads import HEADS
+from crystrata.networks.encoders import build_encoder, encoder_class
+from crystrata.networks.heads import HEADS, build_head
 from crystrata.properties import GROUPS, PROPERTIES, get_property, records, resolve_properties, trained_properties
+from crystrata.runs.config import resolve_config
 from crystrata.tiers import (
     ALGORITHMS,
     COMPETITION,
+    ENCODERS,
     LEVELS,
     MODES,
     PRESETS,
@@ -64,7 +66,9 @@ def test_nine_properties_with_their_units() -> None:
 
 def test_every_record_makes_sense() -> None:
     for record in PROPERTIES.values():
-        assert record.head in HEADS
+        assert set(record.heads) <= set(HEADS)
+        assert record.derived_from or record.heads[0] == record.head
+        assert len(set(record.heads)) == len(record.heads)
         assert bool(record.columns) != bool(record.derived_from)
         assert record.derived_from is None or PROPERTIES[record.derived_from].columns
         assert record.title
@@ -79,6 +83,15 @@ def test_every_record_makes_sense() -> None:
     assert unbounded == {"formation_energy", "ehull"}  # a crystal may lie below the hull of the training energies
     columns = [column for record in PROPERTIES.values() for column in record.columns]
     assert len(columns) == len(set(columns)) == 10
+
+
+def test_every_head_serves_a_property_and_refuses_the_others() -> None:
+    for kind in HEADS:
+        served = {name for name, record in PROPERTIES.items() if kind in record.heads}
+        assert served
+        for name in set(PROPERTIES) - served:
+            with pytest.raises(UsageError, match=f"head {kind} is not made for {name}"):
+                build_head(kind, get_property(name), 8, 8, GraphSettings())
 
 
 def test_records_cannot_be_changed() -> None:
@@ -153,6 +166,19 @@ def test_every_size_builds_its_encoder() -> None:
         assert encoder.latent_width >= settings["channels"]
     for (algorithm, _), preset in PRESETS.items():
         assert (algorithm, preset.size) in SIZES
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_takes_the_settings_of_its_track_that_its_row_leaves(name: str) -> None:
+    row = ENCODERS[name]
+    known = encoder_class(name).setting_names()
+    assert not set(row.without) & set(known)
+    for (algorithm, size), settings in SIZES.items():
+        if algorithm == row.algorithm:
+            config = resolve_config(algorithm, preset=size, encoder=name)
+            assert set(config.encoder_settings) == set(settings) - set(row.without) <= set(known)
+    assert ("angles" in known) != ("angles" in row.without)
+    assert all(track in ENCODERS for track in ALGORITHMS)
 
 
 def test_sizes_answer_to_both_vocabularies() -> None:

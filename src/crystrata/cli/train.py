@@ -10,7 +10,7 @@ from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb
 from crystrata.errors import UsageError, unknown_name
-from crystrata.properties import GROUPS, HEADS_OF, PROPERTIES, get_property
+from crystrata.properties import GROUPS, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
 
@@ -147,13 +147,14 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
 
 
 def _heads(given: Sequence[str]) -> dict[str, str]:
-    """Return property -> kind of head from flags such as `dielectric=scalar`."""
+    """Return property -> kind of head from flags such as `dielectric=scalar`; the configuration checks the kinds."""
     heads = {}
     for pair in given:
-        name, _, kind = pair.partition("=")
-        known = HEADS_OF.get(get_property(name).name, ("scalar",))
-        if kind not in known:
-            raise unknown_name(f"head of {name}", kind, known)
+        name, _, kind = (word.strip() for word in pair.partition("="))
+        if not name or not kind:
+            raise UsageError(f"--head {pair}: write the property and its kind of head, as in --head dielectric=scalar")
+        if name not in PROPERTIES:
+            raise unknown_name("property in --head", name, PROPERTIES)
         heads[name] = kind
     return heads
 
