@@ -132,6 +132,9 @@ def test_which_properties(resolve: Resolve) -> None:
     for group, names in GROUPS.items():
         assert set(resolve("--property-group", group)["properties"]) == set(names)
     assert resolve("--competition", "--all-properties")["properties"] == NINE
+    assert resolve("--properties", "ehull_official,ehull")["properties"] == ["ehull", "ehull_official"]
+    alone = resolve("--property", "ehull_official", door=Door("one.py", single_task=True))
+    assert (alone["properties"], alone["family"]) == (["ehull_official"], "singletask_std_e3nn/ehull_official")
 
 
 @pytest.mark.parametrize(

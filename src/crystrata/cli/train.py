@@ -10,9 +10,11 @@ from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb
 from crystrata.errors import UsageError, unknown_name
-from crystrata.properties import GROUPS, PROPERTIES
+from crystrata.properties import GROUPS, NINE, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
+
+_KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ def build_parser(door: Door) -> Parser:
     if "pro" in door.levels:
         what.add_argument("--competition", action="store_true", help="the competition profile; wins over --level")
     if door.single_task:
-        what.add_argument("--property", required=True, metavar="NAME", help=f"one of {', '.join(PROPERTIES)}")
+        what.add_argument("--property", required=True, metavar="NAME", help=f"one of {_KNOWN}")
     else:
         what.add_argument("--all-properties", action="store_true", help="all nine properties")
-        what.add_argument("--properties", metavar="A,B", help=f"some of {', '.join(PROPERTIES)}")
+        what.add_argument("--properties", metavar="A,B", help=f"some of {_KNOWN}")
         what.add_argument("--property-group", metavar=_choices(GROUPS), help="a named group (default: core4)")
     _add_overrides(parser.add_argument_group("overrides of the preset"))
     _add_data(parser.add_argument_group("data"))

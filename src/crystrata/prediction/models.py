@@ -14,9 +14,10 @@ from crystrata.errors import ModelError
 from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
+from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
 from crystrata.runs.manifest import read_manifest
-from crystrata.runs.registry import NOT_FOR_INFERENCE
+from crystrata.runs.registry import serves_inference
 from crystrata.training.checkpoints import read_checkpoint
 
 FAMILIES = ("multitask_pro_e3nn", "multitask_std_e3nn", "multitask_cgcnn")
@@ -39,8 +40,12 @@ class TrainedModel:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Properties the model reports; some may be derived from those that have a head."""
-        return tuple(self.facts["properties"])
+        """Properties the model predicts: those of the nine, or what it knows where it has none of them.
+
+        Some may be derived from those that have a head.
+        """
+        known = tuple(self.facts["properties"])
+        return tuple(name for name in known if name in NINE) or known
 
     def hull_energies(self, formulas: Sequence[str]) -> np.ndarray | None:
         """Return the hull energy at compositions, (n,) [eV/atom], or None where the model reports none."""
@@ -65,7 +70,8 @@ def load_model(path: Path, device: str = "auto") -> TrainedModel:
 def find_run(models_dir: Path, family: str | None = None) -> Path:
     """Return the newest suitable run: of the named family, else of the best family that has one.
 
-    Demo, smoke and lite runs are passed over unless nothing but the family's name asks for them.
+    Demo, smoke and lite runs, and those of a leaderboard-only property alone, are passed over unless nothing but the
+    family's name asks for them.
 
     Raises:
         ModelError: There is none; says how to get one.
@@ -78,7 +84,7 @@ def find_run(models_dir: Path, family: str | None = None) -> Path:
     where = models_dir / family if family else models_dir
     raise ModelError(
         f"no trained model under {where}: train one (run_phase2.py --level std --all-properties) "
-        "or name a run with --run PATH (demo, smoke and lite runs are used only when named)"
+        "or name a run with --run PATH (demo, smoke, lite and leaderboard runs are used only when named)"
     )
 
 
@@ -89,6 +95,6 @@ def _suitable(run: Path) -> bool:
         return False
     return (
         manifest.get("status") == "completed"
-        and manifest.get("mode") not in NOT_FOR_INFERENCE
+        and serves_inference(manifest.get("mode"), manifest.get("properties", NINE))
         and not manifest.get("source", {}).get("demo", False)
     )

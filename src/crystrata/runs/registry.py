@@ -18,7 +18,7 @@ import pandas as pd
 
 from crystrata.errors import ModelError
 from crystrata.files import lock, storage_errors, write_text
-from crystrata.properties import PROPERTIES, get_property
+from crystrata.properties import NINE, PROPERTIES, get_property
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST
 from crystrata.runs.entry import RunEntry, entry_of
@@ -29,6 +29,11 @@ _LOCK = ".registry.lock"
 
 NOT_FOR_INFERENCE = ("smoke", "lite")
 """Levels that check the pipeline; their runs predict only when named."""
+
+
+def serves_inference(mode: str | None, properties: Sequence[str]) -> bool:
+    """Whether a run may predict without being named: no check of the pipeline, and one of the nine properties."""
+    return mode not in NOT_FOR_INFERENCE and not set(NINE).isdisjoint(properties)
 
 
 def register_run(run: Path, config: RunConfig) -> RunEntry:
@@ -74,9 +79,10 @@ def read_registry(models_dir: Path) -> list[RunEntry]:
 def resolve_run(name: str, models_dir: Path) -> Path:
     """Return the run that `--run` names: `best`, `latest`, or a path as it stands.
 
-    `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs. Validation
-    scores compare only between runs on the same crystals, split and properties: `best` starts from the run with the
-    most properties, then the most training crystals, then the latest end, and takes the lowest score comparable to it.
+    `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke, lite and leaderboard
+    runs. Validation scores compare only between runs on the same crystals, split and properties: `best` starts from the
+    run with the most of the nine properties, then the most training crystals, then the latest end, and takes the lowest
+    score comparable to it.
 
     Raises:
         ModelError: The registry knows no such run whose weights are still there.
@@ -86,9 +92,11 @@ def resolve_run(name: str, models_dir: Path) -> Path:
     usable = [entry for entry in read_registry(models_dir) if entry.completed and _weights(models_dir, entry).is_file()]
     suitable = usable
     if name == "best":
-        suitable = [entry for entry in usable if entry.mode not in NOT_FOR_INFERENCE and not entry.demo]
+        suitable = [entry for entry in usable if serves_inference(entry.mode, entry.properties) and not entry.demo]
     if not suitable:
-        passed_over = f" ({len(usable)} demo, smoke and lite runs are used only when named)" if usable else ""
+        passed_over = (
+            f" ({len(usable)} demo, smoke, lite and leaderboard runs are used only when named)" if usable else ""
+        )
         raise ModelError(
             f"--run {name}: {models_dir / REGISTRY} lists no suitable run with weights{passed_over}; "
             "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"
@@ -102,7 +110,7 @@ def _best(entries: Sequence[RunEntry]) -> RunEntry:
         return entry.source_digest, entry.split_digest, entry.properties
 
     newest_first = list(reversed(entries))  # of equals, `max` and `min` take the first
-    widest = max(newest_first, key=lambda entry: (len(entry.properties), entry.train_crystals or 0))
+    widest = max(newest_first, key=lambda entry: (len({*entry.properties} & {*NINE}), entry.train_crystals or 0))
     rivals = [entry for entry in newest_first if comparable(entry) == comparable(widest)]
     return min(rivals, key=lambda entry: float("inf") if entry.val_score is None else entry.val_score)
 

@@ -58,5 +58,5 @@ class DielectricHead(TensorHead):
         diagonal = diagonal.where(latent.batch.orientation_given.unsqueeze(1), torch.nan)
         return {
             **{f"dielectric principal {axis + 1}": principal[:, axis] for axis in range(3)},
-            **{f"dielectric {name}": diagonal[:, axis] for axis, name in enumerate(("xx", "yy", "zz"))},
+            **{title: diagonal[:, axis] for axis, title in enumerate(self.record.components)},
         }
