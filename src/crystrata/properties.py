@@ -26,8 +26,11 @@ class Property:
         head: Kind of head, a row of the head table.
         other_heads: Further kinds that it may have (`--head`).
         transform: Scale on which the loss is measured, fitted on training rows.
-        lower: Physical lower bound of a value, or None.
+        lower: Physical lower bound of a value, or None. No prediction is below it. A label below it (some computed
+            moduli are negative) is masked in training and counts in validation and test.
         plausible: Range that a label is expected in; the outlier check reports what lies outside.
+        heavy_tailed: Whether real labels lie far from all others (diamond): inside the plausible range the outlier
+            check then holds no distance against one.
         additive: Whether the value is a mean over atoms (energies): the head then reads atoms, and a ridge on the
             composition carries the bulk of it.
         derived_from: Property that this one follows from without a head of its own: the energy above hull is the
@@ -48,6 +51,7 @@ class Property:
     transform: Transform = "identity"
     lower: float | None = None
     plausible: tuple[float, float] = (-inf, inf)
+    heavy_tailed: bool = False
     additive: bool = False
     derived_from: str | None = None
     components: tuple[str, ...] = ()
@@ -78,9 +82,9 @@ PROPERTIES: dict[str, Property] = {
         Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), other_heads=("gap",),
                  lower=0.0, plausible=(0.0, 10.0), benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
         Property("bulk_modulus", "bulk modulus (Voigt)", "GPa", ("bulk_modulus_kv",), lower=0.0,
-                 plausible=(0.0, 600.0), benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
+                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
         Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
-                 plausible=(0.0, 600.0), benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
+                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
         Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
                  components=("dielectric xx", "dielectric yy", "dielectric zz"), head="dielectric",
                  other_heads=("scalar",), transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
