@@ -99,6 +99,7 @@ def test_cells_are_trained_tabled_and_then_passed_over(
     assert {name: entry.status for name, entry in by_property.items()} == dict.fromkeys(
         ("band_gap", "ehull"), "completed"
     )
+    assert "ehull is derived: its single cell is a second training" in (tmp_path / "matrix.md").read_text()
     lines = (tmp_path / "matrix.csv").read_text().splitlines()
     assert lines[0].startswith("# DEMO")
     rows = {row["property"]: row for row in csv.DictReader(lines[1:])}
