@@ -19,7 +19,7 @@ import pandas as pd
 from rich.console import Console
 
 from crystrata.files import write_text
-from crystrata.properties import HEADS_OF, get_property
+from crystrata.properties import get_property
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import resolve_config
 from crystrata.runs.directory import RESULTS
@@ -40,7 +40,7 @@ def main() -> int:
     flags = parser.parse_args()
     rows = []
     for name in flags.properties.split(","):
-        for kind in HEADS_OF[name]:
+        for kind in get_property(name).heads:
             errors = [_validation_mae(name, kind, seed, flags) for seed in SEEDS]
             rows.append(_row(name, kind, errors))
             print(rows[-1], flush=True)

@@ -73,8 +73,31 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """(algorithm, size) -> settings of the encoder."""
 
-ENCODERS_OF = {"e3nn": ("e3nn", "plain_e3nn"), "cgcnn": ("cgcnn",)}
-"""Encoders of each track, its own first; `plain_e3nn` is the readable reference trunk."""
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """One encoder: all that flags must know of it before torch is imported.
+
+    Attributes:
+        algorithm: Track whose runs may choose it.
+        module: Module under `networks/encoders`.
+        name: Class in that module.
+        without: Settings that its track has and it has not.
+    """
+
+    algorithm: str
+    module: str
+    name: str
+    without: tuple[str, ...] = ()
+
+
+ENCODERS: dict[str, EncoderRow] = {
+    "e3nn": EncoderRow("e3nn", "e3nn", "E3NNEncoder"),
+    "cgcnn": EncoderRow("cgcnn", "cgcnn", "CGCNNEncoder"),
+    "plain_e3nn": EncoderRow("e3nn", "plain_e3nn", "PlainE3NNEncoder", without=("radial_hidden", "angles")),
+}
+"""Name -> encoder; a track's own has its name, `plain_e3nn` is the readable reference trunk. Every row passes the
+contract suite in tests/contracts."""
 
 ANGLE_FORMS = ("none", "cached", "density")
 """Where the angle features on the edges come from."""

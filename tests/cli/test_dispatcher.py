@@ -132,6 +132,9 @@ def test_which_properties(resolve: Resolve) -> None:
     for group, names in GROUPS.items():
         assert set(resolve("--property-group", group)["properties"]) == set(names)
     assert resolve("--competition", "--all-properties")["properties"] == NINE
+    assert resolve("--properties", "ehull_official,ehull")["properties"] == ["ehull", "ehull_official"]
+    alone = resolve("--property", "ehull_official", door=Door("one.py", single_task=True))
+    assert (alone["properties"], alone["family"]) == (["ehull_official"], "singletask_std_e3nn/ehull_official")
 
 
 @pytest.mark.parametrize(
@@ -184,6 +187,11 @@ def test_the_reference_trunk_can_be_chosen(resolve: Resolve) -> None:
     assert (shown["encoder"], shown["algorithm"], shown["family"]) == ("plain_e3nn", "e3nn", "multitask_lite_e3nn")
 
 
+def test_another_head_can_be_chosen(resolve: Resolve) -> None:
+    heads = resolve("--all-properties", "--head", "band_gap = gap", "--head", "dielectric=scalar")["heads"]
+    assert heads == {"band_gap": "gap", "dielectric": "scalar"}
+
+
 def test_the_competition_wins_over_a_level_with_one_notice(
     resolve: Resolve, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +223,10 @@ def test_the_competition_wins_over_a_level_with_one_notice(
         (["--properties", ","], "no property is named"),
         (["--properties", ""], "no property is named"),
         (["--device", "gpu"], "unknown --device 'gpu'"),
+        (["--head", "bandgap=gap"], "unknown property in --head 'bandgap'; did you mean 'band_gap'?"),
+        (["--head", "band_gap=gab"], "unknown head of band_gap 'gab'; did you mean 'gap'?"),
+        (["--head", "band_gap=dielectric"], "unknown head of band_gap 'dielectric'"),
+        (["--properties", "ehull", "--head", "ehull=scalar"], "ehull has no head: it follows from formation_energy"),
     ],
     ids=str,
 )
@@ -233,6 +245,11 @@ def test_an_unknown_name_is_refused_with_the_nearest(
         (["--resume", "--run-id", "a"], "--resume and --run-id contradict each other"),
         (["--algorithm", "cgcnn", "--encoder", "e3nn"], "encoder"),
         (["--algorithm", "e3nn", "--encoder", "cgcnn"], "encoder"),
+        (["--head", "band_gap"], "write the property and its kind of head, as in --head dielectric=scalar"),
+        (["--head", "band_gap="], "write the property and its kind of head"),
+        (["--head", "=gap"], "write the property and its kind of head"),
+        (["--head", "spillage=scalar"], "--head names spillage, which this run does not train"),
+        (["--encoder", "plain_e3nn", "--angles", "cached"], "--angles and --encoder plain_e3nn contradict each other"),
         (["--lr", "-1"], "--lr must be positive, not -1"),
         (["--lr", "0"], "--lr must be positive"),
         (["--lr", "nan"], "--lr must be positive"),

@@ -277,6 +277,20 @@ def test_a_check_of_the_pipeline_predicts_only_when_named(
     assert chosen(call("--cif", cifs[0])) == "run_real"
 
 
+def test_a_leaderboard_property_is_predicted_only_where_a_run_of_it_alone_is_named(
+    make_run: MakeRun, call: Call, cifs: list[Path]
+) -> None:
+    make_run("run_both", properties=["band_gap", "ehull_official"])
+    alone = make_run("run_alone", properties=["ehull_official"])
+    assert call("--cif", cifs[0], "--output", "default.csv")[0] == 0
+    assert "run_both" in call("--cif", cifs[0])[1]
+    columns = set(pd.read_csv("default.csv").columns)
+    assert "band_gap [eV]" in columns
+    assert "ehull_official [eV/atom]" not in columns
+    assert call("--cif", cifs[0], "--run", alone, "--output", "named.csv")[0] == 0
+    assert pd.read_csv("named.csv")["ehull_official [eV/atom]"].notna().all()
+
+
 def test_a_demo_model_says_so(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
     run = make_run(demo=True)
     code, out, _ = call("--cif", cifs[0], "--run", run)

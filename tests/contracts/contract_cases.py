@@ -11,11 +11,12 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS, batch_of
 
 from crystrata.networks.angles import AngleForm
-from crystrata.networks.encoders import ENCODERS, build_encoder
+from crystrata.networks.encoders import build_encoder, encoder_class
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
-from crystrata.properties import Property, get_property
+from crystrata.properties import PROPERTIES, Property, get_property
+from crystrata.tiers import ENCODERS
 
 SMALL = {"channels": 16, "layers": 2, "radial_hidden": 16}
 """Sizes that make an encoder fast; each encoder takes those that it knows."""
@@ -50,8 +51,8 @@ class EncoderCase:
 def encoder_cases() -> list[EncoderCase]:
     """Every row of `ENCODERS` in small, in every form of angles that it offers."""
     cases = []
-    for name, encoder in ENCODERS.items():
-        known = encoder.setting_names()
+    for name in ENCODERS:
+        known = encoder_class(name).setting_names()
         small = {setting: value for setting, value in SMALL.items() if setting in known}
         forms = [{"angles": form} for form in get_args(AngleForm)] if "angles" in known else [{}]
         cases += [EncoderCase(name, {**small, **form}) for form in forms]
@@ -78,11 +79,12 @@ class HeadCase:
 
 
 def head_cases() -> list[HeadCase]:
-    """Every row of `HEADS` on the properties that it serves, a general one on each of `RECORDS`."""
+    """Every row of `HEADS` on the properties that may have it, the scalar one on each of `RECORDS`."""
     return [
         HeadCase(kind, replace(get_property(name), head=kind))
-        for kind, head in HEADS.items()
-        for name in head.serves or RECORDS
+        for kind in HEADS
+        for name in (RECORDS if kind == "scalar" else PROPERTIES)
+        if kind in get_property(name).heads
     ]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head
+from crystrata.properties import get_property
 
 GARBAGE = (1e30, -1e30, math.inf, -math.inf, math.nan)
 KNOWN = torch.tensor([True, False, True, True, False, False, True, False])
@@ -95,6 +96,16 @@ def test_no_label_at_all_gives_zero_and_no_gradient(head: Head) -> None:
     assert total == 0
     assert int(count) == 0
     assert all((gradient == 0).all() for gradient in (on_latents, *on_weights))
+
+
+@pytest.mark.parametrize("name", ["bulk_modulus", "shear_modulus"])
+def test_a_modulus_is_not_negative_though_every_label_was(name: str) -> None:
+    head = HeadCase("scalar", get_property(name)).build(fitted=False)
+    latent = crystal_latents()
+    head.scaling.fit(torch.linspace(-20.0, -1.0, 8), latent.fractions)
+    values = head.predict(head(latent), latent)
+    assert values.min() == 0
+    assert head.predict(torch.full((8,), -1e9), latent).tolist() == [0.0] * 8
 
 
 def test_predictions_stay_within_the_bounds(head_case: HeadCase, head: Head) -> None:

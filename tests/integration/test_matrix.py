@@ -12,7 +12,7 @@ from rich.console import Console
 from crystrata.cli.matrix import main
 from crystrata.cli.train import Door, build_parser, config_of
 from crystrata.errors import DataError, UsageError
-from crystrata.properties import PROPERTIES
+from crystrata.properties import NINE
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.runs.manifest import read_manifest
@@ -50,10 +50,10 @@ def test_the_matrix_has_thirty_cells_and_the_baseline() -> None:
     assert len({cell.config.digest() for cell in cells}) == 33
     for tier in ("lite", "std", "pro"):
         single = [cell.config for cell in e3nn if cell.tier == tier and cell.config.single_task]
-        assert [config.properties for config in single] == [(name,) for name in PROPERTIES]
-        assert {config.family for config in single} == {f"singletask_{tier}_e3nn/{name}" for name in PROPERTIES}
+        assert [config.properties for config in single] == [(name,) for name in NINE]
+        assert {config.family for config in single} == {f"singletask_{tier}_e3nn/{name}" for name in NINE}
         [multi] = [cell.config for cell in cells if (cell.tier, cell.kind) == (tier, "multi")]
-        assert multi.properties == tuple(PROPERTIES)
+        assert multi.properties == NINE
     ehull = next(cell.config for cell in cells if cell.name == "std single ehull")
     assert ehull.trained_properties == ("formation_energy",)
 
@@ -74,7 +74,9 @@ def test_cells_can_be_chosen() -> None:
         "pro cgcnn",
     ]
     assert [cell.name for cell in matrix_cells(["smoke"], ["multi"], ["cgcnn"])] == ["smoke cgcnn"]
-    for wrong in (["lit"], None, ["e3n"]), (["lite"], ["gap"], ["e3nn"]), (["lite"], ["band_gap"], ["cgcnn"]):
+    for wrong in (["lit"], None, ["e3n"]), (["lite"], ["gap"], ["e3nn"]), (["lite"], ["band_gap"], ["cgcnn"]), (
+        ["lite"], ["ehull_official"], ["e3nn"],
+    ):  # fmt: skip
         tiers, properties, algorithms = wrong
         with pytest.raises(UsageError):
             matrix_cells(tiers, properties, algorithms)
@@ -97,10 +99,11 @@ def test_cells_are_trained_tabled_and_then_passed_over(
     assert {name: entry.status for name, entry in by_property.items()} == dict.fromkeys(
         ("band_gap", "ehull"), "completed"
     )
+    assert "ehull is derived: its single cell is a second training" in (tmp_path / "matrix.md").read_text()
     lines = (tmp_path / "matrix.csv").read_text().splitlines()
     assert lines[0].startswith("# DEMO")
     rows = {row["property"]: row for row in csv.DictReader(lines[1:])}
-    assert list(rows) == list(PROPERTIES)
+    assert list(rows) == list(NINE)
     assert float(rows["band_gap"]["lite single"]) == by_property["band_gap"].test_mae["band_gap"]
     assert float(rows["ehull"]["lite single"]) == by_property["ehull"].test_mae["ehull"]
     assert rows["spillage"]["lite single"] == rows["ehull"]["lite multi"] == ""

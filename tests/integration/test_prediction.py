@@ -20,12 +20,12 @@ from crystrata.crystals.table import CrystalTable
 from crystrata.elements import SYMBOLS
 from crystrata.prediction.models import TrainedModel, load_model
 from crystrata.prediction.predict import predict_crystals, predict_files
-from crystrata.properties import PROPERTIES, get_property, records
+from crystrata.properties import NINE, get_property, records
 from crystrata.runs.directory import BEST, PREDICTIONS
 
 NAMES = ("quartz", "silicon", "strontium_titanate", "rock_salt", "gallium_arsenide", "barium_titanate")  # no sorting
 FORMULAS = ("O2Si", "Si", "O3SrTi", "ClNa", "AsGa", "BaO3Ti")
-COLUMNS = [record.column for record in PROPERTIES.values()]
+COLUMNS = [record.column for record in records(NINE)]
 Predict = Callable[..., pd.DataFrame]
 
 
@@ -77,7 +77,7 @@ def test_the_six_examples(predict: Predict, cifs: list[Path]) -> None:
 
 
 def test_predictions_are_physical(together: pd.DataFrame) -> None:
-    for record in PROPERTIES.values():
+    for record in records(NINE):
         column = together[record.column]
         assert record.lower is None or (column >= record.lower).all(), record.name
     assert together["formation_energy [eV/atom]"].abs().max() < 20
@@ -243,7 +243,7 @@ def test_a_test_crystal_is_predicted_as_training_reported(
     written = pd.read_csv(io.StringIO((lite_run / PREDICTIONS).read_text()), comment="#")
     crystals = {crystal.id: crystal for crystal in demo.crystals()}
     table = predict_crystals(model, [crystals[id] for id in written["id"]])
-    for name in PROPERTIES:
+    for name in NINE:
         title = get_property(name).column
         np.testing.assert_allclose(table[title], written[f"predicted {title}"], rtol=1e-4, atol=1e-4)
 

@@ -186,23 +186,19 @@ def test_control_c_interrupts_a_run_that_can_be_continued(
 
 
 def test_control_c_still_works_afterwards(launch: Launch, tmp_path: Path) -> None:
-    """The training library must not leave the process deaf to Ctrl-C."""
-    seen = []
-
-    def raised() -> None:
-        seen.append(signal.getsignal(signal.SIGINT))
-        raise KeyboardInterrupt
-
-    from crystrata.training.averaging import MovingAverage
-
+    """A run must not leave the process deaf to Ctrl-C."""
     before = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MovingAverage, "on_train_start", lambda *_: raised(), raising=False)
-            assert launch(tmp_path, *RUNS["plateau"]) == 130
-        assert signal.getsignal(signal.SIGINT) == seen[0]
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert cut(launch, tmp_path, RUNS["plateau"], 0, failure=lambda: signal.raise_signal(signal.SIGINT)) == 130
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_control_c_stops_within_the_step(launch: Launch, tmp_path: Path) -> None:
+    def twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the step went on")
+
+    assert cut(launch, tmp_path, RUNS["plateau"], 0, failure=twice) == 130
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill a process without warning")

@@ -27,9 +27,9 @@ from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.elements import SYMBOLS
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.inference import describe_graphs
 from crystrata.prediction.models import load_model
-from crystrata.properties import GROUPS, PROPERTIES, get_property
+from crystrata.properties import GROUPS, NINE, get_property, records
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import (
     ARTIFACTS,
@@ -87,7 +87,7 @@ def test_the_manifest_of_a_completed_run(run: Path, demo: CrystalTable) -> None:
     assert manifest["algorithm"] == ("e3nn" if e3nn else "cgcnn")
     assert manifest["mode"] == ("lite" if e3nn else "smoke")
     assert manifest["all_properties"] is e3nn
-    assert manifest["properties"] == (list(PROPERTIES) if e3nn else CORE)
+    assert manifest["properties"] == (list(NINE) if e3nn else CORE)
     assert manifest["seed"] == 42
     assert manifest["command"][:3] == ["run_phase2.py", *(["--level", "lite"] if e3nn else ["--algorithm", "cgcnn"])]
     assert manifest["config_digest"] == config.digest()
@@ -154,7 +154,7 @@ def test_results_are_those_of_the_saved_weights_on_the_saved_ids(run: Path, demo
     position = {id: row for row, id in enumerate(dataset.ids)}
     for part in ("val", "test"):
         rows = np.array([position[id] for id in splits[part]])
-        predicted = predict_graphs(model.network, dataset.graphs, rows)
+        predicted = describe_graphs(model.network, dataset.graphs, rows)[0]
         for name in CORE:
             truth = demo.labels.loc[splits[part], list(get_property(name).columns)].mean(axis=1).to_numpy()
             train = demo.labels.loc[splits["train"], list(get_property(name).columns)].mean(axis=1).to_numpy()
@@ -207,7 +207,7 @@ def test_the_report_is_self_contained(lite_run: Path) -> None:
     page = (lite_run / REPORT).read_text()
     assert page.count("data:image/png;base64,iVBORw0KGgo") == 2  # parity and learning curves, real PNGs
     assert "http" not in page
-    assert all(name in page for name in PROPERTIES)
+    assert all(name in page for name in NINE)
 
 
 def test_the_outlier_check_is_written(run: Path) -> None:
@@ -523,7 +523,7 @@ def record_of(row: Any, labels: list[str]) -> dict[str, Any]:
 def test_training_on_an_excerpt_of_the_real_file(
     jarvis_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    labels = [column for record in PROPERTIES.values() for column in record.columns]
+    labels = [column for record in records(NINE) for column in record.columns]
     table = pd.read_parquet(jarvis_file)
     table = table[(table["natoms"] <= 8) & table["bulk_modulus_kv"].notna()]
     table = table.iloc[np.linspace(0, len(table) - 1, 300).astype(int)]
@@ -552,7 +552,7 @@ def test_training_on_the_complete_real_file(jarvis_file: Path, tmp_path: Path) -
     manifest = content(run, MANIFEST)
     assert manifest["crystals"] == {"train": 320, "val": 40, "test": 40}
     assert manifest["source"]["rows"] > 50_000
-    assert list(content(run, RESULTS)["properties"]) == list(PROPERTIES)
+    assert list(content(run, RESULTS)["properties"]) == list(NINE)
 
 
 def test_the_configuration_of_the_network_is_that_of_the_run(lite_run: Path) -> None:

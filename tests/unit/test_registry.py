@@ -158,10 +158,19 @@ def test_best_passes_over_demo_smoke_and_lite_runs(tmp_path: Path) -> None:
     for mode in ("smoke", "lite"):
         ended_run(tmp_path, mode, mode=mode, score=0.1)
     ended_run(tmp_path, "demo", score=0.1, source={"name": "demo", "digest": "d0", "demo": True})
-    with pytest.raises(ModelError, match="3 demo, smoke, lite and single-task runs are used only when named"):
+    with pytest.raises(ModelError, match="3 demo, smoke, lite, single-task and leaderboard runs are"):
         find_run(tmp_path, "best")
     ended_run(tmp_path, "real", score=0.9)
     assert find_run(tmp_path, "best").name == "run_real"
+
+
+def test_best_counts_the_nine_properties_alone(tmp_path: Path) -> None:
+    ended_run(tmp_path, "official", score=0.1, properties=("ehull_official",))
+    with pytest.raises(ModelError, match="leaderboard runs"):
+        find_run(tmp_path, "best")
+    ended_run(tmp_path, "wide", score=0.2)
+    ended_run(tmp_path, "as-wide", score=0.3, properties=(*ALL[:3], "ehull_official"))
+    assert find_run(tmp_path, "best").name == "run_wide"
 
 
 def test_a_run_whose_weights_are_gone_is_not_chosen(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from crystrata.datasets.splits.official import SPLITS_FILE, UNIVERSAL
 from crystrata.datasets.splits.prototypes import UNKNOWN, prototype_keys
 from crystrata.datasets.splits.published import read_published
 from crystrata.errors import DataError, OfflineError, UsageError
+from crystrata.properties import PROPERTIES
 from crystrata.runs.config import resolve_config
 from crystrata.workflows.preparation import prepare_data
 
@@ -165,12 +166,12 @@ def test_near_duplicates_stay_together(name: str, splits: dict[str, Split], data
 def test_no_label_of_a_tested_crystal_is_trained_on(
     name: str, splits: dict[str, Split], table: CrystalTable, folder: Path, request_of: Callable[..., SplitRequest]
 ) -> None:
-    known = CrystalPropertyDataset(table, folder / "stores", graph=SETTINGS)
+    known = CrystalPropertyDataset(table, folder / "stores", tuple(PROPERTIES), SETTINGS)
     split = splits[name]
     frame = table.labels.copy()
     numbers = frame.columns[[kind.kind == "f" for kind in frame.dtypes]]
     frame.loc[[known.ids[row] for row in split.test], numbers] -= 50.0  # [eV/atom] and so on: far below any hull
-    changed = CrystalPropertyDataset(replace(table, labels=frame), folder / "stores", graph=SETTINGS)
+    changed = CrystalPropertyDataset(replace(table, labels=frame), folder / "stores", tuple(PROPERTIES), SETTINGS)
     assert (changed.targets[split.test] != known.targets[split.test]).any(axis=0).all()
     again = resolve_split(name, request_of(changed))
     for part in PARTS:
@@ -237,11 +238,10 @@ def test_a_sample_of_an_official_test_says_so(
     official = PROTOCOLS[name.partition(":")[0]].published
     small = subsample(whole, 15, dataset.ids)
     assert small.protocol == (f"{name} (sample)" if official else name)
-    for rows in small.official_tests.values():
-        assert np.isin(rows, small.test).all()
-    assert bool(small.official_tests) == official
+    assert not small.official_tests  # a part of an official test is none
     fewer_trained = subsample(whole, len(whole.test) * 10, dataset.ids)
     assert len(fewer_trained.test) == len(whole.test)
+    assert set(fewer_trained.official_tests) == set(whole.official_tests)
     assert fewer_trained.protocol == name  # the whole official test, fewer training crystals
 
 
@@ -626,10 +626,11 @@ def test_jarvis_groups_are_as_documented(jarvis: SplitRequest) -> None:
     assert (len(energy.train), len(energy.val), len(energy.test)) == (44_568, 5_572, 5_572)
 
 
-def test_jarvis_groups_stay_whole(jarvis: SplitRequest) -> None:
-    for name, key in (("random", str), ("by-chemical-system", chemical_system)):
-        split = resolve_split(name, jarvis)
-        groups = [{key(jarvis.crystals.formulas[row]) for row in split.part(part)} for part in PARTS]
-        assert len(set.union(*groups)) == sum(map(len, groups))
-        shares = [len(split.part(part)) / len(jarvis.crystals) for part in PARTS]
-        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.002)
+@pytest.mark.parametrize("name", ["random", "by-chemical-system", pytest.param("by-prototype", marks=pytest.mark.slow)])
+def test_jarvis_groups_stay_whole_and_parts_have_their_shares(name: str, jarvis: SplitRequest) -> None:
+    split = resolve_split(name, jarvis)
+    keys = group_keys(name, jarvis.crystals, jarvis.data_dir)
+    groups = [{keys[row] for row in split.part(part)} for part in PARTS]
+    assert len(set.union(*groups)) == sum(map(len, groups))
+    shares = [len(split.part(part)) / len(jarvis.crystals) for part in PARTS]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)

@@ -13,6 +13,7 @@ import pytest
 
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
+from crystrata.datasets.splits.split import hash_position
 
 RNG = np.random.default_rng(6)
 GROUPS = [f"group {g}" for g in RNG.permutation(np.repeat(np.arange(3000), RNG.integers(1, 6, 3000)))]
@@ -44,8 +45,49 @@ def test_groups_stay_whole(split: Split) -> None:
 
 def test_a_large_group_is_not_cut() -> None:
     split = random_split(["SiO2"] * 500 + [f"other {n}" for n in range(500)], seed=1)
-    sides = [set(split.part(name)) & set(range(500)) for name in PARTS]
-    assert sorted(len(side) for side in sides) == [0, 0, 500]
+    assert set(range(500)) <= set(split.train)
+    assert [len(split.part(name)) for name in PARTS] == [800, 100, 100]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_groups_do_not_spoil_the_shares(seed: int) -> None:
+    sizes = (6000 / np.arange(1, 3000) ** 0.9).astype(int) + 1  # a few structure types hold most crystals
+    groups = np.random.default_rng(1).permutation(np.repeat([f"type {n}" for n in range(len(sizes))], sizes))
+    split = random_split(groups.tolist(), seed=seed)
+    shares = [len(split.part(name)) / len(groups) for name in PARTS]
+    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.01)
+    parts = [set(groups[split.part(name)]) for name in PARTS]
+    assert len(set.union(*parts)) == sum(map(len, parts)) == len(sizes)
+    large = {f"type {n}" for n in np.flatnonzero(sizes > 0.01 * len(groups))}
+    assert len(large) > 4
+    assert large <= parts[0]
+    order = np.random.default_rng(2).permutation(len(groups))
+    shuffled = random_split(groups[order].tolist(), seed=seed)
+    assert np.array_equal(np.sort(order[shuffled.test]), split.test)
+
+
+def test_large_groups_fill_training_and_no_more() -> None:
+    groups = [f"system {n % 20}" for n in range(600)]  # every group is larger than a tenth of a part
+    split = random_split(groups, seed=0)
+    assert [len(split.part(name)) for name in PARTS] == [480, 60, 60]
+    most = random_split(["SiO2"] * 900 + [f"other {n}" for n in range(100)], seed=3)
+    assert [len(most.part(name)) for name in PARTS] == [900, 50, 50]  # the others shrink alike
+
+
+def test_in_small_data_a_few_rows_make_no_group_large() -> None:
+    groups = [f"three of {n // 3}" for n in range(90)] + [f"one of {n}" for n in range(40)]
+    tested = {groups[row][:3] for seed in range(5) for row in random_split(groups, seed=seed).test}
+    assert tested == {"thr", "one"}
+
+
+def test_without_large_groups_the_hash_order_is_cut(split: Split) -> None:
+    names, ahead = np.array(GROUPS), 0
+    parts = {name: set(split.part(name).tolist()) for name in PARTS}
+    for name in sorted(set(GROUPS), key=lambda name: hash_position(0, name)):
+        rows = np.flatnonzero(names == name)
+        part = "train" if ahead < 0.8 * len(names) else "val" if ahead < 0.9 * len(names) else "test"
+        assert set(rows.tolist()) <= parts[part]
+        ahead += len(rows)
 
 
 def test_the_seed_alone_decides(split: Split) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb
 from crystrata.errors import Interrupted, UsageError, unknown_name
-from crystrata.properties import GROUPS, HEADS_OF, PROPERTIES, get_property
+from crystrata.properties import GROUPS, NINE, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
+
+_KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ def build_parser(door: Door) -> Parser:
     if "pro" in door.levels:
         what.add_argument("--competition", action="store_true", help="the competition profile; wins over --level")
     if door.single_task:
-        what.add_argument("--property", required=True, metavar="NAME", help=f"one of {', '.join(PROPERTIES)}")
+        what.add_argument("--property", required=True, metavar="NAME", help=f"one of {_KNOWN}")
     else:
         what.add_argument("--all-properties", action="store_true", help="all nine properties")
-        what.add_argument("--properties", metavar="A,B", help=f"some of {', '.join(PROPERTIES)}")
+        what.add_argument("--properties", metavar="A,B", help=f"some of {_KNOWN}")
         what.add_argument("--property-group", metavar=_choices(GROUPS), help="a named group (default: core4)")
     _add_overrides(parser.add_argument_group("overrides of the preset"))
     _add_data(parser.add_argument_group("data"))
@@ -147,13 +149,14 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
 
 
 def _heads(given: Sequence[str]) -> dict[str, str]:
-    """Return property -> kind of head from flags such as `dielectric=scalar`."""
+    """Return property -> kind of head from flags such as `dielectric=scalar`; the configuration checks the kinds."""
     heads = {}
     for pair in given:
-        name, _, kind = pair.partition("=")
-        known = HEADS_OF.get(get_property(name).name, ("scalar",))
-        if kind not in known:
-            raise unknown_name(f"head of {name}", kind, known)
+        name, _, kind = (word.strip() for word in pair.partition("="))
+        if not name or not kind:
+            raise UsageError(f"--head {pair}: write the property and its kind of head, as in --head dielectric=scalar")
+        if name not in PROPERTIES:
+            raise unknown_name("property in --head", name, PROPERTIES)
         heads[name] = kind
     return heads
 

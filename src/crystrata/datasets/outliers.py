@@ -7,7 +7,8 @@ Three rules look at each label; their statistics come from the known training la
 - z: its robust score 0.6745 |x - median| / MAD, on the scale of the property's transform, exceeds a limit.
 
 A training label is masked when it is non-physical, outside three times the range, or beyond the limit of z: that label
-alone, never its crystal. All else is only reported; validation and test keep every known label.
+alone, never its crystal. All else is only reported; validation and test keep every known label. Of a heavy-tailed
+property (the moduli: z of diamond is 18) z counts outside the range only.
 """
 
 from __future__ import annotations
@@ -125,10 +126,11 @@ def _judge(
     """Return what speaks against each label, words -> (n,), and whether it cannot be right, (n,); NaN passes all."""
     low, high = record.plausible
     lowest = -np.inf if record.lower is None else record.lower
-    nonphysical, beyond = labels < lowest, scores > limit
+    nonphysical, outside = labels < lowest, (labels < low) | (labels > high)
+    beyond = (scores > limit) & outside if record.heavy_tailed else scores > limit
     reasons = {
         f"below the physical bound {lowest:g}": nonphysical,
-        f"outside [{low:g}, {high:g}]": (labels < low) | (labels > high),
+        f"outside [{low:g}, {high:g}]": outside,
         f"z above {limit:g}": beyond,
     }
     far = (labels < _FAR * low) | (labels > _FAR * high)

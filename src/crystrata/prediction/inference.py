@@ -14,15 +14,13 @@ _BATCH = 64
 _BATCH_ATOMS = 4_000  # of large cells; the pro network takes about 0.1 MB per atom
 
 
-def predict_graphs(network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray | None = None) -> np.ndarray:
-    """Return predictions in physical units, (n, P) float64, in the order of `rows` (all graphs if not given)."""
-    return describe_graphs(network, graphs, rows)[0]
-
-
 def describe_graphs(
     network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return predictions, as `predict_graphs`, and the further columns of the heads, title -> (n,)."""
+    """Return predictions in physical units, (n, P) float64, and the further columns of the heads, title -> (n,).
+
+    Both are in the order of `rows`, all graphs if not given.
+    """
     rows = np.arange(len(graphs)) if rows is None else np.asarray(rows)
     device = next(network.parameters()).device
     result = np.full((len(graphs), len(network.config.properties)), np.nan)

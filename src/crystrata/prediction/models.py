@@ -13,6 +13,7 @@ from crystrata.crystals.hull import ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
+from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
 from crystrata.training.checkpoints import read_checkpoint
 
@@ -33,8 +34,12 @@ class TrainedModel:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Properties the model reports; some may be derived from those that have a head."""
-        return tuple(self.facts["properties"])
+        """Properties the model predicts: those of the nine, or what it knows where it has none of them.
+
+        Some may be derived from those that have a head.
+        """
+        known = tuple(self.facts["properties"])
+        return tuple(name for name in known if name in NINE) or known
 
     def hull_energies(self, formulas: Sequence[str]) -> np.ndarray | None:
         """Return the hull energy at compositions, (n,) [eV/atom], or None where the model reports none."""

@@ -8,8 +8,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from crystrata.files import write_text
-from crystrata.reports.tables import captions, mae_table
+from crystrata.reports.tables import OFFICIAL_CAPTION, captions, mae_table, official_table
 from crystrata.runs.directory import REPORT
 
 _STYLE = """
@@ -39,7 +41,9 @@ def write_report(
         facts: Rows of the facts table.
         figures: Captions and PNGs.
     """
-    table = mae_table(results).to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
+    table, official = html_table(mae_table(results)), official_table(results)
+    if len(official):
+        table += f"<h2>Official tests</h2>{html_notes([OFFICIAL_CAPTION])}{html_table(official)}"
     rows = "".join(f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
     images = "".join(
         f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" '
@@ -56,6 +60,11 @@ def html_page(title: str, body: str) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
         f"<h1>{escape(title)}</h1>{body}</html>\n"
     )
+
+
+def html_table(table: pd.DataFrame) -> str:
+    """Return a table with four significant digits, `-` for what is unknown."""
+    return table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
 
 
 def html_notes(notes: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from crystrata import errors
 from crystrata.crystals.jarvis.releases import RELEASES
 from crystrata.crystals.readers import FORMATS
 from crystrata.datasets.splits import PROTOCOLS
-from crystrata.properties import GROUPS, PROPERTIES, trained_properties
+from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, PRESETS, SIZE_ALIASES, SIZES, TRACKS, Preset
@@ -106,10 +106,10 @@ def training() -> str:
 
 
 def properties() -> str:
-    """Return the properties: names, units, labels, bounds."""
+    """Return the nine properties: names, units, labels, bounds."""
     columns = ("name", "meaning", "unit", "label", "expected labels", "head", "loss scale", "lowest prediction")
     rows = []
-    for name, record in PROPERTIES.items():
+    for record in records(NINE):
         if record.derived_from:
             label, rest = f"from {code(record.derived_from)} and the training hull", ["none", "-"]
         else:
@@ -118,7 +118,7 @@ def properties() -> str:
             ridge = ", additive over atoms, composition ridge" if record.additive else ""
             rest = [record.head, record.transform + ridge]
         expected = f"{record.plausible[0]:g} to {record.plausible[1]:g}"
-        rows.append([code(name), record.title, record.unit or "none", label, expected, *rest, record.lower])
+        rows.append([code(record.name), record.title, record.unit or "none", label, expected, *rest, record.lower])
     return table(columns, rows)
 
 

@@ -10,16 +10,17 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from crystrata.files import write_text
-from crystrata.properties import PROPERTIES
-from crystrata.reports.html import html_notes, html_page
+from crystrata.properties import NINE, records
+from crystrata.reports.html import html_notes, html_page, html_table
 from crystrata.reports.tables import DEMO_CAPTION, cell_text, markdown
 
 MATRIX_CSV, MATRIX_MD, MATRIX_HTML = "matrix.csv", "matrix.md", "matrix.html"
 CAPTION = (
     "Test MAE in the unit of each property; '-' is not trained. The e3nn cells of a tier (single: one specialist per "
     "property; multi: one network for all nine) share the split; where a tier takes a sample, a specialist samples the "
-    "crystals labelled for its property, and CGCNN may take another number. Only figures on the same test part compare "
-    "(split_digest in registry.csv)."
+    "crystals labelled for its property, and CGCNN may take another number. ehull is derived: its single cell is a "
+    "second training of the network of formation_energy, less the hull of the training energies. Only figures on the "
+    "same test part compare (split_digest in registry.csv)."
 )
 
 
@@ -30,11 +31,11 @@ def matrix_table(maes: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.Data
         maes: (tier, kind) -> property -> test MAE, in the order of the columns.
     """
     columns: dict[str, list] = {
-        "property": list(PROPERTIES),
-        "unit": [record.unit for record in PROPERTIES.values()],
+        "property": list(NINE),
+        "unit": [record.unit for record in records(NINE)],
     }
     for (tier, kind), values in maes.items():
-        columns[f"{tier} {kind}"] = [values.get(name, float("nan")) for name in PROPERTIES]
+        columns[f"{tier} {kind}"] = [values.get(name, float("nan")) for name in NINE]
     return pd.DataFrame(columns)
 
 
@@ -49,8 +50,7 @@ def write_matrix(folder: Path, table: pd.DataFrame, notes: Sequence[str]) -> Non
     comment = f"# {DEMO_CAPTION}\n" if DEMO_CAPTION in notes else ""
     write_text(folder / MATRIX_CSV, comment + table.to_csv(index=False))
     write_text(folder / MATRIX_MD, "# Model matrix\n\n" + markdown(table) + "\n" + "\n\n".join(notes) + "\n")
-    html = table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
-    write_text(folder / MATRIX_HTML, html_page("Model matrix", html + html_notes(notes)))
+    write_text(folder / MATRIX_HTML, html_page("Model matrix", html_table(table) + html_notes(notes)))
 
 
 def terminal_matrix(table: pd.DataFrame) -> Table:

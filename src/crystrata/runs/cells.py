@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crystrata.errors import ModelError, UsageError, unknown_name
-from crystrata.properties import PROPERTIES, resolve_properties
+from crystrata.properties import NINE, resolve_properties
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, CHECKPOINT
 from crystrata.runs.entry import RunEntry
@@ -80,7 +80,10 @@ def matrix_cells(
             raise unknown_name("algorithm", algorithm, ALGORITHMS)
     named = [name for name in properties or () if name != MULTI]
     multi = properties is None or MULTI in properties
-    single = tuple(PROPERTIES) if properties is None else resolve_properties(named) if named else ()
+    for name in named:
+        if name not in NINE:
+            raise unknown_name("property of the matrix", name, NINE)
+    single = NINE if properties is None else resolve_properties(named) if named else ()
     flags = _as_flags(overrides)
     cells = []
     for tier in LEVELS:
@@ -92,7 +95,7 @@ def matrix_cells(
                 cells.append(Cell(tier, SINGLE, config, flags))
         for algorithm, kind in (("e3nn", MULTI), ("cgcnn", BASELINE)):
             if multi and algorithm in algorithms:
-                config = resolve_config(algorithm, tier, properties=tuple(PROPERTIES), **overrides)
+                config = resolve_config(algorithm, tier, properties=NINE, **overrides)
                 cells.append(Cell(tier, kind, config, flags))
     if not cells:
         raise UsageError("these --tiers, --properties and --algorithms leave no cell: CGCNN has multi-task cells alone")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crystrata.errors import ModelError, nearest
+from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
 from crystrata.runs.entry import RunEntry
 from crystrata.runs.registry import REGISTRY, read_registry
@@ -14,7 +15,7 @@ from crystrata.runs.registry import REGISTRY, read_registry
 FAMILIES = ("multitask_pro_e3nn", "multitask_std_e3nn", "multitask_cgcnn")
 """Families that inference looks through, best first."""
 
-_CHECKS = ("smoke", "lite")  # levels that check the pipeline: their runs, and demo runs, predict only when named
+_CHECKS = ("smoke", "lite")  # levels that check the pipeline
 
 
 def find_run(models_dir: Path, name: str | None = None, family: str | None = None) -> Path:
@@ -22,11 +23,12 @@ def find_run(models_dir: Path, name: str | None = None, family: str | None = Non
 
     Args:
         models_dir: Folder of all runs.
-        name: `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs.
-            Validation scores compare only between runs on the same crystals, split and properties: `best` starts from
-            the run with the most properties, then the most training crystals, then the latest end, and takes the
-            lowest score comparable to it. Anything else is a path, taken as it stands. Not given: the newest run of
-            the first of `FAMILIES` that has one, without demo, smoke and lite runs.
+        name: `latest` is the run that completed last, of whatever kind. `best` passes over demo, smoke and lite runs,
+            and those of a leaderboard-only property alone. Validation scores compare only between runs on the same
+            crystals, split and properties: `best` starts from the run with the most of the nine properties, then the
+            most training crystals, then the latest end, and takes the lowest score comparable to it. Anything else is
+            a path, taken as it stands. Not given: the newest run of the first of `FAMILIES` that has one, with what
+            `best` passes over left out.
         family: With no name: the newest run of this family, of whatever kind.
 
     Raises:
@@ -35,7 +37,7 @@ def find_run(models_dir: Path, name: str | None = None, family: str | None = Non
     if name not in (None, "best", "latest"):
         return Path(name)
     usable = [entry for entry in read_registry(models_dir) if entry.completed and _weights(models_dir, entry).is_file()]
-    checked = [entry for entry in usable if entry.mode not in _CHECKS and not entry.demo]
+    checked = [entry for entry in usable if _predicts_unasked(entry)]
     if name == "latest":
         chosen = usable[-1:]
     elif name == "best":
@@ -50,6 +52,11 @@ def find_run(models_dir: Path, name: str | None = None, family: str | None = Non
     return models_dir / chosen[0].path
 
 
+def _predicts_unasked(entry: RunEntry) -> bool:
+    """Whether a run is no check of the pipeline, no demo, and of one of the nine properties."""
+    return entry.mode not in _CHECKS and not entry.demo and not set(NINE).isdisjoint(entry.properties)
+
+
 def _best(entries: Sequence[RunEntry]) -> list[RunEntry]:
     def comparable(entry: RunEntry) -> tuple[Any, ...]:
         return entry.source_digest, entry.split_digest, entry.properties
@@ -57,7 +64,7 @@ def _best(entries: Sequence[RunEntry]) -> list[RunEntry]:
     if not entries:
         return []
     newest_first = list(reversed(entries))  # of equals, `max` and `min` take the first
-    widest = max(newest_first, key=lambda entry: (len(entry.properties), entry.train_crystals or 0))
+    widest = max(newest_first, key=lambda entry: (len({*entry.properties} & {*NINE}), entry.train_crystals or 0))
     rivals = [entry for entry in newest_first if comparable(entry) == comparable(widest)]
     return [min(rivals, key=lambda entry: float("inf") if entry.val_score is None else entry.val_score)]
 
@@ -71,7 +78,7 @@ def _none_found(models_dir: Path, name: str | None, family: str | None, usable: 
     if family:
         asked = f" for --family {family}{nearest(family, {entry.family for entry in usable})}"
     elif usable:
-        asked += f" ({len(usable)} demo, smoke, lite and single-task runs are used only when named)"
+        asked += f" ({len(usable)} demo, smoke, lite, single-task and leaderboard runs are used only when named)"
     return ModelError(
         f"no trained model under {models_dir}{asked}: {REGISTRY} there lists no such completed run with weights; "
         "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"

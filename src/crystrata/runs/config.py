@@ -12,7 +12,7 @@ from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
 from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
-from crystrata.tiers import ANGLE_FORMS, COMPETITION, ENCODERS_OF, SIZES, TRACKS, Schedule, get_preset, resolve_size
+from crystrata.tiers import ANGLE_FORMS, COMPETITION, ENCODERS, SIZES, TRACKS, Schedule, get_preset, resolve_size
 
 Source = Literal["auto", "jarvis", "demo"]
 SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
@@ -110,8 +110,15 @@ class RunConfig:
             raise unknown_name("--device", self.device, DEVICES)
         if self.seed < 0:
             raise UsageError(f"--seed must be 0 or more, not {self.seed}")
-        if self.encoder not in ENCODERS_OF[self.algorithm]:
-            raise unknown_name("encoder", self.encoder, ENCODERS_OF[self.algorithm])
+        encoders = [name for name, row in ENCODERS.items() if row.algorithm == self.algorithm]
+        if self.encoder not in encoders:
+            raise unknown_name("encoder", self.encoder, encoders)
+        for name, kind in self.heads.items():
+            record = get_property(name)
+            if record.derived_from:
+                raise UsageError(f"--head {name}={kind}: {name} has no head: it follows from {record.derived_from}")
+            if kind not in record.heads:
+                raise unknown_name(f"head of {name}", kind, record.heads)
         angles = self.encoder_settings.get("angles", ANGLE_FORMS[0])
         if angles not in ANGLE_FORMS:
             raise unknown_name("form of angles", angles, ANGLE_FORMS)
@@ -185,13 +192,11 @@ def resolve_config(
     size = resolve_size(algorithm, preset or cell.size)
     given = {key: value for key, value in overrides.items() if value is not None}
     epochs = given.get("epochs", cell.epochs)
-    settings = dict(SIZES[algorithm, size])
-    if encoder == "plain_e3nn":
-        settings.pop("radial_hidden", None)
-    if angles is not None:
-        if encoder == "plain_e3nn":
-            raise UsageError("--angles and --encoder plain_e3nn contradict each other: that trunk has none")
-        settings["angles"] = angles
+    encoder = encoder or algorithm
+    without = ENCODERS[encoder].without if encoder in ENCODERS else ()
+    if angles is not None and "angles" in without:
+        raise UsageError(f"--angles and --encoder {encoder} contradict each other: that encoder has none")
+    settings = {**SIZES[algorithm, size], **({} if angles is None else {"angles": angles})}
     untrained = sorted(set(given.get("heads", {})) - set(names))
     if untrained:
         raise UsageError(f"--head names {', '.join(untrained)}, which this run does not train: add it to --properties")
@@ -207,11 +212,11 @@ def resolve_config(
         "learned_balance": track.learned_balance,
         "patience": max(10, epochs // 4),
         "max_samples": cell.max_samples,
-        "encoder_settings": settings,
+        "encoder_settings": {name: value for name, value in settings.items() if name not in without},
         **given,
         "heads": _heads(algorithm, names, given.get("heads", {})),
     }
-    return RunConfig(algorithm, mode, names, size, encoder or algorithm, single_task=single_task, **values)
+    return RunConfig(algorithm, mode, names, size, encoder, single_task=single_task, **values)
 
 
 def _heads(algorithm: str, names: Sequence[str], given: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import crystrata
 from crystrata.errors import ModelError
 from crystrata.files import write_json
-from crystrata.properties import PROPERTIES
+from crystrata.properties import NINE
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import MANIFEST
 from crystrata.runs.slurm import job_id
@@ -30,7 +30,7 @@ def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: An
             "status": "running",
             "algorithm": config.algorithm,
             "mode": config.mode,
-            "all_properties": len(config.properties) == len(PROPERTIES),
+            "all_properties": set(NINE) <= set(config.properties),
             "properties": list(config.properties),
             "seed": config.seed,
             "command": command,

@@ -13,12 +13,13 @@ from crystrata.datasets.splits import PARTS
 from crystrata.files import write_json, write_text
 from crystrata.networks.multitask import count_parameters
 from crystrata.prediction.derived import with_derived
-from crystrata.prediction.inference import predict_graphs
+from crystrata.prediction.inference import describe_graphs
 from crystrata.prediction.models import load_model
 from crystrata.properties import get_property
 from crystrata.reports.figures import history_figure, parity_figure, png_of
 from crystrata.reports.html import write_report
 from crystrata.reports.metrics import competition_score, property_metrics
+from crystrata.reports.official import official_figures
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig, mode_in_words
 from crystrata.runs.directory import BEST, PREDICTIONS, RESULTS
@@ -36,10 +37,10 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
         return with_derived(config.properties, dataset.properties, values, hull.energies[rows] if hull else None)
 
     truth = {part: reported(dataset.targets[split.part(part)], split.part(part)) for part in PARTS}
-    predicted = {
-        part: reported(predict_graphs(model.network, dataset.graphs, split.part(part)), split.part(part))
-        for part in _EVALUATED
-    }
+    predicted, details = {}, {}
+    for part in _EVALUATED:
+        values, details[part] = describe_graphs(model.network, dataset.graphs, split.part(part))
+        predicted[part] = reported(values, split.part(part))
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
     for column, name in enumerate(config.properties):
         for part in _EVALUATED:
@@ -60,6 +61,9 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
         "best_epoch": model.facts["best_epoch"],
         "val_score": model.facts["val_score"],
         "parameters": count_parameters(model.network),
+        "official_tests": official_figures(
+            split, dataset.labels, config.properties, predicted["test"], details["test"]
+        ),
         "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
     }
     write_json(run / RESULTS, results)

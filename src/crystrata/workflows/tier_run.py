@@ -14,7 +14,7 @@ from rich.console import Console
 from crystrata.errors import Interrupted, ModelError, StorageError, UsageError
 from crystrata.files import lock, write_json, write_text
 from crystrata.networks.device import resolve_device
-from crystrata.reports.tables import terminal_table
+from crystrata.reports.tables import terminal_official, terminal_table
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, MANIFEST, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
@@ -165,6 +165,8 @@ def _carry_out(
     end_manifest(run, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
     register_run(run, config)
     console.print(terminal_table(results))
+    if results["official_tests"]:
+        console.print(terminal_official(results))
     console.print(f"Run directory: {run}", soft_wrap=True)
     return run
 

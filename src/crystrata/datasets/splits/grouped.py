@@ -12,16 +12,20 @@ from crystrata.datasets.splits.split import FRACTIONS, Split, hash_position
 
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 
+_LARGE = 0.1  # of the smallest part: no part then misses its quota by more than this share of it
+_FEW = 5  # rows: in small data a group of so few is not large, lest polymorphs be trained on alone
+
 
 def cut_groups(groups: Sequence[str], fractions: Sequence[float], *, seed: int) -> list[np.ndarray]:
     """Cut rows into parts of about the given fractions, whole groups at a time.
 
-    Groups are ordered by a hash of seed and name and cut where the row counts are reached, so the answer depends on no
-    random generator and not on the order of the rows.
+    A group larger than a tenth of the smallest part would spoil that part's quota: the largest first, such groups go to
+    training, as long as it has room. The others are ordered by a hash of seed and name and cut where the row counts
+    are reached. The answer depends on no random generator and not on the order of the rows.
 
     Args:
         groups: Group of each row, (n,).
-        fractions: Share of each part.
+        fractions: Share of each part; the first is training.
         seed: Another seed gives another answer.
 
     Returns:
@@ -29,13 +33,25 @@ def cut_groups(groups: Sequence[str], fractions: Sequence[float], *, seed: int) 
     """
     names, group_of_row = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     order = np.argsort([hash_position(seed, name) for name in names])
-    sizes = np.bincount(group_of_row, minlength=len(names))[order]
-    before = np.cumsum(sizes) - sizes  # rows in the groups ahead
-    bounds = np.cumsum(fractions[:-1]) * len(groups)
-    part_of_group = np.empty(len(names), dtype=np.int64)
-    part_of_group[order] = np.searchsorted(bounds, before, side="right")
+    sizes, quotas = np.bincount(group_of_row, minlength=len(names)), np.asarray(fractions) * len(groups)
+    by_size = order[np.argsort(-sizes[order], kind="stable")]  # equal ones stay in hash order
+    is_large = sizes[by_size] > max(_LARGE * quotas.min(), _FEW)
+    large = by_size[is_large & (_before(sizes[by_size]) < quotas[0])]
+    rest = order[~np.isin(order, large)]
+    quotas[0] -= sizes[large].sum()
+    if quotas[0] < 0:  # the last one filled training beyond its share: the other parts shrink alike
+        quotas[0] = 0
+        quotas *= sizes[rest].sum() / quotas.sum()
+    part_of_group = np.zeros(len(names), dtype=np.int64)
+    part_of_group[rest] = np.searchsorted(np.cumsum(quotas[:-1]), _before(sizes[rest]), side="right")
     part_of_row = part_of_group[group_of_row]
     return [np.flatnonzero(part_of_row == part) for part in range(len(fractions))]
+
+
+def _before(sizes: np.ndarray) -> np.ndarray:
+    """Return the rows in the groups ahead of each group."""
+    ahead: np.ndarray = np.cumsum(sizes) - sizes
+    return ahead
 
 
 def random_split(groups: Sequence[str], *, seed: int, protocol: str = "random") -> Split:

@@ -26,8 +26,8 @@ SUITE_GROUPS: tuple[tuple[str, ...], ...] = (
     ("dfpt_piezo_max_dij",),
     ("spillage",),
 )
-"""Benchmarks of the nine properties; those of one group share their validation and test ids, so that one run serves
-them all. In the union protocol the test part is the union of all."""
+"""Benchmarks of the nine properties (`ehull` is that of `ehull_official`); those of one group share validation and
+test ids, so that one run serves them all. In the union protocol the test part is the union of all."""
 
 SUITE = tuple(name for group in SUITE_GROUPS for name in group)
 

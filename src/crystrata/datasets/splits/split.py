@@ -29,8 +29,8 @@ class Split:
         test: Rows looked at once.
         protocol: Name of the rule.
         seed: Seed of the rule.
-        official_tests: Leaderboard benchmark -> rows of its official test, all within `test`; empty where the test
-            part is no official one. Only figures over these rows would compare with the leaderboard.
+        official_tests: Leaderboard benchmark -> rows of its official test, all of them within `test`. Only figures over
+            these rows compare with the leaderboard.
         notes: Counts a reader should know, such as near-duplicates of test crystals in training; of the whole split,
             also where this is a sample of it.
     """
@@ -65,9 +65,8 @@ def keep_rows(split: Split, keep: np.ndarray) -> Split:
         split: The whole split.
         keep: True for the rows that stay, (n,).
     """
-    official = {name: rows for name, rows in split.official_tests.items() if keep[rows].all()}
     parts = {name: split.part(name)[keep[split.part(name)]] for name in PARTS}
-    return replace(split, **parts, official_tests=official)
+    return replace(split, **parts, official_tests=_whole(split, parts["test"]))
 
 
 def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
@@ -90,9 +89,14 @@ def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
         **kept,
         protocol=split.protocol + (SAMPLE if cut else ""),
         seed=split.seed,
-        official_tests={name: np.intersect1d(rows, kept["test"]) for name, rows in split.official_tests.items()},
+        official_tests=_whole(split, kept["test"]),
         notes=split.notes,
     )
+
+
+def _whole(split: Split, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the official tests of which a smaller test part has every row: a part of one compares with nothing."""
+    return {name: rows for name, rows in split.official_tests.items() if np.isin(rows, test).all()}
 
 
 def hash_position(seed: int, name: str) -> int:

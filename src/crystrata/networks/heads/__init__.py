@@ -1,4 +1,4 @@
-"""Heads: from latents to one property. A new head is one file and one row of `HEADS`."""
+"""Heads: from latents to one property. A new head is one file and one row of `HEADS`; a property names its heads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def build_head(kind: str, record: Property, width: int, hidden: int, graph: Grap
     """
     if kind not in HEADS:
         raise unknown_name("head", kind, HEADS)
-    serves = HEADS[kind].serves
-    if serves and record.name not in serves:
-        raise UsageError(f"head {kind} serves {' and '.join(serves)}, not {record.name}")
+    if kind not in record.heads:
+        raise UsageError(f"head {kind} is not made for {record.name} (its heads: {', '.join(record.heads)})")
     return HEADS[kind](record, width, hidden, graph)

@@ -19,7 +19,6 @@ class DielectricHead(TensorHead):
     diagonal is supervised where the frame of the labels is that of the crystal, the mean of the diagonal elsewhere.
     """
 
-    serves = ("dielectric",)
     symmetry = "ij=ji"
 
     def forward(self, latent: Latent) -> Tensor:

@@ -28,8 +28,6 @@ class GapHead(Head):
         graph: Settings of the neighbourhoods.
     """
 
-    serves = ("band_gap", "band_gap_mbj")
-
     def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
         super().__init__(record, width, hidden, graph)
         self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 2))

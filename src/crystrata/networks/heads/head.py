@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components
@@ -23,11 +21,8 @@ class Head(nn.Module):
         graph: Settings of the neighbourhoods.
 
     Attributes:
-        serves: Names of the properties the head is made for; empty for any.
         scaling: Between network values and physical values; fitted on training rows, part of the saved model.
     """
-
-    serves: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
         super().__init__()

@@ -19,7 +19,6 @@ class PiezoelectricHead(TensorHead):
     What is compared with the label is the norm of d_ijk, which no rotation changes.
     """
 
-    serves = ("piezoelectric",)
     symmetry = "ijk=ikj"
 
     def forward(self, latent: Latent) -> Tensor:
