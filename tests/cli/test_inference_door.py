@@ -16,6 +16,7 @@ import pytest
 
 from crystrata.cli.predict import main
 from crystrata.runs.directory import BEST
+from crystrata.training.checkpoints import write_checkpoint
 
 MakeRun = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -210,7 +211,7 @@ def test_a_damaged_model_is_refused(damage: str, make_run: MakeRun, call: Call, 
         best.unlink()
         best.mkdir()
     elif damage == "other tensors":
-        torch.save({"weight": torch.zeros(3)}, best)
+        write_checkpoint(best, {"weight": torch.zeros(3)})
     else:
         cut, pickled = whole[: len(whole) // 2], pickle.dumps(Path)
         best.write_bytes({"empty": b"", "cut": cut, "text": b"something else", "a pickle": pickled}[damage])

@@ -100,20 +100,16 @@ def assert_same_run(run: Path, expected: Path) -> None:
 def cut(
     launch: Launch, models: Path, flags: tuple[object, ...], epoch: int, *, step: int = 0, failure: Callable[[], None]
 ) -> int:
-    """Start a run and let `failure` happen at a micro-batch of an epoch (both counted from 0)."""
+    """Start a run and let `failure` happen at a step of an epoch (both counted from 0)."""
     from crystrata.training.averaging import MovingAverage
 
     def on_train_batch_start(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == (epoch, step):
             failure()
 
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MovingAverage, "on_train_batch_start", on_train_batch_start, raising=False)
-            return launch(models, *flags)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MovingAverage, "on_train_batch_start", on_train_batch_start, raising=False)
+        return launch(models, *flags)
 
 
 def crash() -> None:
@@ -320,11 +316,9 @@ def test_a_damaged_run_is_refused(
     run = only_run(models)
     if damage == "no configuration":
         (run / CONFIG).write_text("{")
-    elif damage == "cut":
-        whole = (run / CHECKPOINT).read_bytes()
-        (run / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
-    else:
-        (run / CHECKPOINT).write_text("something else")
+    for file in run.glob("checkpoint*.pt") if damage != "no configuration" else ():
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"something else")
     assert launch(models, *FLAGS, "--epochs", 3, "--resume") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -332,6 +326,21 @@ def test_a_damaged_run_is_refused(
     assert str(run) in said
     assert BEST not in said
     assert (run / BEST).is_file()
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(
+    launch: Launch, finished: Path, models: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = only_run(models)
+    content_of = bytearray((run / CHECKPOINT).read_bytes())
+    content_of[len(content_of) // 2] ^= 1
+    (run / CHECKPOINT).write_bytes(content_of)
+    assert launch(models, *FLAGS, "--epochs", 4, "--resume") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "does not fit its SHA-256; continuing from checkpoint.1.pt" in said
+    other = Path(shutil.copytree(finished, tmp_path / "undamaged"))
+    assert launch(other, *FLAGS, "--epochs", 4, "--resume") == 0
+    assert_same_run(run, only_run(other))
 
 
 def test_more_epochs_go_on_from_the_last(launch: Launch, models: Path) -> None:

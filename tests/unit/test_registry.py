@@ -216,6 +216,6 @@ def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
     write_json(run / RESULTS, {})
     end_manifest(run, "completed")
     register_run(run, config)
-    with pytest.raises(ModelError, match="1 demo, smoke, lite and single-task runs"):
+    with pytest.raises(ModelError, match="1 demo, smoke, lite, single-task and leaderboard runs"):
         find_run(tmp_path)
     assert find_run(tmp_path, family="singletask_std_e3nn/band_gap") == run
