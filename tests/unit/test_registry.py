@@ -181,3 +181,10 @@ def test_a_models_folder_that_was_moved_keeps_its_registry(tmp_path: Path) -> No
     ended_run(tmp_path / "models", "a")
     (tmp_path / "models").rename(tmp_path / "elsewhere")
     assert (resolve_run("best", tmp_path / "elsewhere") / BEST).is_file()
+
+
+def test_a_csv_form_that_is_held_open_does_not_fail_the_run(tmp_path: Path) -> None:
+    (tmp_path / REGISTRY_CSV).mkdir(parents=True)  # as little to be replaced as a file that a spreadsheet holds
+    with pytest.warns(UserWarning, match="cannot write .*registry.csv"):
+        ended_run(tmp_path, "a")
+    assert [entry.run_id for entry in read_registry(tmp_path)] == ["run_a"]
