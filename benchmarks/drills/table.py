@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from drills import paths
 from drills.drill import Drill
 
-DRILLS: dict[str, Drill] = {drill.name: drill for drill in ()}
+DRILLS: dict[str, Drill] = {drill.name: drill for drill in (paths.DRILL,)}
 """Name -> drill, in the order of the report."""

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb
+from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import InputError, UsageError
 
 ALL_FAILED = 1
@@ -36,14 +36,12 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--output {flags.output}: the table is written as csv; end the name in .csv")
     if flags.run and flags.family:
         raise UsageError("--run and --family contradict each other: give one")
-    from rich.console import Console
-
     from crystrata.prediction.models import find_run, load_model
     from crystrata.prediction.predict import predict_files
     from crystrata.reports.predictions import print_predictions, write_predictions
     from crystrata.runs.registry import resolve_run
 
-    console = Console(stderr=bool(flags.output))
+    console = terminal(stderr=bool(flags.output))
     models_dir = Path(flags.model_dir)
     path = resolve_run(flags.run, models_dir) if flags.run else find_run(models_dir, flags.family)
     model = load_model(path, flags.device)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crystrata.cli.parsing import Parser, command_line, run_verb
+from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.properties import GROUPS, HEADS_OF, PROPERTIES, get_property
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
@@ -193,11 +193,9 @@ def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
     if flags.dry_run:
         print(describe(config), end="")
         return 0
-    from rich.console import Console
-
     from crystrata.workflows.tier_run import find_resumable, resume_tier, run_tier
 
-    console = Console()
+    console = terminal()
     if flags.resume is not None:
         run, config = find_resumable(config, flags.resume or None)
         resume_tier(run, config, command, console)
