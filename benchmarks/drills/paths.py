@@ -62,7 +62,7 @@ def run(quick: bool, scratch: Path, tally: Tally) -> None:
 def _allowed(folder: Path) -> bool:
     try:
         folder.mkdir(parents=True)
-    except OSError:  # this system has no such names
+    except (OSError, UnicodeEncodeError):  # this system has no such names
         return False
     return True
 

@@ -28,7 +28,7 @@ def child(root: Path, *command: str, **settings: object) -> subprocess.Completed
 
 @pytest.mark.parametrize("door", [[*MODULE, "store"], [SCRIPT]], ids=["module", "script"])
 def test_spawned_workers_start_from_every_door(door: list[str], root: Path, tmp_path: Path) -> None:
-    data_file = tmp_path / "Sälze [1].json"
+    data_file = tmp_path / "salts [1].json"
     data_file.write_text(RECORDS, encoding="utf-8")
     done = child(root, *door, "--data-file", str(data_file), "--data-dir", str(tmp_path / "data"), "--workers", "2",
                  cwd=root)  # fmt: skip
