@@ -71,7 +71,10 @@ def _call(main: object, *flags: object) -> tuple[int, str]:
     """Call a door in this process; return its exit code and what it said."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = main([str(flag) for flag in flags])  # type: ignore[operator]
+        try:
+            code = main([str(flag) for flag in flags])  # type: ignore[operator]
+        except Exception as error:  # a crash is what this drill looks for: it is counted, the others go on
+            return -1, f"{type(error).__name__}: {error}"
     return code, said.getvalue()
 
 
