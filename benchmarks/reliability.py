@@ -40,7 +40,7 @@ def main() -> int:
             row, wrong = carry_out(DRILLS[name], flags.quick)
         console.print(f"{name}: {row['tried']} tried, {row['failed']} failed, {row['seconds']} s", highlight=False)
         for line in wrong:
-            console.print(f"  {line}", style="red", highlight=False)
+            console.print(f"  {line}", style="red", markup=False, highlight=False)
         rows.append(row)
         failures += [f"- {name}: {line}" for line in wrong]
     table = Table(*COLUMNS)

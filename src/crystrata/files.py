@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 from crystrata.errors import StorageError
 
 _BLOCK = 1 << 20
+_PATIENCE = 5.0  # [s]
 
 
 def sha256_of(path: Path) -> str:
@@ -75,10 +77,26 @@ def write_atomically(
             os.chmod(temporary, 0o644)
             if before is not None:
                 before()
-            os.replace(temporary, path)
+            replace(Path(temporary), path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def replace(source: Path, target: Path, *, windows: bool = os.name == "nt") -> None:
+    """Rename a file over another one.
+
+    Windows refuses while any process has one of them open; a reader or a virus scanner is waited for some seconds.
+    """
+    patient_until = time.monotonic() + (_PATIENCE if windows else 0)
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= patient_until:
+                raise
+            time.sleep(0.05)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,8 +129,13 @@ def lock(path: Path) -> Iterator[None]:
         if os.name == "nt":
             import msvcrt
 
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+            while True:  # the system's own waiting form gives up after ten seconds
+                try:
+                    file.seek(0)
+                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                    break
+                except PermissionError:
+                    time.sleep(0.05)
         else:
             import fcntl
 

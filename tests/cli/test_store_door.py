@@ -86,6 +86,17 @@ def test_the_second_call_opens_what_the_first_one_built(call: Call, data_file: P
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in store.iterdir()} == before
 
 
+def test_what_is_ready_is_opened_where_nothing_can_be_locked(call: Call, data_file: Path, tmp_path: Path) -> None:
+    flags = ("--data-file", data_file, "--data-dir", tmp_path / "data")
+    assert call(*flags)[0] == 0
+    locks = list((tmp_path / "data").rglob("*.lock"))
+    assert len(locks) == 2  # of the converted file and of the store
+    for lock in locks:
+        lock.unlink()
+        lock.mkdir()  # as little to be locked as a file in a read-only folder
+    assert call(*flags)[0] == 0
+
+
 def test_worker_processes_build_the_same_store(call: Call, data_file: Path, tmp_path: Path) -> None:
     for workers in (0, 2):
         data = tmp_path / str(workers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 import stat
 import threading
 import time
@@ -28,6 +29,7 @@ from crystrata.files import (
     digest_of_json,
     lock,
     md5_of,
+    replace,
     sha256_of,
     storage_errors,
     write_atomically,
@@ -58,7 +60,7 @@ def test_parents_are_made_and_the_file_can_be_read_by_all(tmp_path: Path) -> Non
     path = tmp_path / "a" / "b" / "notes.txt"
     write_text(path, "Å, θ")
     assert path.read_bytes() == "Å, θ".encode()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == (0o644 if os.name != "nt" else 0o666)
     assert names(path.parent) == ["notes.txt"]
 
 
@@ -100,6 +102,23 @@ def test_until_the_end_a_reader_sees_the_old_file(tmp_path: Path) -> None:
 
     write_atomically(path, watched)
     assert path.read_text() == "new"
+
+
+def test_windows_waits_for_the_reader_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename, refusals = os.replace, iter([True, True, False])
+
+    def held(source: Path, target: Path) -> None:
+        if next(refusals):
+            raise PermissionError(13, "The process cannot access the file")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    (tmp_path / "new").write_text("new")
+    replace(tmp_path / "new", tmp_path / "file", windows=True)
+    assert (tmp_path / "file").read_text() == "new"
+    refusals = iter([True])
+    with pytest.raises(PermissionError):
+        replace(tmp_path / "file", tmp_path / "other", windows=False)
 
 
 def test_a_place_that_is_no_folder_is_a_storage_error(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from crystrata.crystals.crystal import Crystal, Rejected
 from crystrata.crystals.readers import find_structure_files, read_crystals
+from crystrata.crystals.readers.containers import writable
 from crystrata.elements import SYMBOLS
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
@@ -624,3 +625,23 @@ def test_importing_the_readers_loads_no_heavy_library() -> None:
         ).returncode
         == 0
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [("Sïlïzium 硅 💎 a b", None), ("\udcff\udcfe", "\\xff\\xfe"), ("\ud800", "\\ud800"), ("\x1b[31m", "\\x1b[31m"),
+     ("\udcc3\udca4", "ä"), ("a\nb", None)],
+)  # fmt: skip
+def test_a_name_can_be_written_by_any_file_and_terminal(name: str, written: str | None) -> None:
+    assert writable(name) == (name if written is None else written)
+    writable(name).encode()
+
+
+def test_names_that_are_not_utf8_are_spelled(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff.cif"
+    try:
+        Path(os.fsdecode(name)).write_text("nothing")
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names")
+    [item] = read_crystals(tmp_path)
+    assert item.id == "\\xff"

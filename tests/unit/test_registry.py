@@ -219,3 +219,10 @@ def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="1 demo, smoke, lite, single-task and leaderboard runs"):
         find_run(tmp_path)
     assert find_run(tmp_path, family="singletask_std_e3nn/band_gap") == run
+
+
+def test_a_csv_form_that_is_held_open_does_not_fail_the_run(tmp_path: Path) -> None:
+    (tmp_path / REGISTRY_CSV).mkdir(parents=True)  # as little to be replaced as a file that a spreadsheet holds
+    with pytest.warns(UserWarning, match="cannot write .*registry.csv"):
+        ended_run(tmp_path, "a")
+    assert [entry.run_id for entry in read_registry(tmp_path)] == ["run_a"]

@@ -560,6 +560,15 @@ def test_prototypes_are_kept_and_damage_is_mended(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.json"))) == 2
 
 
+def test_kept_prototypes_are_read_where_nothing_can_be_locked(tmp_path: Path) -> None:
+    crystals = candidates_of(*CRYSTALS)
+    keys = cached_prototypes(crystals, tmp_path)
+    [lock] = tmp_path.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()  # as little to be locked as a file in a read-only folder
+    assert cached_prototypes(crystals, tmp_path) == keys
+
+
 def test_processes_give_the_same_prototypes(dataset: CrystalPropertyDataset, folder: Path, tmp_path: Path) -> None:
     crystals = Candidates.of(dataset)
     alone = cached_prototypes(crystals, folder / "prototypes")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from crystrata import __version__
 from crystrata.cli import matrix, predict, store, train
+from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
 _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
@@ -22,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in _VERBS:
         return _VERBS[given[0]][1](given[1:])
+    return run_verb(lambda: _without_verb(given))
+
+
+def _without_verb(given: list[str]) -> int:
     if given and given[0] in ("-V", "--version"):
         print(f"crystrata {__version__}")
         return 0

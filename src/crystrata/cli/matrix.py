@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
-from crystrata.cli.parsing import Parser, command_line, run_verb
+from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.runs.cells import MULTI, TIERS, Cell, matrix_cells
 from crystrata.runs.config import SOURCES
@@ -73,11 +73,9 @@ def _run(flags: argparse.Namespace, command: list[str]) -> int:
     cells, known = cells_of(flags)
     if flags.dry_run and not flags.only_missing:
         return _print_cells(cells)
-    from rich.console import Console
-
     from crystrata.workflows.matrix import open_matrix, run_matrix
 
-    console = Console(stderr=flags.dry_run)
+    console = terminal(stderr=flags.dry_run)
     matrix = open_matrix(cells, known, console)
     if flags.dry_run:
         return _print_cells(matrix.missing())

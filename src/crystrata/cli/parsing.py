@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from crystrata.errors import CrystrataError, Interrupted, nearest
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 INTERRUPTED = 130  # as shells report Ctrl-C
+UNREACHABLE = 1
+NOBODY_READS = 1
+"""Exit code where the reader of the output has gone (`| head`): the one that rich gives."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,16 +42,36 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+def terminal(*, stderr: bool = False) -> Console:
+    """Return the console of a verb. It prints text as it is: a file may be called `[red].cif` or `:smile:`."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
 def run_verb(action: Callable[[], int]) -> int:
     """Run a verb and return its exit code; a user's error is one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return action()
+        code = action()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where it can be answered, not when Python ends
+        return code
     except CrystrataError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except Interrupted as signal:
         print(signal, file=sys.stderr)
         return signal.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
+        return UNREACHABLE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb
+from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import InputError, UsageError
 
 ALL_FAILED = 1
@@ -44,14 +44,12 @@ def _run(flags: argparse.Namespace) -> int:
         from crystrata.reports.spreadsheets import check_table_path
 
         check_table_path(Path(output))
-    from rich.console import Console
-
     from crystrata.prediction.models import load_model
     from crystrata.prediction.predict import predict_files
     from crystrata.reports.predictions import print_predictions, write_predictions
     from crystrata.runs.choice import find_run
 
-    console = Console(stderr=bool(flags.output))
+    console = terminal(stderr=bool(flags.output))
     model = load_model(find_run(Path(flags.model_dir), flags.run, flags.family), flags.device)
     with console.status("predicting") as status:
         table = predict_files(

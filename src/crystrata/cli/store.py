@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb
+from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 
@@ -39,11 +39,9 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
     if flags.import_file and flags.export:
         raise UsageError("--import and --export contradict each other: give one")
-    from rich.console import Console
-
     from crystrata.workflows.stores import build_store, import_store
 
-    console = Console()
+    console = terminal()
     if flags.import_file:
         store = import_store(Path(flags.import_file), Path(flags.data_dir), console)
     else:

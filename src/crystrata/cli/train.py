@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crystrata.cli.parsing import Parser, command_line, run_verb
+from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import Interrupted, UsageError, unknown_name
 from crystrata.properties import GROUPS, NINE, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
@@ -196,12 +196,10 @@ def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
     if flags.dry_run:
         print(describe(config), end="")
         return 0
-    from rich.console import Console
-
     from crystrata.runs.slurm import REQUEUE_SIGNAL, requeue
     from crystrata.workflows.tier_run import find_resumable, resume_tier, run_of_job, run_tier
 
-    console = Console()
+    console = terminal()
     try:
         earlier = flags.resume if flags.resume is not None else run_of_job(config)
         if earlier is not None:
@@ -211,7 +209,7 @@ def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
             run_tier(config, command, console)
     except Interrupted as stop:
         if stop.signum == REQUEUE_SIGNAL:
-            console.print(requeue(), highlight=False)
+            console.print(requeue())
         raise
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from crystrata.files import write_text
 from crystrata.properties import NINE, records
@@ -64,7 +65,7 @@ def terminal_matrix(table: pd.DataFrame) -> Table:
     return shown
 
 
-def _shown(row: Mapping[str, float], column: str) -> str:
+def _shown(row: Mapping[str, float], column: str) -> Text:
     text, (tier, kind) = cell_text(row[column], 3), column.split()
     rival = row.get(f"{tier} {'multi' if kind == 'single' else 'single'}", float("nan"))
-    return f"[green]{text}[/]" if kind != "cgcnn" and row[column] < rival else text
+    return Text(text, style="green" if kind != "cgcnn" and row[column] < rival else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from crystrata.prediction.models import TrainedModel
 from crystrata.reports.spreadsheets import write_spreadsheet
@@ -25,23 +26,22 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
     demo = model.facts["source"]["demo"]
     failed = table[table["error_code"] != ""]
     for row in table[table["error_code"] == ""].head(_SHOWN).to_dict("records"):
-        shown = Table(title=f"{row['id']}  ({row['formula']})", title_justify="left", show_header=False, box=None)
+        shown = Table(title=Text(f"{row['id']}  ({row['formula']})"), title_justify="left", show_header=False, box=None)
         for column, value in row.items():
             if isinstance(value, float) and value == value:  # NaN: there is nothing to say
                 name, _, unit = str(column).partition(" [")
                 shown.add_row(name, f"{value:.4g}", unit.rstrip("]"))
         console.print(shown)
         if row["warning"]:
-            console.print(f"  warning: {row['warning']}", style="yellow", highlight=False)
+            console.print(f"  warning: {row['warning']}", style="yellow")
     for row in failed.head(_SHOWN).to_dict("records"):
-        console.print(f"{row['id']}: {row['error_code']}: {row['error']}", style="red", highlight=False, soft_wrap=True)
+        console.print(f"{row['id']}: {row['error_code']}: {row['error']}", style="red", soft_wrap=True)
     hidden = len(table) - len(table[table["error_code"] == ""].head(_SHOWN)) - len(failed.head(_SHOWN))
     console.print(
         f"{len(table)} structures, {len(failed)} with errors"
         + (f", {hidden} not shown" if hidden else "")
         + (f"; table: {written}" if written else "")
         + f"; model: {model.path}",
-        highlight=False,
         soft_wrap=True,
     )
     if demo:

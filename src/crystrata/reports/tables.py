@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from crystrata.files import write_text
 from crystrata.properties import get_property
@@ -94,10 +95,10 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):
         values = [row[key] for key in ("val MAE", "test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
-        cells = [cell_text(value, 3) for value in values]
+        cells = [Text(cell_text(value, 3)) for value in values]
         if pd.notna(row["test MAE"]):
-            cells[1] = f"[{'green' if row['test MAE'] < row['median'] else 'yellow'}]{cells[1]}[/]"
-        shown.add_row(get_property(row["property"]).column.replace("[", "\\["), *cells)
+            cells[1].stylize("green" if row["test MAE"] < row["median"] else "yellow")
+        shown.add_row(Text(get_property(row["property"]).column), *cells)
     return shown
 
 

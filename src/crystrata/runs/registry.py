@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crystrata.errors import StorageError
 from crystrata.files import lock, storage_errors, write_text
 from crystrata.properties import PROPERTIES, get_property
 from crystrata.runs.config import RunConfig
@@ -30,12 +31,15 @@ def register_run(run: Path, config: RunConfig) -> RunEntry:
 
     Raises:
         ModelError: The run has no readable manifest.
-        StorageError: The registry cannot be written.
+        StorageError: The registry cannot be written; a csv form that cannot is only warned of.
     """
     entry, folder = entry_of(run, config), Path(config.models_dir)
     with lock(folder / _LOCK):
         _append(folder / REGISTRY, json.dumps(asdict(entry)).encode() + b"\n")
-        write_text(folder / REGISTRY_CSV, _as_csv(read_registry(folder)))
+        try:
+            write_text(folder / REGISTRY_CSV, _as_csv(read_registry(folder)))
+        except StorageError as error:  # a spreadsheet under Windows holds it: no reason to call the run failed
+            warnings.warn(f"{error} The next run writes it.", stacklevel=2)
     return entry
 
 

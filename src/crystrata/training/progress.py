@@ -48,7 +48,7 @@ class TrainingProgress(L.Callback):
         if self._bar is not None:
             self._bar.update(self._task, note=note)
         elif epoch == epochs or epoch % max(1, epochs // _LINES) == 0:
-            self.console.print(note, highlight=False)
+            self.console.print(note)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the bar away."""

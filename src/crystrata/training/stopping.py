@@ -59,4 +59,4 @@ class StopRequest:
             raise Interrupted(signum)
         self.signum = signum
         name = signal.Signals(signum).name
-        self.console.print(f"{name}: stopping after this step; once more stops at once", highlight=False)
+        self.console.print(f"{name}: stopping after this step; once more stops at once")

@@ -115,7 +115,7 @@ class MultiTaskTraining(L.LightningModule):
             told = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
         finally:
             self.zero_grad(set_to_none=True)  # the optimiser passes over parameters without a gradient
-        self.console.print(told, style="yellow", highlight=False, soft_wrap=True)
+        self.console.print(told, style="yellow", soft_wrap=True)
 
     def _collate(self, step: Step) -> list[LabelledBatch]:
         """Return the micro-batches of a step on the device of the network."""

@@ -71,7 +71,7 @@ def run_matrix(
         max_hours: No further cell starts once these have passed, or None.
     """
     cells = matrix.missing() if only_missing else list(matrix.cells)
-    console.print(f"{len(cells)} of {len(matrix.cells)} cells to train", highlight=False)
+    console.print(f"{len(cells)} of {len(matrix.cells)} cells to train")
     started, failed = time.perf_counter(), dict[str, str]()
     for number, cell in enumerate(cells, start=1):
         hours = (time.perf_counter() - started) / 3600
@@ -83,12 +83,12 @@ def run_matrix(
         reason = _train(cell, matrix.source.digest, command, console)
         if reason:
             failed[cell.name] = reason
-            console.print(f"{cell.name} failed: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"{cell.name} failed: {reason}", style="red", soft_wrap=True)
         write_table(matrix, failed)
     table, notes = write_table(matrix, failed)
     console.print(terminal_matrix(table))
-    console.print("\n".join(notes), markup=False, highlight=False)
-    console.print(f"Table: {matrix.models_dir / MATRIX_MD}", highlight=False, soft_wrap=True)
+    console.print("\n".join(notes))
+    console.print(f"Table: {matrix.models_dir / MATRIX_MD}", soft_wrap=True)
     return failed
 
 
@@ -99,7 +99,7 @@ def _train(cell: Cell, source_digest: str, command: list[str], console: Console)
         if run is None:
             run_tier(cell.config, command, console)
         else:
-            console.print(f"continuing {run}", highlight=False, soft_wrap=True)
+            console.print(f"continuing {run}", soft_wrap=True)
             resume_tier(*find_resumable(cell.config, str(run)), command, console)
     except CrystrataError as error:
         return str(error)

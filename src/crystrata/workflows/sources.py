@@ -40,7 +40,7 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
     except OfflineError as error:
         if source == "jarvis":
             raise
-        console.print(f"[bold yellow]{error}[/]\n[bold yellow]Going on with the DEMO crystals: labels are not DFT.[/]")
+        console.print(f"{error}\nGoing on with the DEMO crystals: labels are not DFT.", style="bold yellow")
         return open_demo()
 
 

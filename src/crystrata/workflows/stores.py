@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from crystrata.crystals.table import CrystalTable
 from crystrata.graphs.portable import export_portable, import_portable
@@ -30,16 +31,16 @@ def build_store(
     table = open_source(source, release, data_file, data_dir, console)
     store = _built(table, data_dir / "stores", workers, console)
     if export is not None:
-        with console.status(f"writing {export}"):
+        with console.status(Text(f"writing {export}")):
             export_portable(store, export)
-        console.print(f"portable form: {export}, {export.stat().st_size / 1e6:.1f} MB")
+        console.print(f"portable form: {export}, {export.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
     return store
 
 
 def import_store(file: Path, data_dir: Path, console: Console) -> GraphStore:
     """Unpack a portable store and say what is in it."""
     started = time.perf_counter()
-    with console.status(f"unpacking {file}"):
+    with console.status(Text(f"unpacking {file}")):
         store = import_portable(file, data_dir / "stores")
     _report(store, time.perf_counter() - started, "unpacked", console)
     return store
@@ -65,8 +66,7 @@ def _report(store: GraphStore, seconds: float, verb: str, console: Console) -> N
     console.print(
         f"store {store.path} {verb} in {seconds:.1f} s: {len(arrays)} crystals, {len(arrays.numbers)} atoms, "
         f"{len(arrays.neighbour)} edges, {len(arrays.cosine)} angles, {size:.0f} MB; {len(store.rejected)} rejected",
-        highlight=False,
         soft_wrap=True,
     )
     for rejected in store.rejected[:10]:
-        console.print(f"  rejected {rejected.id}: {rejected.code}: {rejected.reason}", highlight=False, soft_wrap=True)
+        console.print(f"  rejected {rejected.id}: {rejected.code}: {rejected.reason}", soft_wrap=True)

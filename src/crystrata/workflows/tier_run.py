@@ -138,7 +138,7 @@ def _where(config: RunConfig) -> dict[str, Any]:
 
 def _saved_config(run: Path) -> RunConfig:
     try:
-        return RunConfig.from_dict(json.loads((run / CONFIG).read_text()))
+        return RunConfig.from_dict(json.loads((run / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{run / CONFIG} is missing or damaged: {error}") from None
 
@@ -182,7 +182,7 @@ def _train_and_evaluate(
     if not finished:
         facts, going_on = prepared.weights_facts(config), (run / CHECKPOINT).is_file()
         train(config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on)
-    history = json.loads((run / HISTORY).read_text())
+    history = json.loads((run / HISTORY).read_text(encoding="utf-8"))
     with console.status("evaluating"):
         results = evaluate_run(run, config, prepared, history)
     update_manifest(run, best_epoch=results["best_epoch"], score=results["score"])
@@ -195,5 +195,4 @@ def _announce(config: RunConfig, facts: dict[str, Any], console: Console) -> Non
     console.print(
         f"{config.algorithm}, {mode_in_words(config.mode)}, {len(config.properties)} properties; "
         f"{source}: {sizes} crystals; {config.epochs} epochs of batches of {config.batch_size}",
-        highlight=False,
     )

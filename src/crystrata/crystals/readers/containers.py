@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +21,7 @@ MAX_ARCHIVE_BYTES = 1_000_000_000  # sum of what the members say they unpack to
 MAX_ARCHIVE_RATIO = 200  # unpacked to packed; text of structures reaches about 20
 MAX_ARCHIVE_MEMBERS = 100_000
 _RATIO_FROM = 1_000_000  # [bytes] small archives may be as dense as they like
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control codes, halves of a character
 
 
 def read_crystals(
@@ -36,7 +40,22 @@ def read_crystals(
         A crystal, or what was refused: id, stable code, reason in words.
     """
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        yield from _read_path(Path(path), majority_species)
+        for item in _read_path(Path(path), majority_species):
+            if isinstance(item, Rejected):
+                yield Rejected(writable(item.id), item.code, writable(item.reason))
+            else:
+                yield item if item.id == writable(item.id) else replace(item, id=writable(item.id))
+
+
+def writable(text: str) -> str:
+    """Return a name or a message as any file and terminal takes it: what cannot be written is spelled (`\\xff`).
+
+    A file name is bytes; those that are not UTF-8, or all beyond ASCII where the locale is C, reach Python as halves of
+    surrogate pairs, which neither a table nor a terminal can write.
+    """
+    with suppress(UnicodeEncodeError):  # raised where the text comes from inside a file, not from the names on disk
+        text = os.fsencode(text).decode("utf-8", "backslashreplace")
+    return _UNWRITABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def find_structure_files(folder: Path | str) -> list[Path]:
@@ -47,8 +66,9 @@ def find_structure_files(folder: Path | str) -> list[Path]:
 def _files_under(folder: Path) -> Iterator[Path]:
     """Yield the files that may hold a structure; links to folders are not followed, so that no circle can arise."""
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_other_file(name))
-        yield from (Path(parent, name) for name in sorted(files) if not is_other_file(name))
+        # by their bytes: the same order in every locale
+        folders[:] = sorted((name for name in folders if not is_other_file(name)), key=os.fsencode)
+        yield from (Path(parent, name) for name in sorted(files, key=os.fsencode) if not is_other_file(name))
 
 
 def _read_path(path: Path, majority_species: bool) -> Iterator[Crystal | Rejected]:

@@ -69,6 +69,8 @@ def cached_prototypes(
         StorageError: The file cannot be written.
     """
     path = cache_dir / f"prototypes-{_digest(crystals)[:20]}.json"
+    if (kept := _read(path, len(crystals))) is not None:  # without the lock: the folder may be read-only
+        return kept
     with lock(path.with_suffix(".lock")):
         keys = _read(path, len(crystals))
         if keys is None:
