@@ -14,7 +14,8 @@ from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_
 from crystrata.tiers import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 
 ELSEWHERE = {
-    "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "run_id": "mine", "data_file": "other.json",
+    "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
+    "top_k": 7, "run_id": "mine", "data_file": "other.json",
     "device": "cpu", "source": "demo", "splits_file": "other.parquet",
 }  # fmt: skip
 """Another place and manner of the same run, by field."""

@@ -105,6 +105,10 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=42, help="of split, order and weights")
     group.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load and build graphs")
+    group.add_argument(
+        "--keep-last-k", dest="keep_last", type=int, default=3, metavar="K", help="checkpoints that are kept"
+    )
+    group.add_argument("--top-k", type=int, default=3, metavar="K", help="epochs whose weights are kept, the best")
     group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
     group.add_argument("--run-id", metavar="NAME", help="name of the run directory (default: time and a short id)")
     group.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
@@ -118,7 +122,8 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     """
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
-        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers", "source",
+        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers",
+                     "keep_last", "top_k", "source",
                      "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")
     }  # fmt: skip

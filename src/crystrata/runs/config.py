@@ -19,7 +19,9 @@ SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
 DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_RELEASE = "dft_3d_2021"
 
-NOT_RESULT = ("models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source")
+NOT_RESULT = (
+    "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
+)  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
 labels and split are compared by their digests)."""
 
@@ -58,6 +60,8 @@ class RunConfig:
         graph: Settings of the neighbourhoods.
         device: `auto`, `cpu`, `cuda`.
         workers: Loader and store-building processes.
+        keep_last: Checkpoints that are kept.
+        top_k: Epochs whose weights are kept, the best ones.
         single_task: Whether this is a single-property specialist, which has a folder of its own.
         models_dir: Folder of all runs.
         data_dir: Folder of downloads, stores and hulls.
@@ -93,15 +97,28 @@ class RunConfig:
     graph: GraphSettings = field(default_factory=GraphSettings)
     device: str = "auto"
     workers: int = 0
+    keep_last: int = 3
+    top_k: int = 3
     single_task: bool = False
     models_dir: str = "models"
     data_dir: str = "data"
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience", "outlier_z"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "lr",
+            "clip",
+            "patience",
+            "outlier_z",
+            "keep_last",
+            "top_k",
+        ):
             if not 0 < getattr(self, name) < inf:
-                raise UsageError(f"--{name.replace('_', '-')} must be positive, not {getattr(self, name)}")
+                flag = "keep-last-k" if name == "keep_last" else name.replace("_", "-")
+                raise UsageError(f"--{flag} must be positive, not {getattr(self, name)}")
         if self.max_samples is not None and self.max_samples < 60:
             raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
         if self.workers < 0:

@@ -20,13 +20,15 @@ TABLE_CSV = "mae_table.csv"
 TABLE_MD = "mae_table.md"
 REPORT = "report.html"
 LOGS = "logs"
+TOP = "top"
 PREDICTIONS = "test_predictions.csv"
 OUTLIERS = "outliers.csv"
 RUN_LOCK = ".lock"
 
 ARTIFACTS: dict[str, str] = {
-    BEST: "weights of the best validation score, with configuration and scaling: what inference loads",
-    CHECKPOINT: "complete state after the latest epoch: what `--resume` continues",
+    BEST: "weights of the best validation score, with configuration and scaling: what inference loads; `top/` has "
+    "those of the best epochs, as many as `--top-k` says",
+    CHECKPOINT: "complete state between two steps: what `--resume` continues; `checkpoint.1.pt`, ... are earlier ones",
     HISTORY: "per epoch: losses, MAE per property, score, learning rate, sigma of each task, seconds",
     RESULTS: "validation and test MAE, RMSE, R2 and count per property in physical units, skill, score; official tests",
     MANIFEST: "algorithm, mode, flags, seed, versions, data and split digests, device, git state, status, times",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 
 from crystrata.files import write_json
 from crystrata.networks.weights import pack_network
-from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY
+from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.training.stopping import StopRequest
@@ -25,7 +26,7 @@ SAVE_SECONDS = 600.0
 
 
 class RunArtifacts(L.Callback):
-    """Writes `history.json`, `best.pt` and `checkpoint.pt`, in this order, at the end of each epoch.
+    """Writes `history.json`, `best.pt` with its runners-up, and `checkpoint.pt`, in this order, after each epoch.
 
     A checkpoint is also written before the last step of an epoch (so that a run stopped in its validation loses one
     step), every ten minutes, and when a signal asks to stop: always between two steps, never after the last one of an
@@ -37,13 +38,15 @@ class RunArtifacts(L.Callback):
         facts: Plain values saved beside the best weights.
         patience: Epochs without a better score after which training stops. Lightning's own early stopping acts after
             the checkpoint is written, so that a resumed run would forget an epoch.
+        top_k: Epochs whose weights are kept, the best ones.
         stop: Signals that ask to stop.
     """
 
     def __init__(
-        self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int, stop: StopRequest
+        self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int, top_k: int, stop: StopRequest
     ) -> None:
-        self.run, self.average, self.facts, self.patience, self.stop = run, average, facts, patience, stop
+        self.run, self.average, self.facts, self.stop = run, average, facts, stop
+        self.patience, self.top_k = patience, top_k
         self.best_score, self.best_epoch = float("inf"), -1
         self.history: list[dict[str, Any]] = []
         self._started = self._saved = time.perf_counter()
@@ -88,16 +91,29 @@ class RunArtifacts(L.Callback):
         score = float(trainer.callback_metrics["val_score"])
         self.history.append(self._epoch_record(trainer, task, score))
         write_json(self.run / HISTORY, self.history)
-        if score < self.best_score:
-            self.best_score, self.best_epoch = score, trainer.current_epoch + 1
-            facts = {**self.facts, "best_epoch": self.best_epoch, "val_score": score}
-            write_checkpoint(
-                self.run / BEST, pack_network(task.network.config, self.average.averaged_network(task), facts)
-            )
+        self._keep_weights(task, score, trainer.current_epoch + 1)
         self._seconds_before = 0.0
         self._save(trainer, trainer.current_epoch + 1, 0)
         self._stop_when_patience_is_over(trainer)
         self.stop.raise_if_asked()
+
+    def _keep_weights(self, task: MultiTaskTraining, score: float, epoch: int) -> None:
+        """Write the averaged weights where this epoch is the best so far, or one of the best."""
+        scores = [(record["val_score"], record["epoch"]) for record in self.history]
+        ranked = sorted(pair for pair in scores if isfinite(pair[0]))
+        top = {f"epoch_{number:04d}.pt" for _, number in ranked[: self.top_k]}
+        best = score < self.best_score
+        if best:
+            self.best_score, self.best_epoch = score, epoch
+        facts = {**self.facts, "best_epoch": epoch, "val_score": score}
+        weights = pack_network(task.network.config, self.average.averaged_network(task), facts)
+        if (name := f"epoch_{epoch:04d}.pt") in top:
+            write_checkpoint(self.run / TOP / name, weights)
+        if best:
+            write_checkpoint(self.run / BEST, weights)
+        for file in (self.run / TOP).glob("epoch_*.pt"):
+            if file.name not in top:
+                file.unlink()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left that a signal could cost."""

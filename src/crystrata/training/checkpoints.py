@@ -33,7 +33,7 @@ class AtomicCheckpointIO(CheckpointIO):
         keep: Checkpoints that are kept: the newest under its own name, earlier ones beside it.
     """
 
-    def __init__(self, keep: int = 2) -> None:
+    def __init__(self, keep: int) -> None:
         self.keep = keep
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:

@@ -105,7 +105,7 @@ def train(
     task = MultiTaskTraining(network, settings, spread, data.dataset.ids, console)
     data.angles = network.encoder.needs_angles
     average = MovingAverage(config.ema)
-    artifacts = RunArtifacts(run, average, facts, config.patience, stop)
+    artifacts = RunArtifacts(run, average, facts, config.patience, config.top_k, stop)
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
     trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
     checkpoint = _checkpoint_to_continue(run, console) if resume else None
@@ -145,14 +145,16 @@ def seed_everything(seed: int) -> None:
 
 def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    plugins: list[Any] = [AtomicCheckpointIO(config.keep_last)]
+    if SLURMEnvironment.detect():  # Lightning's requeue would end the job before manifest and checkpoint are written
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return L.Trainer(
         accelerator="gpu" if resolve_device(config.device).type == "cuda" else "cpu",
         devices=1,
         max_epochs=config.epochs,
         callbacks=callbacks,
         logger=_loggers(run),
-        # Our own handlers requeue a SLURM job, after the step and the manifest are written.
-        plugins=[AtomicCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else [])],
+        plugins=plugins,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
