@@ -21,8 +21,9 @@ from crystrata.graphs import store as store_module
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
+from crystrata.graphs.header import HEADER, sealed
 from crystrata.graphs.portable import export_portable, import_portable
-from crystrata.graphs.store import HEADER, GraphStore, open_store, store_path
+from crystrata.graphs.store import GraphStore, open_store, store_path
 from crystrata.neighbourhood import GraphSettings
 
 TABLE = table_of((*CRYSTALS, LONE_ATOM))
@@ -153,7 +154,7 @@ def test_batches_cut_any_crystals_in_any_order(built: GraphStore) -> None:
 def test_a_cut_or_missing_array_is_found_on_opening(store: GraphStore, name: str) -> None:
     file = store.path / f"{name}.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. Delete the folder to rebuild"):
+    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built anew"):
         GraphStore(store.path)
     file.unlink()
     with pytest.raises(DataError, match=rf"{name}.bin is missing"):
@@ -191,7 +192,10 @@ def test_a_folder_without_header_is_no_store_and_is_built_over(store: GraphStore
     (store.path / "vector.bin").write_bytes(b"half")
     with pytest.raises(DataError, match="no graph store"):
         GraphStore(store.path)
-    rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
+    with pytest.warns(
+        UserWarning, match="no graph store: store.json is missing. It must be built anew. This is done now"
+    ):
+        rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
     assert bytes_of(rebuilt.path) == bytes_of(built.path)
 
 
@@ -279,7 +283,9 @@ def rewritten(file: Path, **changes: object) -> None:
     at = raw.index(b"\n") + 1
     packed = lzma.decompress(raw[at:])
     size = int.from_bytes(packed[:8], "little")
-    header = json.dumps({**json.loads(packed[8 : 8 + size]), **changes}).encode()
+    old = json.loads(packed[8 : 8 + size])
+    del old["sha256"]
+    header = json.dumps(sealed({**old, **changes})).encode()
     file.write_bytes(raw[:at] + lzma.compress(len(header).to_bytes(8, "little") + header + packed[8 + size :]))
 
 

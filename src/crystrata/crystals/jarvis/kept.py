@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -61,6 +62,10 @@ def obtain(
     """
     transport = transport or Transport()
     path = cache_dir / release.file_name
+    if path.exists():
+        with suppress(DataError):  # looked at again under the lock, and then mended; a sound file needs none
+            if receipt := _recorded(path, release):
+                return _kept(path, receipt)
     with lock(path.with_name(path.name + ".lock")):
         if path.exists():
             try:
@@ -81,6 +86,10 @@ def obtain(
             with storage_errors(path):
                 os.replace(part, path)
             discard(part)
+    return _kept(path, receipt)
+
+
+def _kept(path: Path, receipt: Receipt) -> KeptFile:
     return KeptFile(path, receipt.sha256, receipt.md5, receipt.checked_by)
 
 

@@ -102,8 +102,14 @@ def _open(
 def _converted(path: Path, cached: Path, sha256: str) -> CompactColumns:
     """Return the columns of the converted file, made first if it is not there or is not what was written."""
     written = cached.with_suffix(".parquet.sha256")
+
+    def is_sound() -> bool:
+        return cached.exists() and written.exists() and written.read_bytes() == sha256_of(cached).encode()
+
+    if is_sound():  # without the lock: the folder of others may not be writable
+        return read_columns(cached)
     with lock(cached.with_suffix(".lock")):
-        if not (cached.exists() and written.exists() and written.read_bytes() == sha256_of(cached).encode()):
+        if not is_sound():
             convert_records(path, cached, sha256)
             write_text(written, sha256_of(cached))
         return read_columns(cached)
