@@ -29,7 +29,7 @@ def export_portable(store: GraphStore, file: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    header = json.dumps(store.header, sort_keys=True).encode()
+    header = json.dumps(store.header).encode()
 
     def write(out: BinaryIO) -> None:
         out.write(_MAGIC)

@@ -108,7 +108,7 @@ def download(url: str, part: Path, transport: Transport, progress: Progress | No
             reason = str(cut)
         except urllib.error.HTTPError as error:
             with error:
-                reason = f"the host answered {error.code} {error.reason}"
+                reason = f"the host answered {error.code} {str(error.reason).splitlines()[0] if error.reason else ''}"
             if error.code == 416:  # the part is longer than the file: not this file
                 discard(part)
             elif error.code < 500 and error.code not in (408, 429):
