@@ -135,6 +135,7 @@ def _fork(work: Work, hardship: Hardship) -> tuple[int, int, float]:
         return pid, read, started
     os.setpgid(0, 0)
     os.close(read)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what processes that lose their parent have to say
     _bear(hardship)
     code = 0
     try:

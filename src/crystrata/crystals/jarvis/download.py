@@ -221,6 +221,11 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
+def is_unfinished(part: Path) -> bool:
+    """Return whether something is known of an unfinished file, as a killed call leaves it."""
+    return _state_path(part).exists()
+
+
 def discard(part: Path) -> None:
     """Remove an unfinished file and what is known of it."""
     with storage_errors(part):
