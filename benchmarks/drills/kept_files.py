@@ -64,7 +64,7 @@ def killed_writers(quick: bool, scratch: Path, tally: Tally) -> None:
         value, step, killed = kinds[kind](_folder(scratch / kind)), 0, True
         names = set(_names(scratch / kind))
         while killed:
-            step += 5 if quick else 1
+            step += 3 if quick else 1
             folder = _folder(scratch / f"{kind} {step}")
             ending = children.run(partial(kinds[kind], folder), kill_at=step)
             killed = ending.code == KILLED

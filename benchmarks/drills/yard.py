@@ -188,8 +188,8 @@ def _await(pid: int, read: int, started: float, hardship: Hardship) -> Ending:
 
 
 def _outlived(group: int) -> bool:
-    """Whether a process of an ended child's group lives on for five seconds; it is then killed."""
-    deadline = time.monotonic() + 5
+    """Whether a process of an ended child's group lives on for half a minute; it is then killed."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)

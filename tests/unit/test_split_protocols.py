@@ -560,6 +560,10 @@ def test_prototypes_are_kept_and_damage_is_mended(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match=r"prototypes .* are damaged; they are computed anew"):
             assert cached_prototypes(crystals, tmp_path) == keys
         assert file.read_text() == whole
+    (lock,) = tmp_path.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()  # where no lock can be taken, what is there is read
+    assert cached_prototypes(crystals, tmp_path) == keys
     others = candidates_of(*CRYSTALS[::-1])
     assert cached_prototypes(others, tmp_path) == keys[::-1]
     assert len(list(tmp_path.glob("*.json"))) == 2

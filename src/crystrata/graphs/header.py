@@ -35,9 +35,9 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is no graph store: {HEADER} is missing.") from None
+        raise DataError(f"{path} is no graph store: {HEADER} is missing. It must be built anew.") from None
     except OSError as error:
-        raise DataError(f"cannot read store {path}: {HEADER}: {error.strerror or error}.") from None
+        raise damaged(path, f"{HEADER} cannot be read ({error.strerror or error})") from None
     except ValueError as error:
         raise damaged(path, f"{HEADER}: {error}") from None
     return checked_header(header, f"store {path}")
