@@ -11,10 +11,12 @@ from crystrata.crystals.jarvis import Release
 from crystrata.crystals.jarvis.download import Transport
 from crystrata.crystals.jarvis.kept import obtain
 from crystrata.errors import DataError, StorageError
+from drills.children import KILLED
 from drills.drill import Tally
 from drills.kept_files import damage
-from drills.rude_host import MANNERS, Host, records, serving
-from drills.yard import KILLED, yard
+from drills.manners import MANNERS
+from drills.rude_host import Host, records, serving
+from drills.yard import yard
 
 FILE = "drill.json.zip"
 KEPT = {FILE, f"{FILE}.json", f"{FILE}.lock"}
@@ -142,7 +144,7 @@ def warm() -> None:
 def _host() -> Host:
     if not _BODIES:
         _BODIES.extend((records(0), records(1)))
-    return Host(*_BODIES)
+    return Host(*_BODIES, MANNERS)
 
 
 def _check_kept(host: Host, folder: Path, where: str, tally: Tally) -> None:

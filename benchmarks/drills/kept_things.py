@@ -16,6 +16,7 @@ from crystrata.graphs.store import open_store
 from drills.small_stores import SETTINGS, bytes_of, rock_salts, table_of
 
 SALTS = rock_salts(6)
+NOTES = (".lock", ".checked")  # stay, and may differ
 
 
 def store_in(folder: Path) -> bytes:
@@ -61,3 +62,26 @@ def all_kinds(scratch: Path) -> dict[str, Callable[[Path], bytes]]:
     exported(scratch / "source", scratch)
     moves = {"export": partial(exported, scratch / "source"), "import": partial(imported, scratch / "portable")}
     return {**KEPT, **moves}
+
+
+def warm(folder: Path) -> None:
+    """Import what all kinds need."""
+    for kind in KEPT.values():
+        kind(folder)
+
+
+def folder_at(path: Path) -> Path:
+    """Make a folder and return it."""
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of all that is in a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Files of a folder and of those in it, without locks and notes of checks."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in NOTES)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

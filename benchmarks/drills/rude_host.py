@@ -6,8 +6,6 @@ import hashlib
 import io
 import json
 import random
-import socket
-import struct
 import threading
 import time
 import zipfile
@@ -17,9 +15,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from crystrata.crystals.jarvis import Release
-
-PAGE = b"<!DOCTYPE html><html><body>Please log in.</body></html>"
-STALL = 1.5  # seconds of silence; callers give up earlier
 
 
 def records(seed: int) -> bytes:
@@ -37,19 +32,23 @@ def records(seed: int) -> bytes:
     return packed.getvalue()
 
 
+Manner = Callable[["Host", "Request"], None]
+
+
 class Host:
     """What the host holds and how it behaves.
 
     Attributes:
         body: The published file.
-        manners: Names in `MANNERS` for the next requests of the file; honest when there are none left.
+        known: Name -> how to answer.
+        manners: Names for the next requests of the file; `honest` when there are none left.
         slow: Whether the file comes in pieces, over some 60 ms.
         listed: Whether the host lists the MD5 of the file.
         ranges: The ranges that were asked for.
     """
 
-    def __init__(self, body: bytes, other: bytes) -> None:
-        self.body, self.other = body, other
+    def __init__(self, body: bytes, other: bytes, known: dict[str, Manner]) -> None:
+        self.body, self.other, self.known = body, other, known
         self.manners: deque[str] = deque()
         self.slow, self.listed, self.url = False, True, ""
         self.ranges: list[str] = []
@@ -71,7 +70,7 @@ class Host:
         with self._turn:
             self.ranges.append(request.headers.get("Range", ""))
             manner = self.manners.popleft() if self.manners and request.path == "/file" else "honest"
-        MANNERS[manner](self, request)
+        self.known[manner](self, request)
 
 
 class Request(BaseHTTPRequestHandler):
@@ -117,60 +116,6 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
         for piece in pieces:
             self.wfile.write(piece)
-
-
-def _stall(host: Host, request: Request, most: int) -> None:
-    request.file(host.body, most=most)
-    request.wfile.flush()
-    time.sleep(STALL)
-
-
-def _reset(host: Host, request: Request) -> None:
-    request.file(host.body, most=host.chance.randrange(len(host.body)))
-    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _tampered(host: Host, request: Request) -> None:
-    at = host.chance.randrange(len(host.body))
-    request.file(host.body[:at] + bytes([host.body[at] ^ 1 << host.chance.randrange(8)]) + host.body[at + 1 :])
-
-
-def _redirect(request: Request, to: str) -> None:
-    request.reply(302, b"", Location=to)
-
-
-MANNERS: dict[str, Callable[[Host, Request], None]] = {
-    "honest": lambda host, request: request.file(host.body),
-    "cut": lambda host, request: request.file(host.body, most=host.chance.randrange(len(host.body))),
-    "cut at once": lambda host, request: request.file(host.body, most=0),
-    "reset": _reset,
-    "stall": lambda host, request: _stall(host, request, host.chance.randrange(len(host.body))),
-    "no length, cut": lambda host, request: request.chunks(iter([host.body[: host.chance.randrange(len(host.body))]])),
-    "endless": lambda host, request: request.chunks(bytes(1 << 16) for _ in range(64)),
-    "length too long": lambda host, request: request.reply(200, host.body, length=len(host.body) + 99),
-    "length too short": lambda host, request: request.reply(200, host.body, length=len(host.body) - 99),
-    "nothing": lambda host, request: request.reply(200, b""),
-    "page": lambda host, request: request.reply(200, PAGE, "text/html; charset=utf-8"),
-    "page called zip": lambda host, request: request.reply(200, PAGE),
-    "error as json": lambda host, request: request.reply(200, b'[{"message": "no such file"}]', "application/json"),
-    "tampered": _tampered,
-    "another version": lambda host, request: request.file(host.other, etag='"two"'),
-    "another version, same etag": lambda host, request: request.file(host.other),
-    "wrong part": lambda host, request: request.reply(
-        206, host.body[5:], Content_Range=f"bytes 5-{len(host.body) - 1}/{len(host.body)}"
-    ),
-    "range refused": lambda host, request: request.reply(416, b""),
-    "error 500": lambda host, request: request.reply(500, PAGE, "text/html"),
-    "error 503": lambda host, request: request.reply(503, b""),
-    "too many": lambda host, request: request.reply(429, b""),
-    "not found": lambda host, request: request.reply(404, PAGE, "text/html"),
-    "challenge": lambda host, request: request.reply(202, b""),
-    "no http": lambda host, request: request.wfile.write(b"what do you want?\r\n\r\n") and None,
-    "moved": lambda host, request: _redirect(request, "/elsewhere"),
-    "moved in circles": lambda host, request: (
-        host.manners.extendleft(["moved in circles"] * 20), _redirect(request, "/file"))[-1],
-    "moved to an unsafe place": lambda host, request: _redirect(request, "http://crystrata.invalid/file"),
-}  # fmt: skip
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from crystrata.graphs import store as store_module
 from crystrata.graphs.portable import export_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
 from crystrata.neighbourhood import GraphSettings
+from drills.children import KILLED, Ending
 from drills.drill import Tally
 from drills.small_stores import (
     SETTINGS,
@@ -28,7 +29,7 @@ from drills.small_stores import (
     unpack,
     warm,
 )
-from drills.yard import KILLED, Ending, yard
+from drills.yard import yard
 
 
 def killed_at_random(quick: bool, scratch: Path, tally: Tally) -> None:

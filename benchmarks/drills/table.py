@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from drills.bad_disks import full_disks, locked_folders
 from drills.downloads import damaged_downloads, downloaders_at_once, killed_downloads, rude_hosts
 from drills.drill import Drill
-from drills.kept_files import damaged_files, damaged_portable, full_disks, killed_writers, locked_folders
+from drills.kept_files import damaged_files, damaged_portable, killed_writers
 from drills.stores import builders_at_once, changed_inputs, killed_at_each_step, killed_at_random
 
 DRILLS: dict[str, Drill] = {
