@@ -63,7 +63,7 @@ def killed_downloads(quick: bool, scratch: Path, tally: Tally) -> None:
     chance = random.Random(0)
     with serving(_host()) as host:
         host.slow, children, gone_on = True, yard(warm), 0
-        for number in range(5 if quick else 100):
+        for number in range(5 if quick else 200):
             release, folder = host.release(pinned=number % 2 == 0), scratch / f"at random {number}"
             for _ in range(chance.randint(1, 3)):
                 ending = children.run(partial(fetch, release, folder), kill_after=chance.uniform(0, 0.15))

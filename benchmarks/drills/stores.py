@@ -36,7 +36,7 @@ def killed_at_random(quick: bool, scratch: Path, tally: Tally) -> None:
     """Kill builds at random times, several in a row, with and without worker processes."""
     chance, table = random.Random(0), table_of(rock_salts(60) if quick else real_crystals(300))
     whole = open_store(table, SETTINGS, scratch / "whole")
-    runs = [(0, 0.06 if quick else 0.35)] * (5 if quick else 60) + [(2, 1.2)] * (1 if quick else 14)
+    runs = [(0, 0.06 if quick else 0.35)] * (5 if quick else 120) + [(2, 1.2)] * (1 if quick else 20)
     children = yard(warm)
     for number, (workers, latest) in enumerate(runs):
         stores, where = scratch / str(number), f"killed build {number} with {workers} workers"
