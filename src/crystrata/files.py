@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,6 +60,9 @@ def write_atomically(
 ) -> None:
     """Write a file so that it is either the old or the new one, whole, at every moment.
 
+    What a killed writer of the same file left behind is removed (not on Windows, where it cannot be told from the file
+    of a living one).
+
     Args:
         path: Destination; its parents are made.
         write: Called with a binary file object that it fills.
@@ -68,7 +73,8 @@ def write_atomically(
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        _sweep(path)
+        handle, temporary, mark = _unfinished(path)
         try:
             with os.fdopen(handle, "wb") as file:
                 write(file)
@@ -81,6 +87,37 @@ def write_atomically(
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        finally:
+            if mark is not None:
+                os.close(mark)
+
+
+def _unfinished(path: Path) -> tuple[int, str, int | None]:
+    """Make a file for what is being written; return its handle, its name and a second handle that marks it as alive.
+
+    The mark is a lock that the system frees when the process dies; it must last until the file has its final name.
+    """
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        if os.name == "nt":  # a file that is open cannot be renamed there
+            return handle, temporary, None
+        try:
+            _take(handle, wait=True)
+        except OSError:  # a file system without locks: what a killed writer leaves then stays
+            return handle, temporary, None
+        if os.path.exists(temporary):
+            return handle, temporary, os.dup(handle)
+        os.close(handle)  # another writer swept it away before it was marked
+
+
+def _sweep(path: Path) -> None:
+    """Remove unfinished files of `path` whose writers are dead."""
+    if os.name == "nt":
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError), open(left, "r+b") as file:
+            if _take(file.fileno(), wait=False):
+                left.unlink()
 
 
 def replace(source: Path, target: Path, *, windows: bool = os.name == "nt") -> None:
@@ -120,24 +157,45 @@ def _without_nan(value: Any) -> Any:
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (made if needed); the system frees it if the process dies."""
+def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold an exclusive lock on `path` (made if needed); the system frees it if the process dies.
+
+    Args:
+        path: File of the lock; it stays, because removing it would let two processes hold it.
+        wait: Whether to wait for a lock that another process holds.
+
+    Yields:
+        Whether the lock is held: always where `wait` is true.
+
+    Raises:
+        StorageError: The file cannot be made.
+    """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b")
     with file:
-        if os.name == "nt":
-            import msvcrt
+        yield _take(file.fileno(), wait=wait)
 
-            while True:  # the system's own waiting form gives up after ten seconds
-                try:
-                    file.seek(0)
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-                    break
-                except PermissionError:
-                    time.sleep(0.05)
-        else:
-            import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _take(handle: int, *, wait: bool) -> bool:
+    """Lock an open file until its last handle is closed; return whether that succeeded."""
+    if os.name == "nt":
+        import msvcrt
+
+        while True:
+            try:
+                os.lseek(handle, 0, os.SEEK_SET)
+                msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EDEADLK):
+                    raise
+                if not wait:  # LK_LOCK gives up after ten seconds: a build takes longer
+                    return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

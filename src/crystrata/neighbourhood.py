@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from crystrata.errors import UsageError
@@ -28,8 +29,11 @@ class GraphSettings:
     angle_cutoff: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.delta <= 0 or self.cutoff <= 0 or self.angle_cutoff < 0:
-            raise UsageError(f"graph settings out of range: {self}; k >= 1, delta > 0, cutoff > 0, angle_cutoff >= 0")
+        lengths = (self.delta, self.cutoff, self.angle_cutoff)
+        if self.k < 1 or not all(map(isfinite, lengths)) or min(lengths[:2]) <= 0 or self.angle_cutoff < 0:
+            raise UsageError(
+                f"graph settings out of range: {self}; k >= 1, delta > 0, cutoff > 0, angle_cutoff >= 0, all finite"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

@@ -210,6 +210,29 @@ def test_a_lock_is_freed_by_an_error(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_need_not_be_waited_for(tmp_path: Path) -> None:
+    with lock(tmp_path / "lock") as first:
+        with lock(tmp_path / "lock", wait=False) as second:
+            assert (first, second) == (True, False)
+        with lock(tmp_path / "another", wait=False) as other:
+            assert other
+    with lock(tmp_path / "lock", wait=False) as again:
+        assert again
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    for left in (".a*b.x1.part", ".a*b.x2.part", ".axb.x3.part", ".a*b.txt"):
+        (tmp_path / left).write_text("half")
+
+    def write_again(file: BinaryIO) -> None:
+        file.write(b"outer")
+        write_text(tmp_path / "a*b", "inner")  # another writer of the same file, meanwhile
+
+    write_atomically(tmp_path / "a*b", write_again)
+    assert (tmp_path / "a*b").read_text() == "outer"
+    assert names(tmp_path) == [".a*b.txt", ".axb.x3.part", "a*b"]
+
+
 def test_errors_are_one_family_with_exit_codes() -> None:
     codes = {error: error.exit_code for error in (UsageError, InputError, DataError, ModelError)}
     assert set(codes.values()) == {2}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 FLOORS = {
-    **dict.fromkeys(("__init__", "properties", "tiers", "elements", "neighbourhood", "errors", "files"), 0),
+    **dict.fromkeys(
+        ("__init__", "properties", "tiers", "elements", "neighbourhood", "errors", "files", "processes"), 0
+    ),
     **dict.fromkeys(("crystals", "compositions"), 1),
     **dict.fromkeys(("graphs", "runs"), 2),
     "datasets": 3,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -382,6 +383,8 @@ class Host:
     stated: int | None = None
     content_type: str = "application/zip"
     status: int = 200
+    location: str | None = None
+    stall: bool = False  # stay silent rather than break
     etag: str = '"one"'
     listed_md5: str | None = None
     requests: list[str] = field(default_factory=list)
@@ -394,6 +397,9 @@ class Host:
             return
         asked = request.headers.get("Range", "")
         self.requests.append(asked)
+        if self.location:
+            self._send(request, 302, b"", {"Location": self.location})
+            return
         start = int(asked.removeprefix("bytes=").rstrip("-") or 0)
         headers = {"Content-Type": self.content_type, "ETag": self.etag}
         if self.ranges and start and request.headers.get("If-Range", self.etag) == self.etag:
@@ -410,6 +416,8 @@ class Host:
         request.end_headers()
         cut = self.cut_after.pop(0) if self.cut_after and request.path != "/files" else len(body)
         request.wfile.write(body[:cut])
+        if self.stall and cut < len(body):
+            sleep(1)
 
     def release(self, **changes: Any) -> Release:
         return Release("drill", f"{self.url}/file", 7, "drill.json.zip", files_url=f"{self.url}/files", **changes)
@@ -435,9 +443,9 @@ def host(tmp_path: Path) -> Iterator[Host]:
         thread.join()
 
 
-def transport(attempts: int = 3) -> Transport:
+def transport(attempts: int = 3, **changes: Any) -> Transport:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return Transport(direct, timeout=5, attempts=attempts, pause=0)
+    return Transport(direct, **{"timeout": 5, "attempts": attempts, "pause": 0, **changes})
 
 
 def fetch(host: Host, folder: Path, *, attempts: int = 3, **changes: Any) -> Any:
@@ -481,6 +489,53 @@ def test_a_cut_download_goes_on_in_the_next_call(tmp_path: Path, host: Host) -> 
     assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
     assert host.requests[-1] == "bytes=1500-"
     assert leftovers(tmp_path / "c") == KEPT
+
+
+def test_a_stall_loses_nothing(tmp_path: Path, host: Host) -> None:
+    host.cut_after, host.stall = [1000, 500], True
+    patient = transport(timeout=0.2)
+    assert obtain(host.release(), cache_dir=tmp_path / "c", transport=patient).path.read_bytes() == host.body
+    assert host.requests == ["", "bytes=1000-", "bytes=1500-"]
+
+
+def test_every_address_on_the_way_must_be_safe(tmp_path: Path, host: Host) -> None:
+    host.location = "http://crystrata.invalid/file"
+    with pytest.raises(DataError, match=r"http://crystrata\.invalid: refused, only https is safe"):
+        fetch(host, tmp_path / "c")
+
+
+def test_a_host_that_sends_in_circles_is_one_line(tmp_path: Path, host: Host) -> None:
+    host.location = "/file"
+    with pytest.raises(DataError, match=r"302[^\n]*--data-file PATH[^\n]*$"):
+        fetch(host, tmp_path / "c")
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_file_without_end_is_refused(tmp_path: Path, host: Host, stated: bool) -> None:
+    impatient = transport(max_bytes=len(host.body) - 1)
+    if not stated:
+        host.stated = -1  # no number: the length is not known
+    with pytest.raises(DataError, match=r"the file is longer than 0 MiB"):
+        obtain(host.release(), cache_dir=tmp_path / "c", transport=impatient)
+    assert leftovers(tmp_path / "c") == set()
+    assert len(host.requests) == 1
+
+
+def test_what_a_call_killed_at_its_end_left_is_removed(tmp_path: Path, host: Host) -> None:
+    fetch(host, tmp_path / "c")
+    (tmp_path / "c" / "drill.json.zip.part.json").write_text("{}")
+    fetch(host, tmp_path / "c")
+    assert leftovers(tmp_path / "c") == KEPT
+
+
+def test_what_is_sound_is_read_where_no_lock_can_be_taken(tmp_path: Path, host: Host) -> None:
+    kept = fetch(host, tmp_path / "c")
+    table = open_data_file(kept.path, cache_dir=tmp_path / "c")
+    for lock in (tmp_path / "c").glob("*.lock"):
+        lock.unlink()
+        lock.mkdir()
+    assert fetch(host, tmp_path / "c") == kept
+    assert open_data_file(kept.path, cache_dir=tmp_path / "c").digest == table.digest
 
 
 def test_a_host_that_ignores_ranges_starts_anew(tmp_path: Path, host: Host) -> None:

@@ -552,9 +552,18 @@ def test_prototypes_are_kept_and_damage_is_mended(tmp_path: Path) -> None:
     assert cached_prototypes(crystals, tmp_path, progress=lambda *step: seen.append(step)) == keys == keys_of(*CRYSTALS)
     assert len(seen) == 1
     (file,) = tmp_path.glob("*.json")
-    for damage in ("", "{}", "[]", file.read_text()[:-9], json.dumps({"version": 1, "keys": keys[:3]})):
+    whole = file.read_text()
+    other = whole.replace('"194 ', '"195 ')
+    assert other != whole
+    for damage in ("", "{}", "[]", whole[:-9], other):
         file.write_text(damage)
-        assert cached_prototypes(crystals, tmp_path) == keys
+        with pytest.warns(UserWarning, match=r"prototypes .* are damaged; they are computed anew"):
+            assert cached_prototypes(crystals, tmp_path) == keys
+        assert file.read_text() == whole
+    (lock,) = tmp_path.glob("*.lock")
+    lock.unlink()
+    lock.mkdir()  # where no lock can be taken, what is there is read
+    assert cached_prototypes(crystals, tmp_path) == keys
     others = candidates_of(*CRYSTALS[::-1])
     assert cached_prototypes(others, tmp_path) == keys[::-1]
     assert len(list(tmp_path.glob("*.json"))) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,13 +17,16 @@ from known_crystals import CRYSTALS, LONE_ATOM, SETTINGS, table_of
 
 from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.table import CrystalTable
-from crystrata.errors import CrystrataError, DataError, StorageError
+from crystrata.errors import CrystrataError, DataError, StorageError, UsageError
+from crystrata.files import lock
+from crystrata.graphs import publish
 from crystrata.graphs import store as store_module
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
+from crystrata.graphs.header import HEADER, sealed
 from crystrata.graphs.portable import export_portable, import_portable
-from crystrata.graphs.store import HEADER, GraphStore, open_store, store_path
+from crystrata.graphs.store import GraphStore, open_store, store_path
 from crystrata.neighbourhood import GraphSettings
 
 TABLE = table_of((*CRYSTALS, LONE_ATOM))
@@ -153,7 +157,7 @@ def test_batches_cut_any_crystals_in_any_order(built: GraphStore) -> None:
 def test_a_cut_or_missing_array_is_found_on_opening(store: GraphStore, name: str) -> None:
     file = store.path / f"{name}.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. Delete the folder to rebuild"):
+    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built anew"):
         GraphStore(store.path)
     file.unlink()
     with pytest.raises(DataError, match=rf"{name}.bin is missing"):
@@ -168,6 +172,106 @@ def test_a_flipped_bit_is_found_by_verify(store: GraphStore, name: str) -> None:
     file.write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}.bin has changed"):
         GraphStore(store.path).verify()
+
+
+def test_a_changed_header_is_found(store: GraphStore) -> None:
+    header = json.loads((store.path / HEADER).read_text())
+    for change in ({"crystals": 7}, {"source": {**header["source"], "name": "other"}}, {"more": 1}, {"sha256": "0"}):
+        (store.path / HEADER).write_text(json.dumps({**header, **change}))
+        with pytest.raises(DataError, match="damaged: its header has changed"):
+            GraphStore(store.path)
+    (store.path / HEADER).write_text(json.dumps(header, indent=7))
+    assert GraphStore(store.path).header == header
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_damaged_store_is_built_anew_with_a_warning(store: GraphStore, built: GraphStore) -> None:
+    for name in ("frac.bin", "cosine.bin"):
+        flip(store.path / name)
+        with pytest.warns(UserWarning, match=rf"damaged: {name} has changed.* This is done now"):
+            again = open_store(TABLE, SETTINGS, store.path.parent)
+        assert bytes_of(again.path) == bytes_of(built.path)
+        assert folders(store.path.parent) == [built.path.name]
+
+
+def test_a_store_in_the_place_of_another_is_not_opened(built: GraphStore, tmp_path: Path) -> None:
+    place = store_path(tmp_path, TABLE.digest, GraphSettings(k=8))
+    shutil.copytree(built.path, place)
+    with pytest.warns(UserWarning, match=f"it holds the content of {built.path.name}"):
+        assert open_store(TABLE, GraphSettings(k=8), tmp_path).settings.k == 8
+
+
+class Clock:
+    """Counts how often the arrays are read, and tells the time that a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.checks, self.later = 0, 10.0  # s: files written just now count as unsettled
+        verify, time = GraphStore.verify, publish.time.time
+        monkeypatch.setattr(GraphStore, "verify", lambda store: (self._count(), verify(store)))
+        monkeypatch.setattr(publish.time, "time", lambda: time() + self.later)
+
+    def _count(self) -> None:
+        self.checks += 1
+
+
+def test_arrays_are_read_when_that_could_find_something(
+    store: GraphStore, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    clock, stores = Clock(monkeypatch), store.path.parent
+    for later, checks in ((10, 1), (10, 1), (86_000, 1), (86_500, 2), (86_500, 2), (0, 3)):
+        clock.later = later
+        open_store(TABLE, SETTINGS, stores)
+        assert clock.checks == checks, later
+    note = stores / f".{store.path.name}.checked"
+    for damage in ("", "{}", "[]", "null"):
+        note.write_text(damage)
+        open_store(TABLE, SETTINGS, stores)
+    assert clock.checks == 7
+    clock.later = 10
+    open_store(TABLE, SETTINGS, stores)
+    assert clock.checks == 8
+    file = store.path / "vector.bin"
+    state = file.stat()
+    flip(file)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))  # the time of change of the entry still tells
+    with pytest.warns(UserWarning, match="vector.bin has changed"):
+        open_store(TABLE, SETTINGS, stores)
+
+
+def test_files_written_just_now_are_read_again_next_time(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    clock.later = 0.0
+    os.utime(store.path / "frac.bin")
+    for checks in (1, 2):
+        open_store(TABLE, SETTINGS, store.path.parent)
+        assert clock.checks == checks
+
+
+def test_a_failed_verification_is_not_forgotten(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    opened, note = open_store(TABLE, SETTINGS, store.path.parent), store.path.parent / f".{store.path.name}.checked"
+    assert note.exists()
+    flip(store.path / "frac.bin")
+    with pytest.raises(DataError, match=r"frac\.bin has changed"):
+        opened.verify()
+    assert not note.exists()
+
+
+def test_a_sound_store_is_opened_where_nothing_can_be_written(
+    store: GraphStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Clock(monkeypatch)
+    for name in ("lock", "checked"):
+        (store.path.parent / f".{store.path.name}.{name}").mkdir()
+    assert len(open_store(TABLE, SETTINGS, store.path.parent).arrays) == 9
+    flip(store.path / "frac.bin")
+    with pytest.raises(StorageError, match=r"cannot write .*\.lock"):
+        open_store(TABLE, SETTINGS, store.path.parent)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +295,10 @@ def test_a_folder_without_header_is_no_store_and_is_built_over(store: GraphStore
     (store.path / "vector.bin").write_bytes(b"half")
     with pytest.raises(DataError, match="no graph store"):
         GraphStore(store.path)
-    rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
+    with pytest.warns(
+        UserWarning, match=r"no graph store: store\.json is missing\. It must be built anew\. This is done now"
+    ):
+        rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
     assert bytes_of(rebuilt.path) == bytes_of(built.path)
 
 
@@ -202,6 +309,25 @@ def test_what_a_killed_build_left_is_swept_away(built: GraphStore, tmp_path: Pat
     store = open_store(TABLE, SETTINGS, tmp_path)
     assert bytes_of(store.path) == bytes_of(built.path)
     assert folders(tmp_path) == [store.path.name]
+
+
+def test_what_killed_builds_of_other_stores_left_goes_too(store: GraphStore) -> None:
+    stores = store.path.parent
+    for left in (".dead.building", ".dead.old", ".living.building"):
+        (stores / left).mkdir()
+        (stores / left / "frac.bin").write_bytes(b"half")
+    with lock(stores / ".living.lock"):
+        open_store(TABLE, SETTINGS, stores)
+        assert folders(stores) == [".living.building", store.path.name]
+    open_store(TABLE, SETTINGS, stores)
+    assert folders(stores) == [store.path.name]
+
+
+@pytest.mark.parametrize("name", ["delta", "cutoff", "angle_cutoff"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_settings_are_finite(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match="all finite"):
+        GraphSettings(**{name: value})
 
 
 def test_a_failing_build_leaves_nothing(tmp_path: Path) -> None:
@@ -279,7 +405,9 @@ def rewritten(file: Path, **changes: object) -> None:
     at = raw.index(b"\n") + 1
     packed = lzma.decompress(raw[at:])
     size = int.from_bytes(packed[:8], "little")
-    header = json.dumps({**json.loads(packed[8 : 8 + size]), **changes}).encode()
+    old = json.loads(packed[8 : 8 + size])
+    del old["sha256"]
+    header = json.dumps(sealed({**old, **changes})).encode()
     file.write_bytes(raw[:at] + lzma.compress(len(header).to_bytes(8, "little") + header + packed[8 + size :]))
 
 

@@ -11,9 +11,12 @@ from typing import BinaryIO
 import numpy as np
 
 from crystrata.errors import DataError
-from crystrata.files import lock, write_atomically
+from crystrata.files import write_atomically
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, derive, offsets
-from crystrata.graphs.store import HEADER, ArrayWriter, GraphStore, checked_header, publish, store_path
+from crystrata.graphs.header import checked_header
+from crystrata.graphs.publish import publish
+from crystrata.graphs.store import GraphStore, kept_store, store_path
+from crystrata.graphs.writer import ArrayWriter
 from crystrata.neighbourhood import GraphSettings
 
 _MAGIC = b"crystrata-store-1\n"
@@ -26,7 +29,7 @@ def export_portable(store: GraphStore, file: Path) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    header = json.dumps(store.header, sort_keys=True).encode()
+    header = json.dumps(store.header).encode()
 
     def write(out: BinaryIO) -> None:
         out.write(_MAGIC)
@@ -47,10 +50,7 @@ def import_portable(file: Path, stores: Path) -> GraphStore:
     """
     header, arrays = _read(file)
     path = store_path(stores, header["source"]["digest"], GraphSettings(**header["settings"]))
-    with lock(stores / f".{path.name}.lock"):
-        if not (path / HEADER).is_file():
-            publish(path, lambda folder: _write_store(file, folder, header, arrays))
-    return GraphStore(path)
+    return kept_store(path, lambda: publish(path, lambda folder: _write_store(file, folder, header, arrays)))
 
 
 def _write_store(file: Path, folder: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import numpy as np
 from crystrata.crystals.hull.energies import STABLE_WITHIN, Progress, checked_reference, hull_energies
 from crystrata.crystals.hull.solvers import Solver
 from crystrata.files import write_atomically
+
+_VERSION = 2  # raised when the same energies would give another file
+_DIGEST_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def cached_hull_energies(
         energies: (n,) [eV/atom], as in `hull_energies`.
         reference: (n,), as in `hull_energies`.
         cache_dir: Folder of the files `hull-<key>-<digest>.npy`; the digest covers the compositions, the rows that span
-            the hull and their energies, not the energies of other rows. A damaged file is computed anew.
+            the hull and their energies, not the energies of other rows. The file ends with its own SHA-256; a damaged
+            one is computed anew, with a warning.
         key: Name of the data for a person who looks into the folder, such as `dft_3d_2021`.
         progress: As in `hull_energies`; not called when the file is there.
         solver: As in `hull_energies`.
@@ -68,16 +74,33 @@ def cached_hull_energies(
         StorageError: The file cannot be written.
     """
     counts, energies, used = checked_reference(counts, energies, reference)
-    digest = hashlib.sha256(f"hull 1 {counts.shape}".encode())
+    digest = hashlib.sha256(f"hull {_VERSION} {counts.shape}".encode())
     for array in (counts, used, energies[used]):
         digest.update(array.tobytes())
     path = cache_dir / f"hull-{re.sub(r'[^A-Za-z0-9_.-]', '_', key)}-{digest.hexdigest()}.npy"
-    try:
-        cached = np.load(path, allow_pickle=False)
-        if cached.shape == energies.shape and cached.dtype == np.float64 and np.isfinite(cached).all():
-            return cached
-    except (OSError, ValueError, EOFError):  # absent, or cut short by something else than our own atomic write
-        pass
+    kept = _read(path)
+    if kept is not None:
+        return kept
     hull = hull_energies(counts, energies, reference, progress=progress, solver=solver)
-    write_atomically(path, lambda file: np.save(file, hull))
+    packed = io.BytesIO()
+    np.save(packed, hull)
+    content = packed.getvalue()
+    write_atomically(path, lambda file: file.write(content + hashlib.sha256(content).digest()))
+    return hull
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """Return the hull of a file; None where there is none or what is there is not what was written."""
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        warnings.warn(f"hull {path} cannot be read ({error.strerror or error}); it is computed anew", stacklevel=3)
+        return None
+    content, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        warnings.warn(f"hull {path} is damaged; it is computed anew", stacklevel=3)
+        return None
+    hull: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return hull

@@ -20,6 +20,7 @@ from crystrata.files import storage_errors, write_json
 Progress = Callable[[int, int | None], None]
 
 LOCAL_COPY = "Give a local copy with --data-file PATH, or use --source demo"
+MAX_FILE_BYTES = 4 << 30  # the largest release is 0.05 GB
 _BLOCK = 1 << 18
 _MAX_LIST_BYTES = 1 << 22
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -34,26 +35,43 @@ class Transport:
         timeout: Seconds of silence after which a connection counts as cut.
         attempts: Tries in one call; each goes on where the last one stopped.
         pause: Seconds before the second try, doubled each time.
+        max_bytes: A longer file is refused.
     """
 
     opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
     timeout: float = 30.0
     attempts: int = 5
     pause: float = 1.0
+    max_bytes: int = MAX_FILE_BYTES
+
+    def __post_init__(self) -> None:
+        self.opener.add_handler(_SafeRedirects())
 
     def open(self, url: str, headers: dict[str, str]) -> Any:
         """Open an address; every address on the way must be https, except on this machine itself."""
         _require_safe(url)
         headers = {"User-Agent": "crystrata", "Accept-Encoding": "identity", **headers}
         request = urllib.request.Request(url, headers=headers)
-        response = self.opener.open(request, timeout=self.timeout)
-        _require_safe(response.geturl())
-        return response
+        return self.opener.open(request, timeout=self.timeout)
 
     def read_json(self, url: str) -> Any:
         """Return a small JSON answer; raises OSError, HTTPException or ValueError where there is none."""
         with self.open(url, {"Accept": "application/json"}) as response:
             return json.loads(response.read(_MAX_LIST_BYTES))
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows the host to another address, if that one is safe too."""
+
+    handler_order = urllib.request.HTTPRedirectHandler.handler_order - 1  # before the one that follows anywhere
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        try:
+            _require_safe(newurl)
+        except DataError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Cut(Exception):
@@ -90,7 +108,7 @@ def download(url: str, part: Path, transport: Transport, progress: Progress | No
             reason = str(cut)
         except urllib.error.HTTPError as error:
             with error:
-                reason = f"the host answered {error.code} {error.reason}"
+                reason = f"the host answered {error.code} {str(error.reason).splitlines()[0] if error.reason else ''}"
             if error.code == 416:  # the part is longer than the file: not this file
                 discard(part)
             elif error.code < 500 and error.code not in (408, 429):
@@ -138,25 +156,29 @@ def _transfer(url: str, part: Path, transport: Transport, progress: Progress | N
             have, total = 0, _length(response)
             discard(part)
             write_json(_state_path(part), {"url": url, "etag": _strong_etag(response), "total": total})
-        _append(response, part, total, have, progress)
+        if not _append(response, part, total, have, transport.max_bytes, progress):
+            discard(part)
+            raise DataError(f"{url}: the file is longer than {transport.max_bytes >> 20} MiB. {LOCAL_COPY}.")
 
 
-def _append(response: Any, part: Path, total: int | None, have: int, progress: Progress | None) -> None:
+def _append(response: Any, part: Path, total: int | None, have: int, most: int, progress: Progress | None) -> bool:
+    """Write what comes behind the `have` bytes that are there; return whether it stays within `most` bytes."""
     with storage_errors(part), open(part, "ab") as file:
-        while True:
+        while max(have, total or 0) <= most:
             try:
-                block = response.read(_BLOCK)
+                block = response.read1(_BLOCK)  # what has come, not a whole block: a stall loses nothing
             except (http.client.HTTPException, OSError) as error:
                 raise _Cut(f"{type(error).__name__} after {have} bytes") from None
             if not block:
-                break
+                if total is not None and have != total:
+                    raise _Cut(f"{have} of {total} bytes came")
+                return True
             file.write(block)
             file.flush()
             have += len(block)
             if progress is not None:
                 progress(have, total)
-    if total is not None and have != total:
-        raise _Cut(f"{have} of {total} bytes came")
+    return False
 
 
 def _require_file(url: str, response: Any) -> None:
@@ -197,6 +219,11 @@ def _state(url: str, part: Path) -> dict[str, Any]:
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
+
+
+def is_unfinished(part: Path) -> bool:
+    """Return whether something is known of an unfinished file, as a killed call leaves it."""
+    return _state_path(part).exists()
 
 
 def discard(part: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from crystrata.crystals.jarvis.containers import form_of, text_pieces
-from crystrata.crystals.jarvis.download import LOCAL_COPY, Progress, Transport, discard, download
+from crystrata.crystals.jarvis.download import LOCAL_COPY, Progress, Transport, discard, download, is_unfinished
 from crystrata.crystals.jarvis.releases import Release
 from crystrata.errors import DataError
 from crystrata.files import lock, md5_of, sha256_of, storage_errors, write_json
@@ -61,6 +62,11 @@ def obtain(
     """
     transport = transport or Transport()
     path = cache_dir / release.file_name
+    part = path.with_name(path.name + ".part")
+    if path.exists() and not is_unfinished(part):
+        with suppress(DataError):  # looked at again under the lock, and then mended; a sound file needs none
+            if receipt := _recorded(path, release):
+                return _kept(path, receipt)
     with lock(path.with_name(path.name + ".lock")):
         if path.exists():
             try:
@@ -71,7 +77,6 @@ def obtain(
                     os.replace(path, aside)
                 raise DataError(f"{error} It was moved to {aside.name}; start again to download it anew.") from None
         else:
-            part = path.with_name(path.name + ".part")
             download(release.url, part, transport, progress)
             try:
                 receipt = _record(part, path, release, transport)
@@ -80,7 +85,11 @@ def obtain(
                 raise DataError(f"{error} It was thrown away; start again. {LOCAL_COPY}.") from None
             with storage_errors(path):
                 os.replace(part, path)
-            discard(part)
+        discard(part)
+    return _kept(path, receipt)
+
+
+def _kept(path: Path, receipt: Receipt) -> KeptFile:
     return KeptFile(path, receipt.sha256, receipt.md5, receipt.checked_by)
 
 

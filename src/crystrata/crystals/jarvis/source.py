@@ -103,15 +103,16 @@ def _converted(path: Path, cached: Path, sha256: str) -> CompactColumns:
     """Return the columns of the converted file, made first if it is not there or is not what was written."""
     written = cached.with_suffix(".parquet.sha256")
 
-    def ready() -> bool:
+    def is_sound() -> bool:
         return cached.exists() and written.exists() and written.read_bytes() == sha256_of(cached).encode()
 
-    if not ready():  # asked without the lock first: the folder may be read-only
-        with lock(cached.with_suffix(".lock")):
-            if not ready():
-                convert_records(path, cached, sha256)
-                write_text(written, sha256_of(cached))
-    return read_columns(cached)
+    if is_sound():  # without the lock: the folder of others may not be writable
+        return read_columns(cached)
+    with lock(cached.with_suffix(".lock")):
+        if not is_sound():
+            convert_records(path, cached, sha256)
+            write_text(written, sha256_of(cached))
+        return read_columns(cached)
 
 
 def _labels(columns: CompactColumns, keep: np.ndarray) -> pd.DataFrame:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,14 @@ from crystrata.datasets.splits.near_duplicates import near_duplicate_pairs
 from crystrata.datasets.splits.prototypes import SYMPREC, UNKNOWN, prototype_keys
 from crystrata.datasets.splits.request import Progress, SplitRequest
 from crystrata.datasets.splits.split import Split
-from crystrata.files import lock, write_json
+from crystrata.files import digest_of_json, lock, write_json
+from crystrata.processes import in_order
 
-VERSION = 1
-"""Raised when the same crystals would give other keys."""
+VERSION = 2
+"""Raised when the same crystals would give other keys, or the file another form."""
 
 _CHUNK = 128  # crystals analysed between two steps of the progress bar
+Chunk = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # lattice, atom counts, numbers, frac
 
 
 def split_by_prototype(request: SplitRequest, protocol: str) -> Split:
@@ -60,26 +61,30 @@ def cached_prototypes(
 
     Args:
         crystals: Crystals.
-        cache_dir: Folder of the files `prototypes-<digest>.json`; a damaged one is computed anew.
+        cache_dir: Folder of the files `prototypes-<digest>.json`; a damaged one is computed anew, with a warning.
         workers: Processes; 0 works in this one.
         progress: Called with (crystals done, crystals in all); not called when the file is there.
 
     Raises:
-        DataError: spglib is not installed.
+        DataError: spglib is not installed, or a process was killed.
         StorageError: The file cannot be written.
     """
     path = cache_dir / f"prototypes-{_digest(crystals)[:20]}.json"
-    if (kept := _read(path, len(crystals))) is not None:  # without the lock: the folder may be read-only
-        return kept
+    keys = _read(path)
+    if keys is not None:  # without the lock: the folder of others may not be writable
+        return keys
     with lock(path.with_suffix(".lock")):
-        keys = _read(path, len(crystals))
+        keys = _read(path)
         if keys is None:
+            if path.exists():
+                warnings.warn(f"prototypes {path} are damaged; they are computed anew", stacklevel=2)
             keys = []
-            for chunk in _analysed(crystals, workers):
+            for chunk in in_order(_keys, _chunks(crystals), workers):
                 keys += chunk
                 if progress:
                     progress(len(keys), len(crystals))
-            write_json(path, {"version": VERSION, "symprec": SYMPREC, "keys": keys})
+            kept = {"version": VERSION, "symprec": SYMPREC, "keys": keys}
+            write_json(path, {**kept, "sha256": digest_of_json(kept)})
     return keys
 
 
@@ -95,33 +100,22 @@ def _digest(crystals: Candidates) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, count: int) -> list[str] | None:
+def _read(path: Path) -> list[str] | None:
+    """Return the keys of a file; None where there is none or what is there is not what was written."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        keys = kept["keys"]
-    except (OSError, ValueError, KeyError, TypeError):  # absent, or damaged by something else than our atomic write
+        written = kept.pop("sha256")
+        keys: list[str] = kept["keys"]
+        return keys if written == digest_of_json(kept) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if kept.get("version") != VERSION or not isinstance(keys, list) or len(keys) != count:
-        return None
-    return keys if all(isinstance(key, str) for key in keys) else None
 
 
-def _analysed(crystals: Candidates, workers: int) -> Iterator[list[str]]:
-    """Yield the keys of one chunk after the other, in order."""
-    if not workers:
-        yield from (prototype_keys(*chunk) for chunk in _chunks(crystals))
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: list[Future[list[str]]] = []
-        for chunk in _chunks(crystals):
-            waiting.append(pool.submit(prototype_keys, *chunk))
-            if len(waiting) > 2 * workers:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+def _keys(chunk: Chunk) -> list[str]:
+    return prototype_keys(*chunk)
 
 
-def _chunks(crystals: Candidates) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def _chunks(crystals: Candidates) -> Iterator[Chunk]:
     bounds = np.concatenate([[0], np.cumsum(crystals.atom_counts)])
     for start in range(0, len(crystals), _CHUNK):
         rows = slice(start, min(start + _CHUNK, len(crystals)))
