@@ -448,7 +448,7 @@ def test_a_write_that_breaks_off_inside_a_checkpoint(
     assert (lite_run / BEST).stat().st_size < size // 2  # the weights fit, the checkpoint does not
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
     try:
-        code = launch(tmp_path, "--level", "lite", "--all-properties", "--epochs", 1)
+        code = launch(tmp_path, "--level", "lite", "--all-properties", "--epochs", 1, "--batch-size", 100)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = capsys.readouterr().err

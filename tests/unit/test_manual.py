@@ -149,6 +149,7 @@ def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_documents_name_only_flags_that_exist(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (root / name).read_text(encoding="utf-8")
     foreign = {"--version", "--index-url", "--no-build-isolation"}  # of pip and the like
+    foreign |= {"--gres", "--time", "--requeue", "--signal"}  # of SLURM
     used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert used - known_flags(monkeypatch) - foreign == set()
 

@@ -38,7 +38,7 @@ def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
     text = table.select_dtypes(exclude="number").columns
     safe = table.assign(**{column: table[column].map(_harmless) for column in text})
     if path.suffix.lower() == ".csv":
-        content = safe.to_csv(index=False).encode()
+        content = safe.to_csv(index=False, float_format="%.6g").encode()  # what a network knows
     elif len(safe) < _XLSX_ROWS:
         buffer = io.BytesIO()
         safe.to_excel(buffer, index=False, engine="openpyxl", freeze_panes=(1, 0))
