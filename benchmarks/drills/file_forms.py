@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -135,6 +136,7 @@ def _written(folder: Path, name: str, structures: Sequence[Any]) -> list[Path]:
     folder.mkdir()
     files = [folder / f"{row:04d}{FORMS[name].suffix}" for row in range(len(structures))]
     with spglib_unheard():
+        warnings.filterwarnings("ignore", "No Pauling electronegativity", UserWarning)  # pymatgen sorts species by it
         for file, structure in zip(files, structures, strict=True):
             file.write_bytes(FORMS[name].write(structure))
     return files

@@ -130,7 +130,7 @@ def made_in(dtype: torch.dtype) -> Iterator[None]:
 
 @torch.no_grad()
 def spread(heads: Iterable[Head], latent: Latent) -> None:
-    """Fit the scalings on demo labels and bring every network value to mean 0 and deviation 1 over some crystals."""
+    """Fit the scalings on demo labels and spread every network value over some crystals."""
     targets, fractions = _demo_labels()
     for head in heads:
         head.scaling.fit(targets[:, trained_properties(PROPERTIES).index(head.record.name)], fractions)
@@ -138,18 +138,18 @@ def spread(heads: Iterable[Head], latent: Latent) -> None:
             size = head.readout(latent).norm(dim=1).mean()
             for weight in (head.readout.linear.weight, head.readout.product.weight):
                 weight.div_(size)
-            _standardise(head.invariant[-1], head.level(latent).unsqueeze(1))
+            _standardise(head.invariant[-1], head.level(latent).unsqueeze(1), 0.5)  # an exponent
         else:
             _standardise(head.layers[-1], head(latent).reshape(len(latent.batch), -1))
             if isinstance(head, GapHead):  # else three in four gaps were 0
                 head.layers[-1].bias.add_(torch.tensor([-1.0, 1.0]))
 
 
-def _standardise(last: nn.Linear, values: Tensor) -> None:
-    """Make the outputs of a last layer, now `values` (B, n), of mean 0 and deviation 1."""
-    deviation, mean = torch.std_mean(values, dim=0)
-    last.weight.div_(deviation.unsqueeze(1))
-    last.bias.sub_(mean).div_(deviation)
+def _standardise(last: nn.Linear, values: Tensor, deviation: float = 1.0) -> None:
+    """Make the outputs of a last layer, now `values` (B, n), of mean 0 and a given standard deviation."""
+    now, mean = torch.std_mean(values, dim=0)
+    last.weight.mul_((deviation / now).unsqueeze(1))
+    last.bias.sub_(mean).mul_(deviation / now)
 
 
 @cache
