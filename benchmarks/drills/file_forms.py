@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
@@ -25,7 +24,7 @@ from crystrata.properties import PROPERTIES, trained_properties
 from drills.drill import Drill, Tally
 from drills.probe import SETTINGS, SMALL, demo_graphs, spread
 from drills.real_crystals import demo, sample
-from drills.rewritings import spglib_unheard
+from drills.rewritings import unheard
 
 SYMPREC = 1e-2  # [A]
 EIGHT_DIGITS, FIVE_DIGITS = 1e-4, 1e-2
@@ -128,15 +127,14 @@ def _refined(crystal: Crystal) -> Any:
 
     symbols = [SYMBOLS[number - 1] for number in crystal.numbers]
     structure = Structure(crystal.lattice, symbols, crystal.frac)
-    with spglib_unheard():
+    with unheard():
         return SpacegroupAnalyzer(structure, symprec=SYMPREC).get_refined_structure()
 
 
 def _written(folder: Path, name: str, structures: Sequence[Any]) -> list[Path]:
     folder.mkdir()
     files = [folder / f"{row:04d}{FORMS[name].suffix}" for row in range(len(structures))]
-    with spglib_unheard():
-        warnings.filterwarnings("ignore", "No Pauling electronegativity", UserWarning)  # pymatgen sorts species by it
+    with unheard():
         for file, structure in zip(files, structures, strict=True):
             file.write_bytes(FORMS[name].write(structure))
     return files

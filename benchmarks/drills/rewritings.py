@@ -103,7 +103,7 @@ def _conventional(crystal: Crystal, _: np.random.Generator) -> Crystal:
     """The cell of the International Tables, in the frame of the crystal; larger only if the crystal is primitive."""
     import spglib
 
-    with spglib_unheard():
+    with unheard():
         transformation = spglib.get_symmetry_dataset(_cell(crystal), symprec=_SYMPREC).transformation_matrix
     rows = np.linalg.inv(transformation).T
     return supercell(crystal, _integer(rows)) if np.abs(rows - np.rint(rows)).max() < 1e-3 else crystal
@@ -117,7 +117,7 @@ def primitive(crystal: Crystal) -> Crystal:
     """Return the primitive cell that spglib finds, in the frame of the crystal; atoms stay where they are."""
     import spglib
 
-    with spglib_unheard():
+    with unheard():
         lattice, frac, numbers = spglib.standardize_cell(
             _cell(crystal), to_primitive=True, no_idealize=True, symprec=_SYMPREC
         )
@@ -125,10 +125,11 @@ def primitive(crystal: Crystal) -> Crystal:
 
 
 @contextmanager
-def spglib_unheard() -> Iterator[None]:
-    """Silence what spglib says at every call about how it will report errors one day."""
+def unheard() -> Iterator[None]:
+    """Silence spglib, which announces how it will report errors one day, and pymatgen about the noble gases."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        warnings.filterwarnings("ignore", "No Pauling electronegativity", UserWarning)  # species are sorted by it
         yield
 
 
