@@ -77,10 +77,11 @@ def try_pairs(
 
 
 def moved(crystal: Crystal, rng: np.random.Generator, length: float) -> Crystal:
-    """Return the crystal with every atom moved by a length [A] in a direction of its own."""
-    way = rng.normal(size=(len(crystal), 3))
-    way *= length / np.linalg.norm(way, axis=1, keepdims=True)
-    return replace(crystal, frac=crystal.frac + way @ np.linalg.inv(crystal.lattice))
+    """Return the crystal with one atom moved by a length [A]."""
+    way = rng.normal(size=3)
+    frac = crystal.frac.copy()
+    frac[rng.integers(len(crystal))] += length * way / np.linalg.norm(way) @ np.linalg.inv(crystal.lattice)
+    return replace(crystal, frac=frac)
 
 
 def to_digits(crystal: Crystal, digits: int) -> Crystal:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystrata.crystals.crystal import Crystal
+from crystrata.crystals.crystal import Crystal, Rejected
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.batch import collate
 from crystrata.networks.encoders import ENCODERS
@@ -153,7 +153,7 @@ def untrained_model(encoder: str) -> TrainedModel:
 
 def spreads_of(model: TrainedModel) -> pd.Series:
     """Return the standard deviation of each predicted number over demo crystals; none of those that a frame decides."""
-    table = predict_crystals(model, list(demo().crystals())[::12]).select_dtypes("number")
+    table = predict_crystals(model, list[Crystal | Rejected](demo().crystals())[::12]).select_dtypes("number")
     return table[[column for column in table if not column.endswith((" xx", " yy", " zz"))]].std()
 
 

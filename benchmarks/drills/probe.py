@@ -53,7 +53,7 @@ class Probe:
 
     words: str
     encoder: Encoder
-    heads: nn.ModuleDict
+    heads: dict[str, Head]
     dtype: torch.dtype
     spreads: dict[str, float] = field(default_factory=dict)
 
@@ -86,7 +86,8 @@ def probe(encoder: str, dtype: torch.dtype) -> Probe:
     words = f"{encoder} in {str(dtype).split('.')[1]}"
     if dtype != torch.float64:
         exact = probe(encoder, torch.float64)
-        return Probe(words, *(deepcopy(part).to(dtype) for part in (exact.encoder, exact.heads)), dtype, exact.spreads)
+        heads = {name: deepcopy(head).to(dtype) for name, head in exact.heads.items()}
+        return Probe(words, deepcopy(exact.encoder).to(dtype), heads, dtype, exact.spreads)
     with made_in(dtype):
         torch.manual_seed(0)
         made = Probe(words, build_encoder(encoder, SETTINGS, SMALL[encoder]), deepcopy(_heads()), dtype)
@@ -100,21 +101,19 @@ def probe(encoder: str, dtype: torch.dtype) -> Probe:
 
 
 @cache
-def _heads() -> nn.ModuleDict:
+def _heads() -> dict[str, Head]:
     """Return every head on every property that it may serve, in float64; products of tensors take a second to make.
 
     The head of the largest piezoelectric component has the tensor of the other one, and a number of its frame.
     """
     torch.manual_seed(0)
     with made_in(torch.float64):
-        return nn.ModuleDict(
-            {
-                f"{name} by {kind}": build_head(kind, get_property(name), WIDTH, HIDDEN, SETTINGS)
-                for name in trained_properties(PROPERTIES)
-                for kind in HEADS_OF.get(name, ("scalar",))
-                if HEADS[kind] is not LargestPiezoelectricHead
-            }
-        )
+        return {
+            f"{name} by {kind}": build_head(kind, get_property(name), WIDTH, HIDDEN, SETTINGS)
+            for name in trained_properties(PROPERTIES)
+            for kind in HEADS_OF.get(name, ("scalar",))
+            if HEADS[kind] is not LargestPiezoelectricHead
+        }
 
 
 @contextmanager
@@ -134,15 +133,21 @@ def spread(heads: Iterable[Head], latent: Latent) -> None:
     targets, fractions = _demo_labels()
     for head in heads:
         head.scaling.fit(targets[:, trained_properties(PROPERTIES).index(head.record.name)], fractions)
+        last = _last_layer(head)
         if isinstance(head, TensorHead):
             size = head.readout(latent).norm(dim=1).mean()
             for weight in (head.readout.linear.weight, head.readout.product.weight):
                 weight.div_(size)
-            _standardise(head.invariant[-1], head.level(latent).unsqueeze(1), 0.5)  # an exponent
+            _standardise(last, head.level(latent).unsqueeze(1), 0.5)  # an exponent
         else:
-            _standardise(head.layers[-1], head(latent).reshape(len(latent.batch), -1))
+            _standardise(last, head(latent).reshape(len(latent.batch), -1))
             if isinstance(head, GapHead):  # else three in four gaps were 0
-                head.layers[-1].bias.add_(torch.tensor([-1.0, 1.0]))
+                last.bias.add_(torch.tensor([-1.0, 1.0]))
+
+
+def _last_layer(head: Head) -> nn.Linear:
+    """Return the layer that gives the network value of a head, or the level of a tensor."""
+    return [layer for layer in head.modules() if isinstance(layer, nn.Linear) and layer.out_features <= 2][-1]
 
 
 def _standardise(last: nn.Linear, values: Tensor, deviation: float = 1.0) -> None:

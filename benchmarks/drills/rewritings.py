@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -104,8 +105,8 @@ def _conventional(crystal: Crystal, _: np.random.Generator) -> Crystal:
     import spglib
 
     with unheard():
-        transformation = spglib.get_symmetry_dataset(_cell(crystal), symprec=_SYMPREC).transformation_matrix
-    rows = np.linalg.inv(transformation).T
+        found: Any = spglib.get_symmetry_dataset(_cell(crystal), symprec=_SYMPREC)
+    rows = np.linalg.inv(found.transformation_matrix).T
     return supercell(crystal, _integer(rows)) if np.abs(rows - np.rint(rows)).max() < 1e-3 else crystal
 
 
@@ -118,9 +119,8 @@ def primitive(crystal: Crystal) -> Crystal:
     import spglib
 
     with unheard():
-        lattice, frac, numbers = spglib.standardize_cell(
-            _cell(crystal), to_primitive=True, no_idealize=True, symprec=_SYMPREC
-        )
+        found: Any = spglib.standardize_cell(_cell(crystal), to_primitive=True, no_idealize=True, symprec=_SYMPREC)
+    lattice, frac, numbers = found
     return replace(crystal, lattice=lattice, frac=frac, numbers=numbers.astype(np.uint8))
 
 
@@ -133,7 +133,7 @@ def unheard() -> Iterator[None]:
         yield
 
 
-def _cell(crystal: Crystal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cell(crystal: Crystal) -> Any:
     return crystal.lattice, crystal.frac, crystal.numbers
 
 
