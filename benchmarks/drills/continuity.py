@@ -18,9 +18,12 @@ from drills.probe import SETTINGS, deviations, mixed, probe
 from drills.real_crystals import sample
 
 NUDGE = 1e-6  # [A]
-ROUNDED = 5e-5  # [A] what five digits of a fractional coordinate leave in a cell of 10 A
-PER_ANGSTROM = 100.0
-"""Steepest slope allowed, relative, per angstrom: a move of 1e-6 A then changes less than 1e-4."""
+NUMBERS, TENSORS = 100.0, 1000.0
+"""Steepest slopes allowed, relative, per angstrom: a move of 1e-6 A then changes a number by less than 1e-4.
+
+The components that symmetry makes zero answer to a move at first order, and nothing has taught these networks how much:
+370 per angstrom is seen in a fluorite, the same from 1e-7 to 0.1 A.
+"""
 
 FLOOR = {torch.float32: 2e-5, torch.float64: 1e-9}
 """What rounding alone may change."""
@@ -49,7 +52,7 @@ def try_pairs(
     *,
     exact_only: bool = False,
 ) -> None:
-    """Check that no output changes by more than a slope of `PER_ANGSTROM` allows.
+    """Check that no output changes by more than the steepest slope allows.
 
     Args:
         before: Crystals.
@@ -70,10 +73,15 @@ def try_pairs(
             outputs, found = (one.outputs(both[dtype], mixed(both[dtype], rng)) for both in graphs)
             for name, values in deviations(found, outputs, one.spreads).items():
                 for row, value in enumerate(values.tolist()):
-                    excess = value / (floor + PER_ANGSTROM * moves[row])
+                    excess = value / (floor + steepest(name) * moves[row])
                     worst[row] = max(worst[row], (excess, f"{one.words}, {name}: {value:.2g}"))
     for crystal, (excess, where) in zip(before, worst, strict=True):
         tally.check(excess < 1, f"{crystal.id} {words}: {where}")
+
+
+def steepest(output: str) -> float:
+    """Return the steepest slope allowed to an output of a probe, relative, per angstrom."""
+    return TENSORS if output.endswith("tensor") else NUMBERS
 
 
 def moved(crystal: Crystal, rng: np.random.Generator, length: float) -> Crystal:

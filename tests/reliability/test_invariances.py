@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crystrata.crystals.crystal import Crystal
 from crystrata.networks.encoders import ENCODERS
-from drills.continuity import NUDGE, moved
+from drills.continuity import NUDGE, moved, steepest
 from drills.invariances import TOLERANCES, graphs_in_both, rewriting_deviations
 from drills.probe import deviations, mixed, probe
 from drills.real_crystals import real_crystals
@@ -65,5 +65,5 @@ def test_a_millionth_of_an_angstrom_is_next_to_nothing(encoder: str, group: list
     graphs = [graphs_in_both(each)[one.dtype] for each in (group, [moved(each, rng, NUDGE) for each in group])]
     before, after = (one.outputs(each, mixed(each, rng)) for each in graphs)
     off = {name: float(values.max()) for name, values in deviations(after, before, one.spreads).items()}
-    assert max(off.values()) < 1e-4, off
+    assert {name: value for name, value in off.items() if value > NUDGE * steepest(name)} == {}
     assert max(off.values()) > 1e-9, "nothing has moved"
