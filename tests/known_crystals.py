@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,8 @@ from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.table import CrystalTable
 from crystrata.graphs.arrays import angle_pairs
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.graphs.build import build_graphs
-from crystrata.graphs.neighbours import find_neighbourhoods
 from crystrata.neighbourhood import GraphSettings
+from drills.exact_graphs import exact_graphs, graphs_of
 
 SETTINGS = GraphSettings()
 FCC = np.array([[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -119,22 +117,6 @@ def in_other_images(crystal: Crystal) -> Crystal:
     return replace(crystal, frac=crystal.frac + shifts)
 
 
-def supercell(crystal: Crystal, rows: np.ndarray) -> Crystal:
-    """The same crystal with the lattice `rows @ lattice`, integer (3, 3)."""
-    reach = range(-np.abs(rows).sum(), np.abs(rows).sum() + 1)
-    points = np.array(list(product(reach, repeat=3))) @ np.linalg.inv(rows)
-    inside = points[np.all((points > -1e-9) & (points < 1 - 1e-9), axis=1)]
-    if len(inside) != round(abs(np.linalg.det(rows))):
-        raise ValueError(f"{len(inside)} lattice points found in a supercell of {abs(np.linalg.det(rows)):.0f}")
-    frac = (crystal.frac @ np.linalg.inv(rows))[None] + inside[:, None]
-    return replace(
-        crystal,
-        lattice=rows @ crystal.lattice,
-        numbers=np.tile(crystal.numbers, len(inside)),
-        frac=frac.reshape(-1, 3),
-    )
-
-
 def displaced(crystal: Crystal, by: Sequence[float] | np.ndarray, atom: int = 0) -> Crystal:
     """The crystal with one atom moved by a Cartesian vector [A]."""
     frac = crystal.frac.copy()
@@ -144,29 +126,16 @@ def displaced(crystal: Crystal, by: Sequence[float] | np.ndarray, atom: int = 0)
 
 def batch_of(crystals: Sequence[Crystal], settings: GraphSettings = SETTINGS) -> CrystalBatch:
     """The batch that training sees: float32 geometry, angles rounded to 16 bits."""
-    graphs, rejected = build_graphs(enumerate(crystals), settings)
-    if rejected:
-        raise ValueError(f"no graph: {rejected}")
-    return collate(graphs, np.arange(len(crystals)), angles=True)
+    return collate(graphs_of(crystals, settings), np.arange(len(crystals)), angles=True)
 
 
 def exact_batch_of(crystals: Sequence[Crystal], settings: GraphSettings = SETTINGS) -> CrystalBatch:
     """The same batch with vectors, radii and cosines in float64, computed from the crystals without rounding."""
-    graphs, _ = build_graphs(enumerate(crystals), settings)
-    batch = collate(graphs, np.arange(len(crystals)), angles=True)
-    centre, neighbour = batch.centre.numpy(), batch.neighbour.numpy()
-    crystal = batch.crystal.numpy()
-    frac = graphs.frac[neighbour] + graphs.image - graphs.frac[centre]
-    vector = np.einsum("ei,eij->ej", frac, graphs.lattice[crystal[centre]])
-    unit = vector / np.linalg.norm(vector, axis=1, keepdims=True)
+    graphs = exact_graphs(graphs_of(crystals, settings), crystals, settings)
+    unit = graphs.vector / np.linalg.norm(graphs.vector, axis=1, keepdims=True)
     first, second = angle_pairs(graphs.edge_counts, graphs.angle_counts)
-    radius = np.concatenate([find_neighbourhoods(one, settings).radius for one in crystals])
-    return replace(
-        batch,
-        vector=torch.from_numpy(vector),
-        radius=torch.from_numpy(radius),
-        cosine=torch.from_numpy((unit[first] * unit[second]).sum(1)),
-    )
+    batch = collate(graphs, np.arange(len(crystals)), angles=True)
+    return replace(batch, cosine=torch.from_numpy((unit[first] * unit[second]).sum(1)))
 
 
 def table_of(crystals: Sequence[Crystal], digest: str = "d" * 64, **labels: object) -> CrystalTable:

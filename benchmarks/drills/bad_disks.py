@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from crystrata.errors import StorageError
-from drills.drill import Tally
+from drills.drill import Drill, Tally
 from drills.kept_things import all_kinds, content_of, folder_at, warm
 from drills.yard import Yard, yard
 
@@ -102,3 +102,9 @@ def _command(data: Path) -> tuple[int, str]:
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
         code = main(["--source", "demo", "--data-dir", str(data)])
     return code, said.getvalue()
+
+
+DRILLS = (
+    Drill("kept-full-disk", "a full disk: one line, exit code 1, nothing half left", full_disks),
+    Drill("kept-locked", "a folder without permission: the same, and what is there can be read", locked_folders),
+)

@@ -12,7 +12,7 @@ from crystrata.crystals.jarvis.download import Transport
 from crystrata.crystals.jarvis.kept import obtain
 from crystrata.errors import DataError, StorageError
 from drills.children import KILLED
-from drills.drill import Tally
+from drills.drill import Drill, Tally
 from drills.kept_files import damage
 from drills.manners import MANNERS
 from drills.rude_host import Host, records, serving
@@ -152,3 +152,19 @@ def _check_kept(host: Host, folder: Path, where: str, tally: Tally) -> None:
     tally.check((folder / FILE).read_bytes() == host.body, f"{where}: another file was kept")
     left = sorted({path.name for path in folder.iterdir()} - KEPT)
     tally.check(not left, f"{where}: left over {', '.join(left)}")
+
+
+DRILLS = (
+    Drill(
+        "download-rude",
+        "cuts, stalls, error pages, lies, tampering, redirects: no poisoned cache, recovers",
+        rude_hosts,
+    ),
+    Drill(
+        "download-killed",
+        "SIGKILL at random times and each step: the next call goes on, nothing left over",
+        killed_downloads,
+    ),
+    Drill("download-at-once", "2 and 4 downloads at once: all succeed, one request", downloaders_at_once),
+    Drill("download-damaged", "damage in the cache, a full disk: one line, the next call recovers", damaged_downloads),
+)  # fmt: skip

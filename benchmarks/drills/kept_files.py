@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crystrata.errors import DataError
 from drills.children import KILLED
-from drills.drill import Tally
+from drills.drill import Drill, Tally
 from drills.kept_things import KEPT, all_kinds, content_of, exported, folder_at, imported, names_in, warm
 from drills.yard import yard
 
@@ -88,3 +88,18 @@ def damage(file: Path, chance: random.Random) -> str:
         os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
         what += ", time put back"
     return what
+
+
+DRILLS = (
+    Drill(
+        "kept-damaged",
+        "flipped bits, cuts in stores, hulls, prototypes: found, warned of, made anew as before",
+        damaged_files,
+    ),
+    Drill("kept-portable", "the same in a portable store: refused in one line, or harmless", damaged_portable),
+    Drill(
+        "kept-killed",
+        "SIGKILL before each step of writing hulls, prototypes, portable stores: no trace left",
+        killed_writers,
+    ),
+)  # fmt: skip

@@ -169,6 +169,8 @@ def _reader_has_gone(commands: tuple[list[str], ...], tally: Tally) -> None:
         tally.check(done.stderr == b"", f"{' '.join(command)} into a closed pipe says {done.stderr[-300:].decode()}")
 
 
-DRILL = Drill(
-    "paths", "any name of a folder or file that the system allows, any locale, no home, no reader: same result", run
+DRILLS = (
+    Drill(
+        "paths", "any name of a folder or file that the system allows, any locale, no home, no reader: same result", run
+    ),
 )

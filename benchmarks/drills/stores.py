@@ -15,7 +15,7 @@ from crystrata.graphs.portable import export_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
 from crystrata.neighbourhood import GraphSettings
 from drills.children import KILLED, Ending
-from drills.drill import Tally
+from drills.drill import Drill, Tally
 from drills.small_stores import (
     SETTINGS,
     build,
@@ -147,3 +147,17 @@ def _check_next(tally: Tally, table: CrystalTable, stores: Path, whole: GraphSto
 
 def _same(store: GraphStore, other: GraphStore) -> bool:
     return bytes_of(store.path) == bytes_of(other.path)
+
+
+DRILLS = (
+    Drill(
+        "store-killed",
+        "SIGKILL at random times of a build: next store whole, same bytes, nothing left over",
+        killed_at_random,
+    ),
+    Drill(
+        "store-steps", "SIGKILL before each step on the file system of a build or import: the same", killed_at_each_step
+    ),
+    Drill("store-at-once", "2 and 4 builders at once: all succeed, one store, same bytes", builders_at_once),
+    Drill("store-stale", "settings, crystals, schema changed: another store, never a stale one", changed_inputs),
+)  # fmt: skip

@@ -24,7 +24,6 @@ from known_crystals import (
     exact_batch_of,
     in_other_images,
     permuted,
-    supercell,
     translated,
     turned,
 )
@@ -35,6 +34,7 @@ from crystrata.errors import UsageError
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Encoder, Latent
+from drills.rewritings import supercell
 
 EXACT = 1e-10  # relative; 1e-15 is what is seen in float64 through and through
 CHANGES: dict[str, Change] = {

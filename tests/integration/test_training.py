@@ -276,24 +276,6 @@ def test_the_loss_falls(train: Train, tmp_path: Path) -> None:
     assert test["mae"] < test["median_mae"]
 
 
-def test_the_same_seed_gives_the_same_weights(cgcnn_run: Path, train: Train, tmp_path: Path) -> None:
-    flags = content(cgcnn_run, MANIFEST)["command"][1:9]
-    assert flags == ["--algorithm", "cgcnn", "--level", "smoke", "--epochs", "2", "--max-samples", "120"]
-    again, other = train(tmp_path / "a", *flags), train(tmp_path / "b", *flags, "--seed", 7)
-    first, second = weights(cgcnn_run)["state"], weights(again)["state"]
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert content(again, SPLITS) == content(cgcnn_run, SPLITS)
-    assert any(not torch.equal(first[name], tensor) for name, tensor in weights(other)["state"].items())
-    assert content(other, SPLITS)["train"] != content(cgcnn_run, SPLITS)["train"]
-
-
-def test_the_same_seed_gives_the_same_e3nn_weights(train: Train, tmp_path: Path) -> None:
-    flags = ("--level", "lite", "--epochs", 1, "--max-samples", 80)
-    one, two = (weights(train(tmp_path / name, *flags))["state"] for name in "ab")
-    assert all(torch.equal(one[name], two[name]) for name in one)
-
-
 def test_a_specialist_trains_one_property(launch: Launch, tmp_path: Path) -> None:
     flags = ("--level", "lite", "--epochs", 1, "--max-samples", 80, "--properties", "dielectric", "--run-id", "mine")
     assert launch(tmp_path, *flags) == 0

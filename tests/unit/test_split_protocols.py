@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from known_crystals import CRYSTALS, SETTINGS, SUPERCELLS, in_other_images, permuted, supercell, translated, turned
+from known_crystals import CRYSTALS, SETTINGS, SUPERCELLS, in_other_images, permuted, translated, turned
 from rich.console import Console
 
 from crystrata.cli.train import main
@@ -45,6 +45,7 @@ from crystrata.errors import DataError, OfflineError, UsageError
 from crystrata.properties import PROPERTIES
 from crystrata.runs.config import resolve_config
 from crystrata.workflows.preparation import prepare_data
+from drills.rewritings import supercell
 
 SEED = 5
 NAMED = [name for name in PROTOCOLS if name != "official"] + [f"official:{group[0]}" for group in SUITE_GROUPS]

@@ -1,0 +1,37 @@
+"""Graphs whose geometry is float64 throughout, to tell a true symmetry from one that holds to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from crystrata.crystals.crystal import Crystal
+from crystrata.graphs.arrays import GraphArrays
+from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import find_neighbourhoods
+from crystrata.neighbourhood import GraphSettings
+
+
+def graphs_of(crystals: Sequence[Crystal], settings: GraphSettings) -> GraphArrays:
+    """Return the graphs as training and prediction have them, vectors and radii in float32.
+
+    Raises:
+        ValueError: A crystal has no graph.
+    """
+    graphs, rejected = build_graphs(enumerate(crystals), settings)
+    if rejected:
+        raise ValueError(f"no graph: {rejected}")
+    return graphs
+
+
+def exact_graphs(graphs: GraphArrays, crystals: Sequence[Crystal], settings: GraphSettings) -> GraphArrays:
+    """Return the same graphs with vectors and radii in float64, computed from the crystals without rounding."""
+    atom_crystal = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
+    centre = np.repeat(np.arange(len(atom_crystal)), graphs.edge_counts)
+    neighbour = graphs.neighbour + graphs.atom_offsets[atom_crystal[centre]]
+    frac = graphs.frac[neighbour] + graphs.image - graphs.frac[centre]
+    vector = np.einsum("ei,eij->ej", frac, graphs.lattice[atom_crystal[centre]])
+    radius = np.concatenate([find_neighbourhoods(one, settings).radius for one in crystals])
+    return replace(graphs, vector=vector, radius=radius)

@@ -1,0 +1,82 @@
+"""Crystals to try things on: awkward and ordinary ones of the JARVIS file where there is one, else demo crystals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from crystrata.crystals.crystal import Crystal
+from crystrata.crystals.demo import open_demo
+from crystrata.crystals.jarvis import open_data_file
+from crystrata.crystals.table import CrystalTable
+
+
+@dataclass(frozen=True)
+class RealCrystals:
+    """A sample of a data set.
+
+    Attributes:
+        source: Where they come from, in words.
+        crystals: The sample, never twice the same.
+    """
+
+    source: str
+    crystals: tuple[Crystal, ...]
+
+
+@cache
+def demo() -> CrystalTable:
+    """Return the demo crystals, made once."""
+    return open_demo()
+
+
+def sample(quick: bool, count: int) -> tuple[Crystal, ...]:
+    """Return so many crystals of at most 60 atoms; eight of at most 12 where it must be quick."""
+    return real_crystals(40, 12).crystals[::5] if quick else real_crystals(count, 60).crystals
+
+
+@cache
+def real_crystals(count: int, most_atoms: int = 60) -> RealCrystals:
+    """Draw crystals: half of them awkward, the others by chance from all over the data.
+
+    Awkward are single atoms, the most elongated, most skewed, emptiest, densest and largest cells.
+
+    Args:
+        count: How many.
+        most_atoms: Larger cells are passed over.
+    """
+    named = os.environ.get("CRYSTRATA_JARVIS")
+    if named:
+        path = Path(named)
+        source, found = path.name, list(open_data_file(path, cache_dir=path.parent).crystals())
+    else:
+        source, found = "demo crystals", list(demo().crystals())
+    crystals = [crystal for crystal in found if len(crystal) <= most_atoms]
+    count = min(count, len(crystals))
+    chosen = dict.fromkeys(_awkward(crystals, count // 2))
+    drawn = np.random.default_rng(0).permutation(len(crystals)).tolist()
+    rows = [*chosen, *(row for row in drawn if row not in chosen)][:count]
+    return RealCrystals(source, tuple(crystals[row] for row in sorted(rows)))
+
+
+def _awkward(crystals: list[Crystal], count: int) -> Iterable[int]:
+    """Return rows of the most extreme crystals by each measure, about `count` in all."""
+    lattice = np.stack([crystal.lattice for crystal in crystals])
+    atoms = np.array([len(crystal) for crystal in crystals])
+    lengths = np.linalg.norm(lattice, axis=2)
+    volume = np.abs(np.linalg.det(lattice))
+    measures = (
+        -atoms,
+        -lengths.max(1) / lengths.min(1),
+        volume / lengths.prod(1),  # 1 for right angles
+        -volume / atoms,
+        volume / atoms,
+        atoms,
+    )
+    orders = [np.argsort(measure, kind="stable")[: -(-count // len(measures))] for measure in measures]
+    return (int(row) for order in orders for row in order)
