@@ -50,7 +50,11 @@ def terminal(*, stderr: bool = False) -> Console:
 
 
 def run_verb(action: Callable[[], int]) -> int:
-    """Run a verb and return its exit code; a user's error is one line on standard error."""
+    """Run a verb and return its exit code; a user's error is one line on standard error.
+
+    It computes with one thread unless `OMP_NUM_THREADS` asks for more: torch is imported by the verb, after this.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # steps are small: threads that wait for one another cost more
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a run
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
