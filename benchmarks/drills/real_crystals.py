@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,6 @@ from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.demo import open_demo
 from crystrata.crystals.jarvis import open_data_file
 from crystrata.crystals.table import CrystalTable
-
 
 VARIABLE = "CRYSTRATA_JARVIS"
 
@@ -46,8 +46,9 @@ def real_crystals(count: int, most_atoms: int = 60) -> tuple[Crystal, ...]:
         most_atoms: Larger cells are passed over.
     """
     named = os.environ.get(VARIABLE)
-    table = open_data_file(Path(named), cache_dir=Path(named).parent) if named else demo()
-    crystals = [crystal for crystal in table.crystals() if len(crystal) <= most_atoms]
+    with tempfile.TemporaryDirectory() as scratch:
+        table = open_data_file(Path(named), cache_dir=Path(scratch)) if named else demo()
+        crystals = [crystal for crystal in table.crystals() if len(crystal) <= most_atoms]
     count = min(count, len(crystals))
     chosen = dict.fromkeys(_awkward(crystals, count // 2))
     drawn = np.random.default_rng(0).permutation(len(crystals)).tolist()
