@@ -15,7 +15,7 @@ from crystrata.tiers import ENCODERS
 from drills.drill import Drill, Tally
 from drills.invariances import graphs_in_both
 from drills.probe import SETTINGS, deviations, mixed, probe
-from drills.real_crystals import sample
+from drills.real_crystals import sample, source_in_words
 
 NUDGE = 1e-6  # [A]
 NUMBERS, TENSORS = 100.0, 1000.0
@@ -133,7 +133,7 @@ DRILLS = (
     Drill(
         "continuity",
         "a move of 1e-6 A changes less than 1e-4, five digits in a file no more than the same slope allows, and a "
-        "neighbour that comes or goes nothing",
+        f"neighbour that comes or goes nothing; {source_in_words()}",
         try_small_changes,
     ),
 )

@@ -23,7 +23,7 @@ from crystrata.properties import PROPERTIES, trained_properties
 from crystrata.tiers import ENCODERS
 from drills.drill import Drill, Tally
 from drills.probe import SETTINGS, SMALL, demo_graphs, spread
-from drills.real_crystals import demo, sample
+from drills.real_crystals import demo, sample, source_in_words
 from drills.rewritings import unheard
 
 SYMPREC = 1e-2  # [A]
@@ -172,8 +172,8 @@ def _differences(found: pd.DataFrame, wanted: pd.DataFrame, spreads: pd.Series) 
 DRILLS = (
     Drill(
         "file_forms",
-        "CIF with symmetry and in P1, POSCAR, extended xyz, JSON of three kinds: the same predictions, relative 1e-4 "
-        "in float32; 1e-2 from files of 5 digits",
+        "CIF with symmetry and in P1, POSCAR, extended xyz, JSON of three kinds: the same predictions, relative 1e-4 in "
+        f"float32; 1e-2 from files of 5 digits; {source_in_words()}",
         try_files,
     ),
 )

@@ -19,7 +19,7 @@ from crystrata.tiers import ENCODERS
 from drills.drill import Drill, Tally
 from drills.exact_graphs import exact_graphs, graphs_of
 from drills.probe import SETTINGS, Probe, demo_graphs, deviations, mixed, probe
-from drills.real_crystals import demo, sample
+from drills.real_crystals import demo, sample, source_in_words
 from drills.rewritings import REWRITINGS, Rewritten, primitive
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-8}
@@ -101,7 +101,7 @@ DRILLS = (
     Drill(
         "invariances",
         "rotation, reflection, translation, permutation, images, supercells, other cells, batch mix: relative 1e-4 in "
-        "float32, 1e-8 in float64, for every head on every encoder",
+        f"float32, 1e-8 in float64, for every head on every encoder; {source_in_words()}",
         try_rewritings,
     ),
 )

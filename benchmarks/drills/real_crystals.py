@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,18 +15,13 @@ from crystrata.crystals.demo import open_demo
 from crystrata.crystals.jarvis import open_data_file
 from crystrata.crystals.table import CrystalTable
 
+VARIABLE = "CRYSTRATA_JARVIS"
 
-@dataclass(frozen=True)
-class RealCrystals:
-    """A sample of a data set.
 
-    Attributes:
-        source: Where they come from, in words.
-        crystals: The sample, never twice the same.
-    """
-
-    source: str
-    crystals: tuple[Crystal, ...]
+def source_in_words() -> str:
+    """Return where the crystals come from."""
+    named = os.environ.get(VARIABLE)
+    return f"crystals of {Path(named).name}" if named else "demo crystals"
 
 
 @cache
@@ -37,11 +32,11 @@ def demo() -> CrystalTable:
 
 def sample(quick: bool, count: int) -> tuple[Crystal, ...]:
     """Return so many crystals of at most 60 atoms; eight of at most 12 where it must be quick."""
-    return real_crystals(40, 12).crystals[::5] if quick else real_crystals(count, 60).crystals
+    return real_crystals(40, 12)[::5] if quick else real_crystals(count, 60)
 
 
 @cache
-def real_crystals(count: int, most_atoms: int = 60) -> RealCrystals:
+def real_crystals(count: int, most_atoms: int = 60) -> tuple[Crystal, ...]:
     """Draw crystals: half of them awkward, the others by chance from all over the data.
 
     Awkward are single atoms, the most elongated, most skewed, emptiest, densest and largest cells.
@@ -50,18 +45,15 @@ def real_crystals(count: int, most_atoms: int = 60) -> RealCrystals:
         count: How many.
         most_atoms: Larger cells are passed over.
     """
-    named = os.environ.get("CRYSTRATA_JARVIS")
-    if named:
-        path = Path(named)
-        source, found = path.name, list(open_data_file(path, cache_dir=path.parent).crystals())
-    else:
-        source, found = "demo crystals", list(demo().crystals())
-    crystals = [crystal for crystal in found if len(crystal) <= most_atoms]
+    named = os.environ.get(VARIABLE)
+    with tempfile.TemporaryDirectory() as scratch:
+        table = open_data_file(Path(named), cache_dir=Path(scratch)) if named else demo()
+        crystals = [crystal for crystal in table.crystals() if len(crystal) <= most_atoms]
     count = min(count, len(crystals))
     chosen = dict.fromkeys(_awkward(crystals, count // 2))
     drawn = np.random.default_rng(0).permutation(len(crystals)).tolist()
     rows = [*chosen, *(row for row in drawn if row not in chosen)][:count]
-    return RealCrystals(source, tuple(crystals[row] for row in sorted(rows)))
+    return tuple(crystals[row] for row in sorted(rows))
 
 
 def _awkward(crystals: list[Crystal], count: int) -> Iterable[int]:

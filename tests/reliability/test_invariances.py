@@ -31,7 +31,7 @@ def crystals(draw: st.DrawFn, least: int = 1) -> list[Crystal]:
 @cache
 def primitive_crystals() -> list[Crystal]:
     """Forty real crystals, of JARVIS where there is its file, in primitive cells."""
-    return [primitive(crystal) for crystal in real_crystals(40, 12).crystals]
+    return [primitive(crystal) for crystal in real_crystals(40, 12)]
 
 
 def rewritten_by(names: list[str], crystal: Crystal, rng: np.random.Generator) -> Rewritten:
