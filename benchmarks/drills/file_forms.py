@@ -172,8 +172,8 @@ def _differences(found: pd.DataFrame, wanted: pd.DataFrame, spreads: pd.Series) 
 DRILLS = (
     Drill(
         "file_forms",
-        "CIF with symmetry and in P1, POSCAR, extended xyz, JSON of three kinds: the same predictions, relative 1e-4 in "
-        f"float32; 1e-2 from files of 5 digits; {source_in_words()}",
+        "CIF with symmetry and in P1, POSCAR, extended xyz, JSON of three kinds: the same predictions, relative 1e-4 "
+        f"in float32; 1e-2 from files of 5 digits; {source_in_words()}",
         try_files,
     ),
 )
