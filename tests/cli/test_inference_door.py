@@ -122,7 +122,7 @@ def test_the_output_may_be_a_sheet(make_run: MakeRun, call: Call, cifs: list[Pat
     assert call("--cif", *files, "--output", "out.XLSX")[0] == 0
     assert call("--cif", *files, "--output", "out.csv")[0] == 0
     sheet, text = pd.read_excel("out.XLSX", keep_default_na=False), pd.read_csv("out.csv", keep_default_na=False)
-    assert sheet["id"].tolist() == text["id"].tolist() == ["'=1+1", "a b", "gone"]
+    assert sheet["id"].tolist() == text["id"].tolist() == ["'=1+1", r"a\x01b", "gone"]
     assert sheet.columns.tolist() == text.columns.tolist()
     assert sheet["error_code"].tolist() == ["", "", "not_found"]
     gaps = sheet["band_gap [eV]"].tolist()

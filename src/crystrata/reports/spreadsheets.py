@@ -36,9 +36,13 @@ def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
     """
     check_table_path(path)
     text = table.select_dtypes(exclude="number").columns
-    safe = table.assign(**{column: table[column].map(_harmless) for column in text})
+    numbers = table.select_dtypes(include="floating").columns
+    safe = table.assign(
+        **{column: table[column].map(_harmless) for column in text},
+        **{column: table[column].map(_six_digits) for column in numbers},
+    )
     if path.suffix.lower() == ".csv":
-        content = safe.to_csv(index=False, float_format="%.6g").encode()  # what a network knows
+        content = safe.to_csv(index=False).encode()
     elif len(safe) < _XLSX_ROWS:
         buffer = io.BytesIO()
         safe.to_excel(buffer, index=False, engine="openpyxl", freeze_panes=(1, 0))
@@ -46,6 +50,11 @@ def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
     else:
         raise UsageError(f"{path}: {len(safe):,} rows are more than a sheet of xlsx holds; end the name in .csv")
     write_atomically(path, lambda file: file.write(content))
+
+
+def _six_digits(value: float) -> float:
+    """Return a number without the digits that a network in single precision does not know."""
+    return float(f"{value:.6g}")
 
 
 def _harmless(value: object) -> object:
