@@ -23,7 +23,7 @@ def _kills(quick: bool, scratch: Path, tally: Tally) -> None:
     luck = random.Random(1)
     for kind in ("cgcnn",) if quick else KINDS:
         bench = Bench(kind, scratch, scratch / "data")
-        for number in range(1 if quick else 6):
+        for number in range(1 if quick else 3):
             name, cuts = f"killed_{number}", 0
             process = bench.begin(name)
             while cuts < (2 if quick else 4):
@@ -44,7 +44,7 @@ def _signals(quick: bool, scratch: Path, tally: Tally) -> None:
     luck = random.Random(2)
     for kind in ("cgcnn",) if quick else KINDS:
         bench = Bench(kind, scratch, scratch / "data")
-        for number in range(2 if quick else 8):
+        for number in range(2 if quick else 4):
             signum = (signal.SIGTERM, signal.SIGINT)[number % 2]
             name = f"stopped_{number}"
             process = bench.begin(name)
@@ -80,7 +80,7 @@ def _requeue(quick: bool, scratch: Path, tally: Tally) -> None:
     scheduler.chmod(scheduler.stat().st_mode | stat.S_IEXEC)
     job = {"SLURM_JOB_ID": "42", "PATH": f"{scheduler.parent}:{os.environ['PATH']}"}
     bench = Bench("cgcnn", scratch, scratch / "data")
-    for number in range(1 if quick else 6):
+    for number in range(1 if quick else 3):
         name = f"requeued_{number}"
         process = bench.begin(name, environment=job)
         for count in (1, 2):
