@@ -63,6 +63,9 @@ PRESETS: dict[tuple[str, str], Preset] = {
 }  # fmt: skip
 """(algorithm, mode) -> preset; the manual's tables are made from it."""
 
+SPECIALISTS: dict[tuple[str, str], dict[str, Any]] = {("e3nn", "pro"): {"lr": 2e-4, "patience": 250}}
+"""(algorithm, mode) -> what differs from the preset where a network is trained for one property alone."""
+
 SIZES: dict[tuple[str, str], dict[str, Any]] = {
     ("e3nn", "lite"): {"channels": 32, "layers": 2, "radial_hidden": 32},
     ("e3nn", "std"): {"channels": 64, "layers": 3},

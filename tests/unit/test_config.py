@@ -126,6 +126,15 @@ def test_a_specialist_has_a_folder_of_its_own(algorithm: str, mode: str, family:
     assert resolve_config(algorithm, mode, properties=["dielectric"]).family == PRESETS[algorithm, mode].family
 
 
+def test_a_production_specialist_is_trained_gently() -> None:
+    one, all_of_them = (
+        resolve_config("e3nn", "pro", properties=["spillage"], single_task=alone) for alone in (True, False)
+    )
+    assert (one.lr, one.patience, one.accumulate, one.ema) == (2e-4, 250, 4, 0.999)
+    assert (all_of_them.lr, all_of_them.patience) == (5e-4, 125)
+    assert resolve_config("e3nn", "pro", properties=["spillage"], single_task=True, lr=1e-3).lr == 1e-3
+
+
 def test_a_derived_property_needs_no_head() -> None:
     config = resolve_config(properties=GROUPS["all9"])
     assert set(config.properties) - set(config.trained_properties) == {"ehull"}

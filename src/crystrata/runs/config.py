@@ -12,7 +12,17 @@ from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
 from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
-from crystrata.tiers import ANGLE_FORMS, COMPETITION, ENCODERS, SIZES, TRACKS, Schedule, get_preset, resolve_size
+from crystrata.tiers import (
+    ANGLE_FORMS,
+    COMPETITION,
+    ENCODERS,
+    SIZES,
+    SPECIALISTS,
+    TRACKS,
+    Schedule,
+    get_preset,
+    resolve_size,
+)
 
 Source = Literal["auto", "jarvis", "demo"]
 SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
@@ -230,6 +240,7 @@ def resolve_config(
         "patience": max(10, epochs // 4),
         "max_samples": cell.max_samples,
         "encoder_settings": {name: value for name, value in settings.items() if name not in without},
+        **(SPECIALISTS.get((algorithm, mode), {}) if single_task else {}),
         **given,
         "heads": _heads(algorithm, names, given.get("heads", {})),
     }
