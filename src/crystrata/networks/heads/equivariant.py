@@ -18,9 +18,10 @@ from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 class TensorReadout(nn.Module):
     """Irreps of a crystal: densities of the atoms' latents, their products, and the mean over atoms.
 
-        A_i,lm = sum_j f_ij R_l(r_ij) (W h_j) Y_lm(ij),    T = mean_i [ L A_i + U(h_i) A_i (x) A_i ]
+        A_i,lm = sum_j f_ij R_l(r_ij) (W h_j) Y_lm(ij),    T = L mean_i [ A_i, (U(h_i) A_i) (x) (V A_i) ]
 
-    Nothing is normalised before the mean, so that what symmetry cancels is zero to rounding.
+    The products are taken channel by channel; V mixes channels first. Nothing is normalised before the mean, so that
+    what symmetry cancels is zero to rounding.
 
     Args:
         irreps: What comes out, such as `2x1o+1x2o+1x3o`.
@@ -42,9 +43,10 @@ class TensorReadout(nn.Module):
         self.radial = nn.Sequential(nn.Linear(n_radial, 32), nn.SiLU(), nn.Linear(32, (l_max + 1) * channels))
         self.source = nn.Linear(width, channels, bias=False)
         self.centre = nn.Linear(width, channels)
-        self.linear = o3.Linear(inside, self.irreps)
+        self.mix = o3.Linear(inside, inside)
         self.scale = o3.ElementwiseTensorProduct(inside, f"{inside.num_irreps}x0e")
-        self.product = o3.FullyConnectedTensorProduct(inside, inside, self.irreps)
+        self.product = _channelwise_product(inside, self.irreps)
+        self.linear = o3.Linear(inside + self.product.irreps_out, self.irreps)
 
     def forward(self, latent: Latent) -> Tensor:
         """Return the irreps of each crystal, (B, irreps.dim)."""
@@ -58,8 +60,23 @@ class TensorReadout(nn.Module):
             parts.append(density.permute(1, 2, 0).flatten(1) / sqrt(TYPICAL_EDGES))  # (N, C (2l+1)), as e3nn orders it
         densities = torch.cat(parts, dim=1)
         gates = torch.sigmoid(self.centre(latent.atoms)).repeat(1, self.l_max + 1)
-        tensors = self.linear(densities) + self.product(densities, self.scale(densities, gates))
-        return mean_over_crystals(tensors, batch.crystal, batch.atom_counts)
+        products = self.product(self.scale(densities, gates), self.mix(densities))
+        features = torch.cat([densities, products], dim=1)
+        return self.linear(mean_over_crystals(features, batch.crystal, batch.atom_counts))
+
+
+def _channelwise_product(inside: o3.Irreps, outside: o3.Irreps) -> o3.TensorProduct:
+    """Return the products (C channels each) of pairs of degrees that reach a wanted irrep, lower degree first."""
+    wanted = {irrep for _, irrep in outside}
+    paths: list[tuple[int, int, int, str, bool]] = []
+    results: list[tuple[int, o3.Irrep]] = []
+    for left, (channels, one) in enumerate(inside):
+        for right, (_, other) in enumerate(inside):
+            for irrep in one * other:
+                if left <= right and irrep in wanted:
+                    paths.append((left, right, len(results), "uuu", False))
+                    results.append((channels, irrep))
+    return o3.TensorProduct(inside, inside, o3.Irreps(results), paths)
 
 
 def cartesian_basis(formula: str) -> tuple[str, Tensor]:
