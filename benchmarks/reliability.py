@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py [--quick] [--only NAME,NAME]
 
-A full run writes benchmarks/results/reliability.md. The exit code is 1 where anything failed. `CRYSTRATA_JARVIS` may
+In full form each drill replaces its row of benchmarks/results/reliability.md. The exit code is 1 where anything failed. `CRYSTRATA_JARVIS` may
 name a JARVIS-DFT file: drills that need real crystals say so where it does not.
 """
 
@@ -34,7 +34,7 @@ def main() -> int:
     if unknown := [name for name in names if name not in DRILLS]:
         parser.error(f"unknown drill {', '.join(unknown)}; known: {', '.join(DRILLS)}")
     console = Console()
-    rows, failures = [], []
+    rows, failed = [], False
     for name in names:
         with console.status(name):
             row, wrong = carry_out(DRILLS[name], flags.quick)
@@ -42,14 +42,14 @@ def main() -> int:
         for line in wrong:
             console.print(f"  {line}", style="red", markup=False, highlight=False)
         rows.append(row)
-        failures += [f"- {name}: {line}" for line in wrong]
+        failed = failed or bool(wrong)
+        if not flags.quick:
+            _write(row)
     table = Table(*COLUMNS)
     for row in rows:
         table.add_row(*(str(row[column]) for column in COLUMNS))
     console.print(table)
-    if not flags.quick and not flags.only:
-        _write(rows, failures)
-    return 1 if failures else 0
+    return int(failed)
 
 
 def carry_out(drill: Drill, quick: bool) -> tuple[dict[str, object], list[str]]:
@@ -60,16 +60,22 @@ def carry_out(drill: Drill, quick: bool) -> tuple[dict[str, object], list[str]]:
             drill.run(quick, Path(scratch), tally)
         except NotTried as reason:
             tried = f"not tried: {reason}"
+        except Exception as error:  # a drill that breaks is a failure of its own; the others go on
+            tally.failures.append(f"the drill broke: {type(error).__name__}: {error}")
     seconds = round(time.perf_counter() - started)
     counts = (tried or tally.tried, len(tally.failures))
     return dict(zip(COLUMNS, (drill.name, drill.goal, *counts, seconds), strict=True)), tally.failures
 
 
-def _write(rows: list[dict[str, object]], failures: list[str]) -> None:
-    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | ---: | ---: | ---: |"]
-    lines += ["| " + " | ".join(str(row[column]) for column in COLUMNS) + " |" for row in rows]
-    text = "# Drills of reliability\n\nMade by `python benchmarks/reliability.py`.\n\n" + "\n".join(lines) + "\n"
-    write_text(RESULT, text + ("\n" + "\n".join(failures) + "\n" if failures else ""))
+def _write(row: dict[str, object]) -> None:
+    lines = RESULT.read_text(encoding="utf-8").splitlines() if RESULT.is_file() else []
+    kept = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")}
+    kept[str(row["drill"])] = "| " + " | ".join(str(row[column]) for column in COLUMNS) + " |"
+    head = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | ---: | ---: | ---: |"]
+    table = head + [kept[name] for name in DRILLS if name in kept]
+    write_text(
+        RESULT, "# Drills of reliability\n\nMade by `python benchmarks/reliability.py`.\n\n" + "\n".join(table) + "\n"
+    )
 
 
 if __name__ == "__main__":

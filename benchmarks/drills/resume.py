@@ -7,6 +7,7 @@ import random
 import signal
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def _signals(quick: bool, scratch: Path, tally: Tally) -> None:
             process = bench.begin(name)
             _wait_for_steps(process, bench, name, luck.randint(1, 20))
             time.sleep(luck.uniform(0, 0.05))
-            os.kill(process.pid, signum)
+            _send(process, signum)
             process.join(_MOST_SECONDS)
             _stopped_well(bench, name, process.exitcode, signum, tally)
             process = bench.begin(name, *_again(bench, name))
@@ -85,7 +86,7 @@ def _requeue(quick: bool, scratch: Path, tally: Tally) -> None:
         process = bench.begin(name, environment=job)
         for count in (1, 2):
             _wait_for_steps(process, bench, name, luck.randint(1, 8))
-            os.kill(process.pid, signal.SIGUSR1)
+            _send(process, signal.SIGUSR1)
             process.join(_MOST_SECONDS)
             tally.check(process.exitcode == 128 + signal.SIGUSR1, f"exit code {process.exitcode}")
             process = bench.begin(name, environment={**job, "SLURM_RESTART_COUNT": str(count)})
@@ -104,6 +105,11 @@ def _wait_for_steps(process: object, bench: Bench, name: str, steps: int) -> boo
             return True
         time.sleep(0.002)
     return False
+
+
+def _send(process: object, signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it came to its end before
+        os.kill(process.pid, signum)  # type: ignore[attr-defined]
 
 
 def _again(bench: Bench, name: str) -> tuple[str, ...]:
