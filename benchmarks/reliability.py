@@ -2,8 +2,8 @@
 
     python benchmarks/reliability.py [--quick] [--only NAME,NAME]
 
-In full form each drill replaces its row of benchmarks/results/reliability.md. The exit code is 1 where anything failed. `CRYSTRATA_JARVIS` may
-name a JARVIS-DFT file: drills that need real crystals say so where it does not.
+In full form each drill replaces its row of benchmarks/results/reliability.md. The exit code is 1 where anything
+failed. `CRYSTRATA_JARVIS` may name a JARVIS-DFT file: drills that need real crystals say so where it does not.
 """
 
 from __future__ import annotations
