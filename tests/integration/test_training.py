@@ -543,3 +543,19 @@ def test_the_configuration_of_the_network_is_that_of_the_run(lite_run: Path) -> 
     assert model.network.config.properties == config.trained_properties
     assert model.properties == config.properties
     assert model.network.config.graph == config.graph
+
+
+def test_as_many_checkpoints_and_best_epochs_are_kept_as_asked(launch: Launch, tmp_path: Path) -> None:
+    flags = ("--algorithm", "cgcnn", "--level", "smoke", "--max-samples", 80, "--batch-size", 8)
+    assert launch(tmp_path, *flags, "--epochs", 4, "--keep-last-k", 2, "--top-k", 3) == 0
+    run = only_run(tmp_path)
+    assert sorted(file.name for file in run.glob("checkpoint*.pt")) == ["checkpoint.1.pt", CHECKPOINT]
+    scores = {record["epoch"]: record["val_score"] for record in json.loads((run / HISTORY).read_text())}
+    best = sorted(scores, key=lambda epoch: scores[epoch])[:3]
+    assert sorted(file.name for file in (run / "top").iterdir()) == sorted(f"epoch_{epoch:04d}.pt" for epoch in best)
+    for epoch in best:
+        assert load_model(run / "top" / f"epoch_{epoch:04d}.pt", "cpu").facts["val_score"] == scores[epoch]
+    weights_of = [
+        load_model(file, "cpu").network.state_dict() for file in (run, run / "top" / f"epoch_{best[0]:04d}.pt")
+    ]
+    assert all(torch.equal(weights_of[0][name], weights_of[1][name]) for name in weights_of[0])
