@@ -174,7 +174,9 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b")
     with file:
-        yield _take(file.fileno(), wait=wait)
+        with storage_errors(path):
+            held = _take(file.fileno(), wait=wait)
+        yield held
 
 
 def _take(handle: int, *, wait: bool) -> bool:

@@ -559,3 +559,24 @@ def test_as_many_checkpoints_and_best_epochs_are_kept_as_asked(launch: Launch, t
         load_model(file, "cpu").network.state_dict() for file in (run, run / "top" / f"epoch_{best[0]:04d}.pt")
     ]
     assert all(torch.equal(weights_of[0][name], weights_of[1][name]) for name in weights_of[0])
+
+
+def test_an_estimate_writes_no_run(launch: Launch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--algorithm", "cgcnn", "--level", "smoke", "--max-samples", 80, "--epochs", 200)
+    assert launch(tmp_path, *flags, "--estimate") == 0
+    said = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line[:1].isalpha()}
+    assert said["step"][3:] == ["1", "in", "an", "epoch"]
+    assert 0 < float(said["training"][1]) < 1
+    assert float(said["peak"][2]) > 0.1
+    assert not list(tmp_path.rglob("run_*"))
+
+
+def test_a_time_budget_fits_the_epochs(launch: Launch, tmp_path: Path) -> None:
+    flags = ("--algorithm", "cgcnn", "--level", "smoke", "--max-samples", 80, "--epochs", 3, "--time-budget")
+    assert launch(tmp_path / "tight", *flags, 1e-9) == 0
+    assert launch(tmp_path / "ample", *flags, 1) == 0
+    for name, epochs in (("tight", 1), ("ample", 3)):
+        run = only_run(tmp_path / name)
+        assert len(content(run, HISTORY)) == content(run, CONFIG)["epochs"] == epochs
+    assert launch(tmp_path / "tight", *flags, 1e-9, "--resume") == 0
+    assert launch(tmp_path, *flags, -1) == 2

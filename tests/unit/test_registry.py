@@ -158,7 +158,7 @@ def test_best_passes_over_demo_smoke_and_lite_runs(tmp_path: Path) -> None:
     for mode in ("smoke", "lite"):
         ended_run(tmp_path, mode, mode=mode, score=0.1)
     ended_run(tmp_path, "demo", score=0.1, source={"name": "demo", "digest": "d0", "demo": True})
-    with pytest.raises(ModelError, match="3 demo, smoke, lite, single-task and leaderboard runs are"):
+    with pytest.raises(ModelError, match="3 demo, smoke, lite and leaderboard runs are"):
         find_run(tmp_path, "best")
     ended_run(tmp_path, "real", score=0.9)
     assert find_run(tmp_path, "best").name == "run_real"

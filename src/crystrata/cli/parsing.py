@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from crystrata.errors import CrystrataError, Interrupted, nearest
+from crystrata.runs.slurm import REQUEUE_SIGNAL, requeue
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,8 @@ def run_verb(action: Callable[[], int]) -> int:
         return error.exit_code
     except Interrupted as signal:
         print(signal, file=sys.stderr)
+        if signal.signum == REQUEUE_SIGNAL:
+            print(requeue(), file=sys.stderr)
         return signal.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

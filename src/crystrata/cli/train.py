@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
-from crystrata.errors import Interrupted, UsageError, unknown_name
+from crystrata.errors import UsageError, unknown_name
 from crystrata.properties import GROUPS, NINE, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
 from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
@@ -111,6 +111,10 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--top-k", type=int, default=3, metavar="K", help="epochs whose weights are kept, the best")
     group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
     group.add_argument("--run-id", metavar="NAME", help="name of the run directory (default: time and a short id)")
+    group.add_argument(
+        "--time-budget", type=float, metavar="HOURS", help="fit the number of epochs, and with it the schedule, to this"
+    )
+    group.add_argument("--estimate", action="store_true", help="time some steps, print hours and memory, and stop")
     group.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
 
 
@@ -123,7 +127,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
         for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers",
-                     "keep_last", "top_k", "source",
+                     "keep_last", "top_k", "time_budget", "source",
                      "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")
     }  # fmt: skip
@@ -201,21 +205,19 @@ def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
     if flags.dry_run:
         print(describe(config), end="")
         return 0
-    from crystrata.runs.slurm import REQUEUE_SIGNAL, requeue
-    from crystrata.workflows.tier_run import find_resumable, resume_tier, run_of_job, run_tier
+    from crystrata.workflows.resumable import find_resumable, run_of_job
+    from crystrata.workflows.tier_run import estimate_tier, resume_tier, run_tier
 
     console = terminal()
-    try:
-        earlier = flags.resume if flags.resume is not None else run_of_job(config)
-        if earlier is not None:
-            run, config = find_resumable(config, str(earlier) or None)
-            resume_tier(run, config, command, console)
-        else:
-            run_tier(config, command, console)
-    except Interrupted as stop:
-        if stop.signum == REQUEUE_SIGNAL:
-            console.print(requeue())
-        raise
+    if flags.estimate:
+        estimate_tier(config, console)
+        return 0
+    earlier = flags.resume if flags.resume is not None else run_of_job(config)
+    if earlier is not None:
+        run, config = find_resumable(config, str(earlier) or None)
+        resume_tier(run, config, command, console)
+    else:
+        run_tier(config, command, console)
     return 0
 
 

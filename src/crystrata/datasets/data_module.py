@@ -131,5 +131,6 @@ class CrystalDataModule(L.LightningDataModule):
 
 def _leave_signals_to_the_trainer(_: int) -> None:
     """Let a worker outlive the signals that stop a run, which finishes its step; it ends with its parent."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -78,12 +78,14 @@ def _presets(cells: Sequence[tuple[str, str]], first: str = "level") -> str:
 def sizes() -> str:
     """Return the model sizes with their parameters, counted on a network of all nine properties."""
     from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
+    from crystrata.runs.config import resolve_config
 
     aliases = {own: alias for alias, own in SIZE_ALIASES.items()}
     rows = []
     for (algorithm, size), settings in SIZES.items():
         used = [mode for mode in MODES if PRESETS[algorithm, mode].size == size]
-        config = NetworkConfig(algorithm, trained_properties(GROUPS["all9"]), dict(settings))
+        heads = resolve_config(algorithm, used[0], properties=GROUPS["all9"]).heads
+        config = NetworkConfig(algorithm, trained_properties(GROUPS["all9"]), dict(settings), heads=heads)
         parameters = count_parameters(MultiTaskNetwork(config))
         flag = code(f"--preset {aliases.get(size, size)}")
         rows.append([code(algorithm), size, flag, _settings(settings), f"{parameters:,}", ", ".join(used)])

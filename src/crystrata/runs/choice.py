@@ -78,7 +78,8 @@ def _none_found(models_dir: Path, name: str | None, family: str | None, usable: 
     if family:
         asked = f" for --family {family}{nearest(family, {entry.family for entry in usable})}"
     elif usable:
-        asked += f" ({len(usable)} demo, smoke, lite, single-task and leaderboard runs are used only when named)"
+        kinds = "demo, smoke, lite and leaderboard" if name else "demo, smoke, lite, single-task and leaderboard"
+        asked += f" ({len(usable)} {kinds} runs are used only when named)"
     return ModelError(
         f"no trained model under {models_dir}{asked}: {REGISTRY} there lists no such completed run with weights; "
         "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"

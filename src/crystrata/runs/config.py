@@ -31,6 +31,7 @@ DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
+    "time_budget",
 )  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
 labels and split are compared by their digests)."""
@@ -72,6 +73,7 @@ class RunConfig:
         workers: Loader and store-building processes.
         keep_last: Checkpoints that are kept.
         top_k: Epochs whose weights are kept, the best ones.
+        time_budget: Hours of training that the number of epochs is fitted to, or None.
         single_task: Whether this is a single-property specialist, which has a folder of its own.
         models_dir: Folder of all runs.
         data_dir: Folder of downloads, stores and hulls.
@@ -109,6 +111,7 @@ class RunConfig:
     workers: int = 0
     keep_last: int = 3
     top_k: int = 3
+    time_budget: float | None = None
     single_task: bool = False
     models_dir: str = "models"
     data_dir: str = "data"
@@ -131,6 +134,8 @@ class RunConfig:
                 raise UsageError(f"--{flag} must be positive, not {getattr(self, name)}")
         if self.max_samples is not None and self.max_samples < 60:
             raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
+        if self.time_budget is not None and not 0 < self.time_budget < inf:
+            raise UsageError(f"--time-budget must be positive hours, not {self.time_budget}")
         if self.workers < 0:
             raise UsageError(f"--workers must be 0 or more, not {self.workers}")
         if self.device not in DEVICES:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-import torch
 
 from crystrata.files import write_json
 from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import write_checkpoint
+from crystrata.training.random_state import random_state, set_random_state
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import MultiTaskTraining
 
@@ -36,17 +34,26 @@ class RunArtifacts(L.Callback):
         run: Run directory.
         average: Source of the averaged weights.
         facts: Plain values saved beside the best weights.
+        stop: Signals that ask to stop.
         patience: Epochs without a better score after which training stops. Lightning's own early stopping acts after
             the checkpoint is written, so that a resumed run would forget an epoch.
         top_k: Epochs whose weights are kept, the best ones.
-        stop: Signals that ask to stop.
+        hours: Most hours of training, or None; no epoch starts that would not be over by then.
     """
 
     def __init__(
-        self, run: Path, average: MovingAverage, facts: dict[str, Any], patience: int, top_k: int, stop: StopRequest
+        self,
+        run: Path,
+        average: MovingAverage,
+        facts: dict[str, Any],
+        stop: StopRequest,
+        *,
+        patience: int,
+        top_k: int,
+        hours: float | None,
     ) -> None:
         self.run, self.average, self.facts, self.stop = run, average, facts, stop
-        self.patience, self.top_k = patience, top_k
+        self.patience, self.top_k, self.hours = patience, top_k, hours
         self.best_score, self.best_epoch = float("inf"), -1
         self.history: list[dict[str, Any]] = []
         self._started = self._saved = time.perf_counter()
@@ -56,9 +63,9 @@ class RunArtifacts(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on with the random numbers of a checkpoint; let a run that had stopped early stay stopped."""
         if self._random is not None:
-            _set_random_state(self._random)
+            set_random_state(self._random)
         self._started = self._saved = time.perf_counter()
-        self._stop_when_patience_is_over(trainer)
+        self._stop_when_it_is_over(trainer)
         self.stop.deferring = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -78,6 +85,7 @@ class RunArtifacts(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let a signal act at once: validation changes nothing."""
         self.stop.deferring = False
+        self.stop.raise_if_asked()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let signals wait again."""
@@ -94,7 +102,7 @@ class RunArtifacts(L.Callback):
         self._keep_weights(task, score, trainer.current_epoch + 1)
         self._seconds_before = 0.0
         self._save(trainer, trainer.current_epoch + 1, 0)
-        self._stop_when_patience_is_over(trainer)
+        self._stop_when_it_is_over(trainer)
         self.stop.raise_if_asked()
 
     def _keep_weights(self, task: MultiTaskTraining, score: float, epoch: int) -> None:
@@ -105,12 +113,12 @@ class RunArtifacts(L.Callback):
         best = score < self.best_score
         if best:
             self.best_score, self.best_epoch = score, epoch
-        facts = {**self.facts, "best_epoch": epoch, "val_score": score}
-        weights = pack_network(task.network.config, self.average.averaged_network(task), facts)
-        if (name := f"epoch_{epoch:04d}.pt") in top:
-            write_checkpoint(self.run / TOP / name, weights)
-        if best:
-            write_checkpoint(self.run / BEST, weights)
+        names = [*([f"{TOP}/{name}"] if (name := f"epoch_{epoch:04d}.pt") in top else []), *([BEST] if best else [])]
+        if names:
+            facts = {**self.facts, "best_epoch": epoch, "val_score": score}
+            weights = pack_network(task.network.config, self.average.averaged_network(task), facts)
+            for name in names:
+                write_checkpoint(self.run / name, weights)
         for file in (self.run / TOP).glob("epoch_*.pt"):
             if file.name not in top:
                 file.unlink()
@@ -118,6 +126,7 @@ class RunArtifacts(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left that a signal could cost."""
         self.stop.deferring = False
+        self.stop.raise_if_asked()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Let signals act at once again."""
@@ -132,8 +141,12 @@ class RunArtifacts(L.Callback):
         sampler.epoch, sampler.done = place
         self._saved = time.perf_counter()
 
-    def _stop_when_patience_is_over(self, trainer: L.Trainer) -> None:
-        if self.history and self.history[-1]["epoch"] - self.best_epoch >= self.patience:
+    def _stop_when_it_is_over(self, trainer: L.Trainer) -> None:
+        if not self.history:
+            return
+        spent = [record["seconds"] for record in self.history]
+        late = self.hours is not None and sum(spent) + spent[-1] > 3600 * self.hours
+        if late or self.history[-1]["epoch"] - self.best_epoch >= self.patience:
             trainer.should_stop = True
 
     def _epoch_record(self, trainer: L.Trainer, task: MultiTaskTraining, score: float) -> dict[str, Any]:
@@ -164,7 +177,7 @@ class RunArtifacts(L.Callback):
             "best_epoch": self.best_epoch,
             "history": json.dumps(self.history),
             "seconds": self._seconds(),
-            "random": _random_state(),
+            "random": random_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -172,25 +185,3 @@ class RunArtifacts(L.Callback):
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.history = json.loads(state_dict["history"])
         self._seconds_before, self._random = state_dict["seconds"], state_dict["random"]
-
-
-def _random_state() -> dict[str, Any]:
-    """Return the state of every generator that training may draw from, as tensors and plain values."""
-    version, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": (torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)),
-        "python": (version, list(words), gauss),
-    }
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
-    keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))

@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from crystrata.errors import ModelError
-from crystrata.files import write_atomically
+from crystrata.files import replace, write_atomically
 
 _UNREADABLE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
@@ -46,7 +46,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint; only tensors and plain values are accepted."""
-        return read_checkpoint(Path(path), map_location)
+        return read_checkpoint(Path(path), map_location or "cpu")  # Lightning moves what belongs on a GPU
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
@@ -85,7 +85,7 @@ def _rotate(path: Path, keep: int) -> None:
     """Give each file the next older name; the newest keeps its own as well, until the new file takes it."""
     for number in range(keep - 1, 1, -1):
         if earlier(path, number - 1).exists():
-            os.replace(earlier(path, number - 1), earlier(path, number))
+            replace(earlier(path, number - 1), earlier(path, number))
     if keep > 1 and path.exists():
         second_name = path.with_name(f".{path.name}.part")
         second_name.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def _rotate(path: Path, keep: int) -> None:
             os.link(path, second_name)
         except OSError:  # a file system without second names
             shutil.copyfile(path, second_name)
-        os.replace(second_name, earlier(path, 1))
+        replace(second_name, earlier(path, 1))
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:

@@ -64,6 +64,29 @@ def label_share(targets: np.ndarray) -> np.ndarray:
     return np.sqrt(np.isfinite(targets).mean(axis=0))
 
 
+def build_task(config: RunConfig, data: CrystalDataModule, console: Console) -> MultiTaskTraining:
+    """Return the task of a run: its network, scaled on the training labels, with optimiser settings and balance.
+
+    Args:
+        config: The run.
+        data: Its crystals and split; told whether the network reads the cached angles.
+        console: Where bad steps are told of.
+    """
+    targets = data.dataset.targets[data.split.train]
+    network = MultiTaskNetwork(network_config(config))
+    network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
+    settings = OptimiserSettings(
+        config.lr,
+        config.weight_decay,
+        config.clip,
+        config.learned_balance,
+        emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
+    )
+    spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
+    data.angles = network.encoder.needs_angles
+    return MultiTaskTraining(network, settings, spread, data.dataset.ids, console)
+
+
 def train(
     config: RunConfig,
     data: CrystalDataModule,
@@ -86,26 +109,16 @@ def train(
         resume: Whether to continue from `checkpoint.pt`, or the one before where that is damaged.
 
     Raises:
-        Interrupted: A signal came; the checkpoint holds every step that was carried out.
+        Interrupted: A signal came; the checkpoint holds all steps but at most the last one of an epoch.
         ModelError: No checkpoint to continue from is whole.
         TrainingError: No epoch gave a finite score.
     """
     seed_everything(config.seed)
-    targets = data.dataset.targets[data.split.train]
-    network = MultiTaskNetwork(network_config(config))
-    network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
-    settings = OptimiserSettings(
-        config.lr,
-        config.weight_decay,
-        config.clip,
-        config.learned_balance,
-        emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
-    )
-    spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
-    task = MultiTaskTraining(network, settings, spread, data.dataset.ids, console)
-    data.angles = network.encoder.needs_angles
+    task = build_task(config, data, console)
     average = MovingAverage(config.ema)
-    artifacts = RunArtifacts(run, average, facts, config.patience, config.top_k, stop)
+    artifacts = RunArtifacts(
+        run, average, facts, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
+    )
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
     trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
     checkpoint = _checkpoint_to_continue(run, console) if resume else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.errors import TrainingError
 
 MOST_IN_A_ROW = 5
@@ -54,8 +53,3 @@ class NonFiniteGuard:
                 "these crystals and labels, or lower --lr. The weights and the last checkpoint are untouched"
             )
         return f"step {step} left out: loss or gradient is not finite for {shown}"
-
-
-def rows_of(batches: list[LabelledBatch]) -> list[int]:
-    """Return the positions of all crystals of a step."""
-    return [row for batch in batches for row in batch.rows.tolist()]

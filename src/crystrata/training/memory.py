@@ -13,7 +13,7 @@ from crystrata.datasets.sampling import Step
 Result = TypeVar("Result")
 Collate = Callable[[Step], list[LabelledBatch]]
 
-_CPU_WORDS = "can't allocate memory"  # of torch's allocator, which raises a plain RuntimeError
+_WORDS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # of plain RuntimeErrors
 
 
 class MicroBatches:
@@ -35,20 +35,20 @@ class MicroBatches:
 
         Args:
             batches: The step as the loader cut it.
-            work: Must start anew each time that it is called; random numbers are the same each time.
+            work: Must start anew each time that it is called; random numbers of the CPU are the same each time.
             collate: Makes micro-batches on the device of the work.
 
         Raises:
             RuntimeError: One crystal alone does not fit (the original error), or something else went wrong.
         """
         rows = torch.cat([batch.rows for batch in batches]).cpu().numpy()
-        size = max(len(batch.rows) for batch in batches)
-        if self.largest is not None and self.largest < size:
-            size, batches = self.largest, collate(Step(rows, self.largest))
+        given = size = max(len(batch.rows) for batch in batches)
+        if self.largest is not None:
+            size = min(size, self.largest)
         random_state = torch.get_rng_state()
         while True:
             try:
-                return work(batches)
+                return work(batches if size == given else collate(Step(rows, size)))
             except (RuntimeError, MemoryError) as error:
                 if size == 1 or not out_of_memory(error):
                     raise
@@ -57,9 +57,8 @@ class MicroBatches:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             size = self.largest = -(-size // 2)
-            batches = collate(Step(rows, size))
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on the CPU or on a GPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_WORDS in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in _WORDS)

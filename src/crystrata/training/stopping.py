@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -59,4 +60,5 @@ class StopRequest:
             raise Interrupted(signum)
         self.signum = signum
         name = signal.Signals(signum).name
-        self.console.print(f"{name}: stopping after this step; once more stops at once")
+        with suppress(RuntimeError):  # the signal came while something was being printed
+            self.console.print(f"{name}: stopping after this step; once more stops at once")

@@ -81,7 +81,7 @@ class MultiTaskTraining(L.LightningModule):
     def training_step(self, batches: list[LabelledBatch], index: int) -> None:
         """Carry out an optimiser step."""
         optimizer = self.optimizers()
-        sums, counts = self.micro_batches.carry_out(batches, self._accumulate_gradient, self._collate)
+        sums, counts = self.micro_batches.carry_out(batches, self.set_gradient, self._collate)
         if bool(torch.isfinite(self._clipped_norm() + sums.sum())):
             self._loss_sums = self._loss_sums.to(sums.device) + sums
             self._loss_counts = self._loss_counts.to(counts.device) + counts
@@ -90,14 +90,14 @@ class MultiTaskTraining(L.LightningModule):
             self._leave_out(batches)
         optimizer.step()  # type: ignore[union-attr]
 
-    def _accumulate_gradient(self, batches: list[LabelledBatch]) -> tuple[Tensor, Tensor]:
+    def set_gradient(self, batches: list[LabelledBatch]) -> tuple[Tensor, Tensor]:
         """Set the gradient to that of a whole step; return the loss sums and label counts of each property, (P,)."""
         self.zero_grad(set_to_none=True)
         sums, counts = self._no_losses(), self._no_losses()
         for batch in batches:
             parts, _ = self.network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
             step_counts = dict(zip(self.network.config.properties, batch.step_counts, strict=True))
-            self.manual_backward(self.balance(parts, step_counts, batch.share))
+            self.balance(parts, step_counts, batch.share).backward()
             sums += torch.stack([part.detach() for part in parts.values()])
             counts += batch.mask.sum(0)
         return sums, counts
@@ -107,7 +107,7 @@ class MultiTaskTraining(L.LightningModule):
 
     def _leave_out(self, batches: list[LabelledBatch]) -> None:
         def is_finite(row: int) -> bool:
-            sums, _ = self._accumulate_gradient(self._collate(Step(np.array([row]), 1)))
+            sums, _ = self.set_gradient(self._collate(Step(np.array([row]), 1)))
             return bool(torch.isfinite(self._clipped_norm() + sums.sum()))
 
         rows = torch.cat([batch.rows for batch in batches]).tolist()

@@ -16,8 +16,9 @@ from crystrata.reports.matrix_table import CAPTION, MATRIX_MD, matrix_table, ter
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.cells import Cell, completed_run, unfinished_run
 from crystrata.runs.registry import read_registry
+from crystrata.workflows.resumable import find_resumable
 from crystrata.workflows.sources import open_source
-from crystrata.workflows.tier_run import find_resumable, resume_tier, run_tier
+from crystrata.workflows.tier_run import resume_tier, run_tier
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,20 @@ from typing import Any
 
 from rich.console import Console
 
-from crystrata.errors import Interrupted, ModelError, StorageError, UsageError
+from crystrata.errors import Interrupted, StorageError, UsageError
 from crystrata.files import lock, write_json, write_text
 from crystrata.networks.device import resolve_device
 from crystrata.reports.tables import terminal_official, terminal_table
-from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, MANIFEST, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
+from crystrata.runs.config import RunConfig, mode_in_words
+from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
-from crystrata.runs.slurm import job_id, was_requeued
 from crystrata.training.engine import train
+from crystrata.training.estimate import Estimate, estimate
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data
+from crystrata.workflows.resumable import saved_config
 
 
 def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
@@ -55,13 +56,14 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         UsageError: The crystals or the split are no longer those that the run was started with.
     """
     resolve_device(config.device)
-    with lock(run / RUN_LOCK):
+    with StopRequest(console), lock(run / RUN_LOCK):
         for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
             leftover.unlink()
-        before, saved = read_manifest(run), _saved_config(run)
+        before, saved = read_manifest(run), saved_config(run)
         prepared = prepare_data(config, console)
         _require_same_data(run, before, prepared)
-        finished = before["status"] == "completed" and config.epochs == saved.epochs
+        as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
+        finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
         update_manifest(run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest())
         return _carry_out(run, config, console, prepared, finished=finished)
@@ -78,74 +80,6 @@ def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData
             raise UsageError(
                 f"{run} was started with other {words} ({before['source']['name']}): name the same source and file"
             )
-
-
-def find_resumable(config: RunConfig, named: str | None) -> tuple[Path, RunConfig]:
-    """Return the run to continue and its configuration.
-
-    Args:
-        config: What the command line asks for.
-        named: Path or name of a run; None takes the newest one of the same family, mode and properties.
-
-    Raises:
-        ModelError: There is no such run, or it has no checkpoint yet.
-        UsageError: The command line contradicts the run's configuration.
-    """
-    if named:
-        candidates = [path for path in (Path(named), config.family_dir / named) if (path / CONFIG).is_file()]
-    else:
-        candidates = [
-            path
-            for path in config.family_dir.glob("run_*")
-            if (path / CHECKPOINT).is_file() and _same_kind(_saved_config(path), config)
-        ]
-    if not candidates:
-        where = named or f"{config.family_dir} ({config.algorithm}, {mode_in_words(config.mode)})"
-        raise ModelError(f"no run to resume at {where}: none there has a {CONFIG if named else CHECKPOINT}")
-    run = max(candidates, key=_last_written)
-    saved = _saved_config(run)
-    wanted = replace(saved, epochs=config.epochs, patience=config.patience, **_where(config))
-    if wanted.digest() != config.digest():
-        old, new = saved.as_dict(), config.as_dict()
-        free = {*NOT_RESULT, "epochs", "patience"}
-        differing = [f"{key} {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key not in free]
-        raise UsageError(
-            f"{run} was started with other settings ({'; '.join(differing)}): give the same, or start anew"
-        )
-    return run, wanted
-
-
-def run_of_job(config: RunConfig) -> Path | None:
-    """Return the run that this SLURM job was carrying out before it was requeued, or None."""
-    if not was_requeued():
-        return None
-    runs = [path.parent for path in config.family_dir.glob(f"run_*/{MANIFEST}")]
-    mine = [run for run in runs if _is_of_job(read_manifest(run), config)]
-    return max(mine, key=_last_written, default=None)
-
-
-def _is_of_job(manifest: dict[str, Any], config: RunConfig) -> bool:
-    return manifest.get("slurm_job") == job_id() and manifest["config_digest"] == config.digest()
-
-
-def _last_written(run: Path) -> int:
-    return max(path.stat().st_mtime_ns for path in (run / CONFIG, run / CHECKPOINT) if path.is_file())
-
-
-def _where(config: RunConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in NOT_RESULT if name != "run_id"}
-
-
-def _saved_config(run: Path) -> RunConfig:
-    try:
-        return RunConfig.from_dict(json.loads((run / CONFIG).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{run / CONFIG} is missing or damaged: {error}") from None
-
-
-def _same_kind(saved: RunConfig, config: RunConfig) -> bool:
-    keys = ("algorithm", "mode", "properties", "encoder", "size")
-    return all(getattr(saved, key) == getattr(config, key) for key in keys)
 
 
 def _carry_out(
@@ -175,6 +109,9 @@ def _train_and_evaluate(
     run: Path, config: RunConfig, console: Console, stop: StopRequest, resumed: PreparedData | None, *, finished: bool
 ) -> dict[str, Any]:
     prepared = resumed or prepare_data(config, console)
+    if config.time_budget is not None and not (run / CHECKPOINT).is_file():
+        config = _fitted(config, prepared, console)
+        write_json(run / CONFIG, config.as_dict())
     write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
     write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
     update_manifest(run, **prepared.facts)
@@ -187,6 +124,36 @@ def _train_and_evaluate(
         results = evaluate_run(run, config, prepared, history)
     update_manifest(run, best_epoch=results["best_epoch"], score=results["score"])
     return results
+
+
+def _fitted(config: RunConfig, prepared: PreparedData, console: Console) -> RunConfig:
+    """Return the configuration with as many epochs as its time budget allows, and no more than it asks for."""
+    assert config.time_budget is not None
+    with console.status("timing some steps"):
+        found = estimate(config, prepared.data, console)
+    epochs = min(config.epochs, found.epochs_within(config.time_budget))
+    console.print(
+        f"{found.epoch_seconds:.0f} s an epoch: {epochs} of {config.epochs} epochs in {config.time_budget:g} h"
+    )
+    return replace(config, epochs=epochs)
+
+
+def estimate_tier(config: RunConfig, console: Console) -> Estimate:
+    """Time some steps of a run and print what it would take; nothing but the graph store is written.
+
+    Raises:
+        CrystrataError: Data or configuration do not allow the run.
+    """
+    prepared = prepare_data(config, console)
+    _announce(config, prepared.facts, console)
+    with console.status("timing some steps"):
+        found = estimate(config, prepared.data, console)
+    console.print(f"step           {1000 * found.step_seconds:.1f} ms, {found.steps} in an epoch")
+    console.print(f"epoch          {found.epoch_seconds:.0f} s with its validation")
+    console.print(f"training       {found.hours(config.epochs):.3g} h for {config.epochs} epochs")
+    if found.peak_bytes is not None:
+        console.print(f"peak memory    {found.peak_bytes / 2**30:.2f} GiB in the heaviest micro-batch")
+    return found
 
 
 def _announce(config: RunConfig, facts: dict[str, Any], console: Console) -> None:
