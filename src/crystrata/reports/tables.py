@@ -110,7 +110,7 @@ def terminal_official(results: Mapping[str, Any]) -> Table:
     for column in ("benchmark", "ids", "MAE", "CGCNN", "ALIGNN"):
         shown.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for row in official_table(results).to_dict("records"):
-        title = f"{row['benchmark']} \\[{row['unit']}]" if row["unit"] else row["benchmark"]
+        title = f"{row['benchmark']} [{row['unit']}]" if row["unit"] else row["benchmark"]
         figures = [cell_text(row[key], 4) for key in ("MAE", "published CGCNN", "published ALIGNN")]
         shown.add_row(title, str(row["ids"]), *figures)
     return shown
