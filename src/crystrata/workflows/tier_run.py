@@ -35,10 +35,10 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     """
     resolve_device(config.device)
     run = create_run_dir(config.family_dir, config.run_id)
-    with lock(run / RUN_LOCK):
+    with StopRequest(console) as stop, lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
         start_manifest(run, config, command)
-        return _carry_out(run, config, console)
+        return _carry_out(run, config, console, stop)
 
 
 def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console) -> Path:
@@ -56,7 +56,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         UsageError: The crystals or the split are no longer those that the run was started with.
     """
     resolve_device(config.device)
-    with StopRequest(console), lock(run / RUN_LOCK):
+    with StopRequest(console) as stop, lock(run / RUN_LOCK):
         for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
             leftover.unlink()
         before, saved = read_manifest(run), saved_config(run)
@@ -66,7 +66,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
         update_manifest(run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest())
-        return _carry_out(run, config, console, prepared, finished=finished)
+        return _carry_out(run, config, console, stop, prepared, finished=finished)
 
 
 def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
@@ -83,13 +83,18 @@ def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData
 
 
 def _carry_out(
-    run: Path, config: RunConfig, console: Console, resumed: PreparedData | None = None, *, finished: bool = False
+    run: Path,
+    config: RunConfig,
+    console: Console,
+    stop: StopRequest,
+    resumed: PreparedData | None = None,
+    *,
+    finished: bool = False,
 ) -> Path:
     """Train (unless finished), evaluate, document; `resumed` is the data of a run that is continued."""
     started = time.perf_counter()
     try:
-        with StopRequest(console) as stop:
-            results = _train_and_evaluate(run, config, console, stop, resumed, finished=finished)
+        results = _train_and_evaluate(run, config, console, stop, resumed, finished=finished)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")
@@ -110,7 +115,7 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     prepared = resumed or prepare_data(config, console)
     if config.time_budget is not None and not (run / CHECKPOINT).is_file():
-        config = _fitted(config, prepared, console)
+        config = _fitted(config, config.time_budget, prepared, console)
         write_json(run / CONFIG, config.as_dict())
     write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
     write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
@@ -126,15 +131,12 @@ def _train_and_evaluate(
     return results
 
 
-def _fitted(config: RunConfig, prepared: PreparedData, console: Console) -> RunConfig:
-    """Return the configuration with as many epochs as its time budget allows, and no more than it asks for."""
-    assert config.time_budget is not None
+def _fitted(config: RunConfig, hours: float, prepared: PreparedData, console: Console) -> RunConfig:
+    """Return the configuration with as many epochs as fit into some hours, and no more than it asks for."""
     with console.status("timing some steps"):
         found = estimate(config, prepared.data, console)
-    epochs = min(config.epochs, found.epochs_within(config.time_budget))
-    console.print(
-        f"{found.epoch_seconds:.0f} s an epoch: {epochs} of {config.epochs} epochs in {config.time_budget:g} h"
-    )
+    epochs = min(config.epochs, found.epochs_within(hours))
+    console.print(f"{found.epoch_seconds:.0f} s an epoch: {epochs} of {config.epochs} epochs in {hours:g} h")
     return replace(config, epochs=epochs)
 
 
