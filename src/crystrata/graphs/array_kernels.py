@@ -1,9 +1,8 @@
-"""What follows from stored arrays by arithmetic, and the cutting of batches, compiled. See `arrays` for the letters."""
+"""What follows from stored arrays by arithmetic, compiled. See `arrays` for the letters."""
 
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
 from crystrata.graphs.arrays import COSINE_SCALE
 from crystrata.graphs.compiled import inline, kernel, view

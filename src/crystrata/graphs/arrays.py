@@ -83,6 +83,16 @@ class GraphArrays:
         counts = self.angle_counts.astype(np.int64)
         return offsets(counts * (counts - 1) // 2)[self.atom_offsets]
 
+    @cached_property
+    def radius_words(self) -> np.ndarray:
+        """The ranges as words of 32 bits, (N, words), whatever their precision."""
+        return self.radius.reshape(-1, 1).view(np.uint32)
+
+    @cached_property
+    def vector_words(self) -> np.ndarray:
+        """The vectors as words of 32 bits, (E, words), whatever their precision."""
+        return self.vector.view(np.uint32)
+
 
 def offsets(counts: np.ndarray) -> np.ndarray:
     """Return the running start of blocks of the given sizes, (n + 1,) int64."""

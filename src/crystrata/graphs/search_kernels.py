@@ -66,7 +66,7 @@ def _in_bins(lattice, frac, bins):
 
 @inline
 def _bins_along(spacings, edge, cutoff):
-    """Return the bins of about a given edge along each vector (3,), and how many a sphere may touch along one at most."""
+    """Return the bins along each vector (3,), of about a given edge, and how many a sphere may touch along one."""
     bins, longest = np.empty(3, np.int64), 0
     for d in range(3):
         bins[d] = max(1, int(spacings[d] / edge))

@@ -63,7 +63,7 @@ class GraphStore:
         if expected == 0:
             return np.zeros(shape, dtype=form.dtype)
         try:
-            return np.memmap(file, dtype=form.dtype, mode="r", shape=shape)
+            return np.asarray(np.memmap(file, dtype=form.dtype, mode="r", shape=shape))
         except OSError as error:
             raise damaged(self.path, f"{file.name}: {error.strerror or error}") from None
 
