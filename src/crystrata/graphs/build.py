@@ -45,10 +45,11 @@ def build_graphs(
         "neighbour": found.neighbour,
         "image": found.image,
     }
-    forms = {name: ARRAY_FORMS[name] for name in stored}
-    return derive(
-        {name: np.asarray(stored[name], dtype=form.dtype).reshape(-1, *form.row) for name, form in forms.items()}
-    ), rejected
+    arrays = {
+        name: np.ascontiguousarray(values, dtype=ARRAY_FORMS[name].dtype).reshape(-1, *ARRAY_FORMS[name].row)
+        for name, values in stored.items()
+    }
+    return derive(arrays), rejected
 
 
 def _joined(arrays: list[np.ndarray]) -> np.ndarray:

@@ -58,7 +58,7 @@ def find_all_neighbourhoods(
     from crystrata.graphs.search_kernels import neighbourhoods
 
     atoms = offsets(np.array([len(crystal) for crystal in crystals], dtype=np.int64))
-    lattice = np.array([crystal.lattice for crystal in crystals]).reshape(-1, 3, 3)
+    lattice = np.array([crystal.lattice for crystal in crystals], order="C").reshape(-1, 3, 3)
     frac = wrapped(np.concatenate([np.empty((0, 3)), *(crystal.frac for crystal in crystals)]))
     counts, radius, neighbour, image, distance = neighbourhoods(
         lattice, atoms, frac, settings.k, settings.delta, settings.cutoff
@@ -122,7 +122,12 @@ def radius_edges(
     from crystrata.graphs.search_kernels import neighbourhoods
 
     counts, reach, neighbour, image, distance = neighbourhoods(
-        lattice[None], np.array([0, len(frac)]), wrapped(frac), _ALL, 1.0, radius
+        np.ascontiguousarray(lattice, dtype=np.float64)[None],
+        np.array([0, len(frac)]),
+        wrapped(frac),
+        _ALL,
+        1.0,
+        radius,
     )
     if len(reach) and reach[0] < 0:
         raise CrystalError("bad_cell", "the cell is extremely skewed; reduce it (Niggli) first")
@@ -130,7 +135,7 @@ def radius_edges(
 
 
 def wrapped(frac: np.ndarray) -> np.ndarray:
-    """Return fractional coordinates (N, 3) moved into the cell, [0, 1)."""
-    moved = frac - np.floor(frac)
+    """Return fractional coordinates (N, 3) moved into the cell, [0, 1), in C order."""
+    moved = np.ascontiguousarray(frac - np.floor(frac), dtype=np.float64)
     moved[moved >= 1.0] = 0.0  # a tiny negative number rounds up to 1
     return moved
