@@ -13,7 +13,7 @@ from crystrata.neighbourhood import GraphSettings
 
 _MAX_COUNT = np.iinfo(np.uint16).max
 _MAX_IMAGE = np.iinfo(np.int8).max
-_ALL = np.iinfo(np.int64).max  # a rank that no neighbour has
+_SKEWED = "the cell is extremely skewed; reduce it (Niggli) first"
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,17 @@ def find_all_neighbourhoods(
     Returns:
         The neighbourhoods of all crystals but those in error, in order, and the errors by position.
     """
-    from crystrata.graphs.search_kernels import neighbourhoods
-
-    atoms = offsets(np.array([len(crystal) for crystal in crystals], dtype=np.int64))
-    lattice = np.array([crystal.lattice for crystal in crystals], order="C").reshape(-1, 3, 3)
-    frac = wrapped(np.concatenate([np.empty((0, 3)), *(crystal.frac for crystal in crystals)]))
-    counts, radius, neighbour, image, distance = neighbourhoods(
-        lattice, atoms, frac, settings.k, settings.delta, settings.cutoff
-    )
-    found = Neighbourhoods(counts, neighbour, image, distance, radius)
+    found, atoms = _search(crystals, settings.k, settings.delta, settings.cutoff)
     errors = _errors(found, atoms)
     if errors:
+        counts = found.counts
         sound = np.ones(len(crystals), dtype=bool)
         sound[list(errors)] = False
         kept = np.repeat(sound, np.diff(atoms))
         edges = np.repeat(kept, counts)
-        found = Neighbourhoods(counts[kept], neighbour[edges], image[edges], distance[edges], radius[kept])
+        found = Neighbourhoods(
+            counts[kept], found.neighbour[edges], found.image[edges], found.distance[edges], found.radius[kept]
+        )
     return found, errors
 
 
@@ -98,40 +93,38 @@ def _error(short: np.ndarray, skewed: np.ndarray, distance: np.ndarray) -> Cryst
     if short.any():
         return CrystalError("overlapping", f"two atoms are {distance.min():.3f} A apart; the shortest bond is 0.74 A")
     if skewed.any():
-        return CrystalError("bad_cell", "the cell is extremely skewed; reduce it (Niggli) first")
+        return CrystalError("bad_cell", _SKEWED)
     return CrystalError("too_large", f"{len(short)} atoms, or the neighbours of one, are more than {_MAX_COUNT}")
 
 
-def radius_edges(
-    lattice: np.ndarray, frac: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find all pairs of atoms of a crystal that are closer than a radius.
+def radius_edges(crystals: Sequence[Crystal], radius: float) -> Neighbourhoods:
+    """Find all pairs of atoms within a radius, in many crystals at once.
 
     Args:
-        lattice: Lattice vectors as rows, (3, 3) float64 [A].
-        frac: Fractional coordinates, (N, 3) float64.
-        radius: Length that every edge is shorter than [A].
+        crystals: The crystals.
+        radius: Longest edge [A].
 
     Returns:
-        Centre (E,), neighbour (E,), image (E, 3) and distance (E,) [A], sorted by centre, then by distance; an image is
-        meant for coordinates wrapped into the cell, see `wrapped`.
+        The edges of all crystals, sorted by centre alone; the range of every centre is the radius.
 
     Raises:
-        CrystalError: The cell is too skewed to be searched.
+        CrystalError: A cell is too skewed to be searched.
     """
+    found, _ = _search(crystals, 0, 0.0, radius)
+    if (found.radius < 0).any():
+        raise CrystalError("bad_cell", _SKEWED)
+    return found
+
+
+def _search(crystals: Sequence[Crystal], k: int, delta: float, cutoff: float) -> tuple[Neighbourhoods, np.ndarray]:
+    """Return what the kernel finds, and the first atom of each crystal, (B + 1,)."""
     from crystrata.graphs.search_kernels import neighbourhoods
 
-    counts, reach, neighbour, image, distance = neighbourhoods(
-        np.ascontiguousarray(lattice, dtype=np.float64)[None],
-        np.array([0, len(frac)]),
-        wrapped(frac),
-        _ALL,
-        1.0,
-        radius,
-    )
-    if len(reach) and reach[0] < 0:
-        raise CrystalError("bad_cell", "the cell is extremely skewed; reduce it (Niggli) first")
-    return np.repeat(np.arange(len(frac)), counts), neighbour, image, distance
+    atoms = offsets(np.array([len(crystal) for crystal in crystals], dtype=np.int64))
+    lattice = np.array([crystal.lattice for crystal in crystals], order="C").reshape(-1, 3, 3)
+    frac = wrapped(np.concatenate([np.empty((0, 3)), *(crystal.frac for crystal in crystals)]))
+    counts, radius, neighbour, image, distance = neighbourhoods(lattice, atoms, frac, k, delta, cutoff)
+    return Neighbourhoods(counts, neighbour, image, distance, radius), atoms
 
 
 def wrapped(frac: np.ndarray) -> np.ndarray:

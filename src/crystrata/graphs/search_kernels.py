@@ -179,7 +179,7 @@ def _unpacked(square, key, n):
 
 @kernel(view("float64", 3), view("int64"), view("float64", 2), types.int64, types.float64, types.float64)
 def neighbourhoods(lattice, offsets, frac, k, delta, cutoff):
-    """Find the smooth neighbourhoods of crystals; with a k that no atom reaches, all pairs closer than the cutoff.
+    """Find the smooth neighbourhoods of crystals or, with k = 0, all pairs within the cutoff.
 
     Args:
         lattice: Lattice vectors as rows, (B, 3, 3) [A].
@@ -191,7 +191,7 @@ def neighbourhoods(lattice, offsets, frac, k, delta, cutoff):
 
     Returns:
         Edges (N,) and range R_i (N,) [A] of each atom; neighbour (E,), image (E, 3) and distance (E,) [A] of each edge,
-        sorted by centre, then by distance. The ranges of a crystal too skewed to be searched are -1.
+        sorted by centre and, unless k = 0, by distance. The ranges of a crystal too skewed to be searched are -1.
     """
     edge_counts, ranges = np.zeros(len(frac), np.int64), np.full(len(frac), -1.0)
     square, key, bucket = np.empty(64 * len(frac)), np.empty(64 * len(frac), np.int64), np.empty(256, np.int64)
@@ -204,7 +204,8 @@ def neighbourhoods(lattice, offsets, frac, k, delta, cutoff):
         bins, longest = _bins_along(spacings, (_ATOMS_PER_BIN * volume / len(own)) ** (1 / 3), cutoff)
         step, origin = np.empty((3, longest, 2), np.int64), np.empty((3, longest, 3))
         start, tag, place, slot, most = _in_bins(cell, own, bins)
-        guess = min(cutoff, (_FIRST_GUESS * k * volume / len(own) * 3 / (4 * np.pi)) ** (1 / 3))
+        expected = (_FIRST_GUESS * k * volume / len(own) * 3 / (4 * np.pi)) ** (1 / 3)
+        guess = min(cutoff, expected) if k > 0 else cutoff
         for i in range(len(own)):
             radius = guess
             while True:
@@ -214,13 +215,14 @@ def neighbourhoods(lattice, offsets, frac, k, delta, cutoff):
                 if room + 2 > len(bucket):
                     bucket = np.empty(2 * room, np.int64)
                 end = _append(slot[i], radius * radius, counts, step, origin, start, tag, place, square, key, e)
-                _sort(square, key, bucket, e, end, radius * radius)
-                enough = end - e >= k
+                if k > 0:
+                    _sort(square, key, bucket, e, end, radius * radius)
+                enough = 0 < k <= end - e
                 reach = min(cutoff, (1 + delta) * np.sqrt(square[e + k - 1])) if enough else cutoff
                 if reach <= radius:
                     break
                 radius = reach if enough else min(cutoff, _WIDER * radius)
-            while end > e and np.sqrt(square[end - 1]) >= reach:
+            while k > 0 and end > e and np.sqrt(square[end - 1]) >= reach:
                 end -= 1
             edge_counts[offsets[crystal] + i], ranges[offsets[crystal] + i] = end - e, reach
             e = end
