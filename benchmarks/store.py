@@ -70,6 +70,7 @@ def _measure(file: Path, folder: Path, workers: int) -> list[tuple[str, float | 
     again = import_portable(portable, folder / "b")
     rows.append(("unpack the portable form, wall time", time.perf_counter() - started, "s"))
     rows.append(("arrays equal after unpacking", int(again.header["arrays"] == store.header["arrays"]), "1 = yes"))
+    collate(store.arrays, np.arange(1))  # loads the machine code
     chosen = np.random.default_rng(0).permutation(len(store.arrays))[:6400].reshape(-1, 32)
     for words, angles in (("collate a batch of 32, per crystal", False), ("the same with angles", True)):
         cpu = time.process_time()

@@ -353,7 +353,7 @@ def test_a_defect_of_the_program_is_not_swallowed(monkeypatch: pytest.MonkeyPatc
 HELP = """
 import runpy, sys
 from pathlib import Path
-heavy = {"torch", "lightning", "e3nn", "torch_geometric", "pymatgen", "ase", "jarvis", "pyarrow", "matplotlib"}
+heavy = {"torch", "lightning", "e3nn", "torch_geometric", "pymatgen", "ase", "jarvis", "pyarrow", "matplotlib", "numba"}
 for file in sorted(Path(sys.argv[1]).glob("*.py")):
     sys.argv = [str(file), "--help"]
     try:

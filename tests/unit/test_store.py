@@ -151,6 +151,9 @@ def test_batches_cut_any_crystals_in_any_order(built: GraphStore) -> None:
         first_edge = int(np.flatnonzero(edges)[0]) if edges.any() else 0
         assert np.array_equal(batch.pair[:, pairs] - first_edge, one.pair)
     assert collate(built.arrays, order).pair.shape == (2, 0)
+    for none in (-1, 9):
+        with pytest.raises(IndexError, match="no crystal"):
+            collate(built.arrays, np.array([0, none]))
 
 
 @pytest.mark.parametrize("name", ARRAY_FORMS)

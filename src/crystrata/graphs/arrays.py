@@ -83,6 +83,16 @@ class GraphArrays:
         counts = self.angle_counts.astype(np.int64)
         return offsets(counts * (counts - 1) // 2)[self.atom_offsets]
 
+    @cached_property
+    def radius_words(self) -> np.ndarray:
+        """The ranges as words of 32 bits, (N, words), whatever their precision."""
+        return self.radius.reshape(-1, 1).view(np.uint32)
+
+    @cached_property
+    def vector_words(self) -> np.ndarray:
+        """The vectors as words of 32 bits, (E, words), whatever their precision."""
+        return self.vector.view(np.uint32)
+
 
 def offsets(counts: np.ndarray) -> np.ndarray:
     """Return the running start of blocks of the given sizes, (n + 1,) int64."""
@@ -109,17 +119,8 @@ def angle_pairs(edge_counts: np.ndarray, angle_counts: np.ndarray) -> tuple[np.n
 
 def derive(stored: dict[str, np.ndarray]) -> GraphArrays:
     """Complete stored arrays by the vectors and angles that follow from them by arithmetic."""
-    atom_crystal = np.repeat(np.arange(len(stored["atom_counts"])), stored["atom_counts"])
-    centre = np.repeat(np.arange(len(atom_crystal)), stored["edge_counts"])
-    neighbour = stored["neighbour"] + offsets(stored["atom_counts"])[atom_crystal[centre]]
-    frac = stored["frac"][neighbour] + stored["image"] - stored["frac"][centre]
-    vector = np.einsum("ei,eij->ej", frac, stored["lattice"][atom_crystal[centre]]).astype(np.float32)
-    cosine = pair_cosines(vector, *angle_pairs(stored["edge_counts"], stored["angle_counts"]))
+    from crystrata.graphs.array_kernels import vectors_and_cosines
+
+    names = ("lattice", "atom_counts", "frac", "edge_counts", "angle_counts", "neighbour", "image")
+    vector, cosine = vectors_and_cosines(*(stored[name] for name in names))
     return GraphArrays(**stored, vector=vector, cosine=cosine)
-
-
-def pair_cosines(vector: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the fixed-point cosine between two edges of each pair, (T,) int16."""
-    unit = vector / np.linalg.norm(vector, axis=1, keepdims=True)
-    cosine = np.einsum("ti,ti->t", unit[first], unit[second])
-    return np.rint(np.clip(cosine, -1, 1) * COSINE_SCALE).astype(np.int16)

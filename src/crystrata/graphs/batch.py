@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.graphs.arrays import COSINE_SCALE, GraphArrays, angle_pairs, offsets, ranges
+from crystrata.graphs.arrays import GraphArrays
 
 
 @dataclass(frozen=True)
@@ -62,31 +62,27 @@ def collate(graphs: GraphArrays, chosen: np.ndarray, *, angles: bool = False) ->
         graphs: Arrays in memory or mapped.
         chosen: Positions of crystals, (B,), in the order of the batch.
         angles: Whether to bring the cached angles along.
+
+    Raises:
+        IndexError: There is no crystal of such a position.
     """
-    chosen = np.asarray(chosen, dtype=np.int64)
-    atom_counts = graphs.atom_counts[chosen].astype(np.int64)
-    atoms = ranges(graphs.atom_offsets[chosen], atom_counts)
-    batch_atom_offsets = offsets(atom_counts)
-    edges_per_crystal = graphs.edge_offsets[chosen + 1] - graphs.edge_offsets[chosen]
-    edges = ranges(graphs.edge_offsets[chosen], edges_per_crystal)
-    edge_counts = graphs.edge_counts[atoms].astype(np.int64)
-    pair = np.zeros((2, 0), dtype=np.int64)
-    cosine = np.zeros(0, dtype=np.float32)
-    if angles:
-        pair = np.stack(angle_pairs(edge_counts, graphs.angle_counts[atoms]))
-        pairs_per_crystal = graphs.pair_offsets[chosen + 1] - graphs.pair_offsets[chosen]
-        cosine = graphs.cosine[ranges(graphs.pair_offsets[chosen], pairs_per_crystal)].astype(np.float32) / COSINE_SCALE
+    from crystrata.graphs.batch_kernels import cut
+
+    numbers, crystal, atom_counts, centre, neighbour, vector, radius, pair, cosine, given = cut(
+        np.ascontiguousarray(chosen, dtype=np.int64),
+        graphs.atom_offsets, graphs.edge_offsets, graphs.pair_offsets, graphs.orientation_given, graphs.numbers,
+        graphs.radius_words, graphs.edge_counts, graphs.angle_counts, graphs.neighbour, graphs.vector_words,
+        graphs.cosine, angles,
+    )  # fmt: skip
     return CrystalBatch(
-        numbers=torch.from_numpy(graphs.numbers[atoms].astype(np.int64)),
-        crystal=torch.from_numpy(np.repeat(np.arange(len(chosen)), atom_counts)),
+        numbers=torch.from_numpy(numbers),
+        crystal=torch.from_numpy(crystal),
         atom_counts=torch.from_numpy(atom_counts),
-        centre=torch.from_numpy(np.repeat(np.arange(len(atoms)), edge_counts)),
-        neighbour=torch.from_numpy(
-            graphs.neighbour[edges].astype(np.int64) + np.repeat(batch_atom_offsets[:-1], edges_per_crystal)
-        ),
-        vector=torch.from_numpy(np.ascontiguousarray(graphs.vector[edges])),
-        radius=torch.from_numpy(np.ascontiguousarray(graphs.radius[atoms])),
+        centre=torch.from_numpy(centre),
+        neighbour=torch.from_numpy(neighbour),
+        vector=torch.from_numpy(vector.view(graphs.vector.dtype)),
+        radius=torch.from_numpy(radius.view(graphs.radius.dtype).reshape(-1)),
         pair=torch.from_numpy(pair),
         cosine=torch.from_numpy(cosine),
-        orientation_given=torch.from_numpy(graphs.orientation_given[chosen]),
+        orientation_given=torch.from_numpy(given),
     )

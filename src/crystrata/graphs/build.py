@@ -1,4 +1,4 @@
-"""From crystals to flat graph arrays: one crystal after the other, joined once per chunk."""
+"""From crystals to flat graph arrays."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from crystrata.crystals.crystal import Crystal, CrystalError, Rejected
-from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, GraphArrays, derive
-from crystrata.graphs.neighbours import find_neighbourhoods, wrapped
+from crystrata.crystals.crystal import Crystal, Rejected
+from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays, derive, offsets
+from crystrata.graphs.neighbours import find_all_neighbourhoods, wrapped
 from crystrata.neighbourhood import GraphSettings
 
 
 def build_graphs(
     crystals: Iterable[tuple[int, Crystal]], settings: GraphSettings
 ) -> tuple[GraphArrays, list[tuple[int, Rejected]]]:
-    """Build the graphs of crystals.
+    """Build the graphs of crystals, all at once: memory grows with their atoms, by some kilobytes an atom.
 
     Args:
         crystals: Pairs (row in the source, crystal).
@@ -24,42 +24,33 @@ def build_graphs(
     Returns:
         The arrays of all crystals that have a graph, in order, and the rejected rows with their reasons.
     """
-    parts: list[dict[str, np.ndarray]] = []
-    rejected: list[tuple[int, Rejected]] = []
-    for row, crystal in crystals:
-        try:
-            parts.append(_arrays_of_one(row, crystal, settings))
-        except CrystalError as error:
-            rejected.append((row, Rejected(crystal.id, error.code, str(error))))
-    return join(parts), rejected
-
-
-def join(parts: list[dict[str, np.ndarray]]) -> GraphArrays:
-    """Join the stored arrays of single crystals and derive vectors and angles, vectorised over all of them."""
-    stored = {}
-    for name in STORED_ARRAYS:
-        form = ARRAY_FORMS[name]
-        joined = np.concatenate([part[name] for part in parts]) if parts else np.zeros((0, *form.row))
-        stored[name] = joined.astype(form.dtype, copy=False)
-    return derive(stored)
-
-
-def _arrays_of_one(row: int, crystal: Crystal, settings: GraphSettings) -> dict[str, np.ndarray]:
-    found = find_neighbourhoods(crystal, settings)
-    if found.counts.max() > np.iinfo(np.uint16).max or len(crystal) > np.iinfo(np.uint16).max:
-        raise CrystalError("too_large", f"{len(crystal)} atoms or {found.counts.max()} neighbours are too many")
-    centre = np.repeat(np.arange(len(crystal)), found.counts)
-    near = np.bincount(centre[found.distance < settings.angle_cutoff], minlength=len(crystal))
-    return {
-        "source_row": np.array([row]),
-        "lattice": crystal.lattice[None],
-        "orientation_given": np.array([crystal.orientation_given]),
-        "atom_counts": np.array([len(crystal)]),
-        "numbers": crystal.numbers,
-        "frac": wrapped(crystal.frac),
+    pairs = list(crystals)
+    found, errors = find_all_neighbourhoods([crystal for _, crystal in pairs], settings)
+    sound = [pair for position, pair in enumerate(pairs) if position not in errors]
+    rejected = [
+        (pairs[position][0], Rejected(pairs[position][1].id, error.code, str(error)))
+        for position, error in errors.items()
+    ]
+    near = offsets(found.distance < settings.angle_cutoff)[offsets(found.counts)]
+    stored = {
+        "source_row": [row for row, _ in sound],
+        "lattice": [crystal.lattice for _, crystal in sound],
+        "orientation_given": [crystal.orientation_given for _, crystal in sound],
+        "atom_counts": [len(crystal) for _, crystal in sound],
+        "numbers": _joined([crystal.numbers for _, crystal in sound]),
+        "frac": wrapped(_joined([crystal.frac for _, crystal in sound]).reshape(-1, 3)),
         "radius": found.radius,
         "edge_counts": found.counts,
-        "angle_counts": near,
+        "angle_counts": np.diff(near),
         "neighbour": found.neighbour,
         "image": found.image,
     }
+    arrays = {
+        name: np.ascontiguousarray(values, dtype=ARRAY_FORMS[name].dtype).reshape(-1, *ARRAY_FORMS[name].row)
+        for name, values in stored.items()
+    }
+    return derive(arrays), rejected
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.empty(0)

@@ -63,7 +63,7 @@ class GraphStore:
         if expected == 0:
             return np.zeros(shape, dtype=form.dtype)
         try:
-            return np.memmap(file, dtype=form.dtype, mode="r", shape=shape)
+            return np.asarray(np.memmap(file, dtype=form.dtype, mode="r", shape=shape))
         except OSError as error:
             raise damaged(self.path, f"{file.name}: {error.strerror or error}") from None
 
@@ -180,6 +180,7 @@ def _built_chunks(
     table: CrystalTable, settings: GraphSettings, workers: int
 ) -> Iterator[tuple[int, tuple[GraphArrays, list[tuple[int, Rejected]]]]]:
     """Yield (crystals done, graphs of a chunk) in source order; at most a few chunks are in memory."""
+    build_graphs([], settings)  # compiles what is not kept yet: once, not in every worker
     built = in_order(partial(build_graphs, settings=settings), _chunks(enumerate(table.crystals())), workers)
     for number, chunk in enumerate(built, start=1):
         yield min(number * _CHUNK, len(table)), chunk

@@ -19,7 +19,9 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import MANIFEST
 from crystrata.runs.slurm import job_id
 
-_PACKAGES = ("torch", "e3nn", "lightning", "torch-geometric", "numpy", "pandas", "pymatgen", "ase", "jarvis-tools")
+_PACKAGES = (
+    "torch", "e3nn", "lightning", "torch-geometric", "numpy", "numba", "pandas", "pymatgen", "ase", "jarvis-tools",
+)  # fmt: skip
 
 
 def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: Any) -> None:
