@@ -21,6 +21,7 @@ from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
 from crystrata.datasets.targets import target_matrix
 from crystrata.errors import DataError, TrainingError, UsageError
+from crystrata.graphs.batch import BatchForm
 from crystrata.properties import GROUPS
 
 NAN = float("nan")
@@ -171,7 +172,7 @@ def test_targets_are_float32_and_never_infinite() -> None:
 
 def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     rows, step_rows = np.array([8, 3, 0]), np.array([8, 3, 0, 7, 1])
-    batch, rest = dataset.batches(Step(step_rows, 3), angles=True)
+    batch, rest = dataset.batches(Step(step_rows, 3), BatchForm(angles=True))
     targets = dataset.targets[rows]
     assert np.array_equal(batch.mask, np.isfinite(targets))
     assert np.array_equal(batch.targets, np.nan_to_num(targets, nan=0.0))
@@ -268,7 +269,7 @@ def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
     assert batches[0].crystals.pair.shape[1] == 0
     assert sorted(torch.cat([batch.rows for (batch,) in module.val_dataloader()]).tolist()) == VAL.tolist()
     assert sorted(torch.cat([batch.rows for (batch,) in module.test_dataloader()]).tolist()) == TEST.tolist()
-    with_angles = CrystalDataModule(dataset, split(), batch_size=4, angles=True)
+    with_angles = CrystalDataModule(dataset, split(), batch_size=4, form=BatchForm(angles=True))
     assert next(iter(with_angles.train_dataloader()))[0].crystals.pair.shape[1] > 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from known_crystals import CRYSTALS, batch_of
 
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
 
@@ -81,5 +84,8 @@ def test_no_edges_give_zeros() -> None:
 
 def test_the_mean_is_over_the_atoms_of_each_crystal() -> None:
     values = torch.arange(10.0).reshape(5, 2)
-    crystal, counts = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([3, 1, 1])
-    assert mean_over_crystals(values, crystal, counts).tolist() == [[2.0, 3.0], [6.0, 7.0], [8.0, 9.0]]
+    batch = batch_of([CRYSTALS[6], CRYSTALS[7], CRYSTALS[1]])
+    assert batch.crystal.tolist() == [0, 0, 1, 2, 2]
+    assert mean_over_crystals(values, batch).tolist() == [[1.0, 2.0], [4.0, 5.0], [7.0, 8.0]]
+    shares = replace(batch, share=torch.tensor([0.25, 0.75, 1.0, 0.5, 0.5]))
+    assert mean_over_crystals(values, shares).tolist()[0] == [1.5, 2.5]

@@ -15,6 +15,7 @@ from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.errors import TrainingError
+from crystrata.graphs.batch import ALL_ATOMS, BatchForm
 
 EVALUATION_BATCH, EVALUATION_ATOMS = 128, 4000
 
@@ -22,11 +23,11 @@ EVALUATION_BATCH, EVALUATION_ATOMS = 128, 4000
 class _Batches(Dataset):
     """The dataset as the loader sees it: a step in, its micro-batches out."""
 
-    def __init__(self, dataset: CrystalPropertyDataset, angles: bool) -> None:
-        self.dataset, self.angles = dataset, angles
+    def __init__(self, dataset: CrystalPropertyDataset, form: BatchForm) -> None:
+        self.dataset, self.form = dataset, form
 
     def __getitem__(self, step: Step) -> list[LabelledBatch]:
-        return self.dataset.batches(step, angles=self.angles)
+        return self.dataset.batches(step, self.form)
 
 
 class CrystalDataModule(L.LightningDataModule):
@@ -40,7 +41,7 @@ class CrystalDataModule(L.LightningDataModule):
         seed: Seed of the order.
         workers: Loader processes; 0 loads in the training process.
         pin_memory: Whether batches go through page-locked memory (with a GPU).
-        angles: Whether the network reads the cached angles.
+        form: What the network reads of the graphs.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class CrystalDataModule(L.LightningDataModule):
         seed: int = 0,
         workers: int = 0,
         pin_memory: bool = False,
-        angles: bool = False,
+        form: BatchForm = ALL_ATOMS,
     ) -> None:
         super().__init__()
         self.dataset, self.split = dataset, split
-        self.workers, self.pin_memory, self.angles = workers, pin_memory, angles
+        self.workers, self.pin_memory, self.form = workers, pin_memory, form
         self.sampler = EpochSampler(split.train, batch_size, accumulate=accumulate, seed=seed)
 
     def label_counts(self) -> dict[str, dict[str, int]]:
@@ -88,7 +89,7 @@ class CrystalDataModule(L.LightningDataModule):
 
     def micro_batches(self, step: Step) -> list[LabelledBatch]:
         """Return the micro-batches of a step, as the loaders do."""
-        return self.dataset.batches(step, angles=self.angles)
+        return self.dataset.batches(step, self.form)
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order is a function of seed and epoch."""
@@ -117,7 +118,7 @@ class CrystalDataModule(L.LightningDataModule):
 
     def _loader(self, steps: Iterable[Step]) -> DataLoader:
         return DataLoader(
-            _Batches(self.dataset, self.angles),
+            _Batches(self.dataset, self.form),
             batch_size=None,
             sampler=steps,
             num_workers=self.workers,

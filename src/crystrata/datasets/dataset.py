@@ -19,7 +19,7 @@ from crystrata.datasets.labelled_batch import Components, LabelledBatch
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.targets import component_targets, target_matrix
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.batch import collate
+from crystrata.graphs.batch import ALL_ATOMS, BatchForm, collate
 from crystrata.graphs.store import Progress, open_store
 from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, trained_properties
@@ -120,15 +120,17 @@ class CrystalPropertyDataset(Dataset):
         hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="training", progress=progress)
         return TrainingHull(hull, ReferenceHull.of(counts, energies, reference, hull))
 
-    def batches(self, step: Step, *, angles: bool = False) -> list[LabelledBatch]:
-        """Return the labelled micro-batches of a step."""
+    def batches(self, step: Step, form: BatchForm = ALL_ATOMS) -> list[LabelledBatch]:
+        """Return the labelled micro-batches of a step, in the form that a network reads."""
         counts = torch.from_numpy(np.isfinite(self.targets[step.rows]).sum(axis=0))
-        return [self._batch(rows, counts, len(rows) / len(step.rows), angles=angles) for rows in step.micro_batches()]
+        return [self._batch(rows, counts, len(rows) / len(step.rows), form) for rows in step.micro_batches()]
 
-    def _batch(self, rows: np.ndarray, step_counts: Tensor, share: float, *, angles: bool) -> LabelledBatch:
+    def _batch(self, rows: np.ndarray, step_counts: Tensor, share: float, form: BatchForm) -> LabelledBatch:
         targets = torch.from_numpy(self.targets[rows])
+        labelled = ~torch.isnan(targets[:, [self.properties.index(name) for name in form.whole]]).all(1)
+        whole = torch.nonzero(labelled).squeeze(1).numpy() if form.whole else None
         return LabelledBatch(
-            crystals=collate(self.graphs, rows, angles=angles),
+            crystals=collate(self.graphs, rows, angles=form.angles, distinct=form.distinct, whole=whole),
             targets=targets.nan_to_num(0.0),
             mask=~torch.isnan(targets),
             step_counts=step_counts,

@@ -37,6 +37,7 @@ ARRAY_FORMS: dict[str, ArrayForm] = {
     "image": ArrayForm("int8", (3,), "edge"),
     "vector": ArrayForm("float32", (3,), "edge", derived=True),
     "cosine": ArrayForm("int16", (), "pair", derived=True),
+    "copy_of": ArrayForm("uint16", (), "atom", derived=True),
 }
 
 STORED_ARRAYS = tuple(name for name, form in ARRAY_FORMS.items() if not form.derived)
@@ -63,6 +64,7 @@ class GraphArrays:
     image: np.ndarray
     vector: np.ndarray
     cosine: np.ndarray
+    copy_of: np.ndarray
 
     def __len__(self) -> int:
         return len(self.atom_counts)
@@ -118,9 +120,12 @@ def angle_pairs(edge_counts: np.ndarray, angle_counts: np.ndarray) -> tuple[np.n
 
 
 def derive(stored: dict[str, np.ndarray]) -> GraphArrays:
-    """Complete stored arrays by the vectors and angles that follow from them by arithmetic."""
+    """Complete stored arrays by what follows from them by arithmetic: vectors, angles, and copies of atoms."""
     from crystrata.graphs.array_kernels import vectors_and_cosines
+    from crystrata.graphs.copy_kernels import first_copies
 
     names = ("lattice", "atom_counts", "frac", "edge_counts", "angle_counts", "neighbour", "image")
     vector, cosine = vectors_and_cosines(*(stored[name] for name in names))
-    return GraphArrays(**stored, vector=vector, cosine=cosine)
+    invariants = ("atom_counts", "numbers", "radius", "edge_counts", "neighbour")
+    copy_of = first_copies(*(stored[name] for name in invariants), vector)
+    return GraphArrays(**stored, vector=vector, cosine=cosine, copy_of=copy_of)

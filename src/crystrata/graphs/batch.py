@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.graphs.arrays import GraphArrays
+from crystrata.graphs.arrays import GraphArrays, offsets, ranges
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class CrystalBatch:
         pair: Edge ids of each angle pair, (2, T) int64; T = 0 where angles were not asked for.
         cosine: Cosine of each angle, (T,).
         orientation_given: Whether the crystal's frame was stated, (B,) bool.
+        share: Share of each atom in the mean over its crystal, (N,): more than one part where it stands for its copies.
+        whole: All atoms of some of the crystals, where an atom stands for its symmetric copies; None if none does, or
+            if nobody asked.
     """
 
     numbers: Tensor
@@ -38,43 +42,92 @@ class CrystalBatch:
     pair: Tensor
     cosine: Tensor
     orientation_given: Tensor
+    share: Tensor
+    whole: WholeCrystals | None = None
 
     def __len__(self) -> int:
         return len(self.atom_counts)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CrystalBatch:
         """Return the batch on another device, floating-point parts in another precision."""
-        moved = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            moved[field.name] = tensor.to(device, dtype if tensor.is_floating_point() else None, non_blocking=True)
-        return CrystalBatch(**moved)
+        return self.moved(lambda part: part.to(device, dtype if part.is_floating_point() else None, non_blocking=True))
 
     def pin_memory(self) -> CrystalBatch:
         """Return the batch in page-locked memory (for fast copies to a GPU)."""
-        return CrystalBatch(**{field.name: getattr(self, field.name).pin_memory() for field in fields(self)})
+        return self.moved(lambda part: part.pin_memory())
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> CrystalBatch:
+        """Return the batch with a function applied to every tensor."""
+        tensors = {field.name: move(getattr(self, field.name)) for field in fields(self) if field.name != "whole"}
+        whole = self.whole and WholeCrystals(
+            self.whole.batch.moved(move), move(self.whole.rows), move(self.whole.atoms)
+        )
+        return CrystalBatch(**tensors, whole=whole)
 
 
-def collate(graphs: GraphArrays, chosen: np.ndarray, *, angles: bool = False) -> CrystalBatch:
+@dataclass(frozen=True)
+class WholeCrystals:
+    """All atoms of b crystals of a batch in which one atom stands for its symmetric copies.
+
+    Attributes:
+        batch: Graphs of the b crystals with all N' atoms.
+        rows: Places of the crystals in the batch, (b,) int64.
+        atoms: For each of their atoms the one of the batch that stands for it, (N',) int64.
+    """
+
+    batch: CrystalBatch
+    rows: Tensor
+    atoms: Tensor
+
+
+@dataclass(frozen=True)
+class BatchForm:
+    """What a network reads of the graphs.
+
+    Attributes:
+        angles: The cached angles.
+        distinct: One atom in place of its symmetric copies; the network must not see a difference between them.
+        whole: Properties whose heads read all atoms nevertheless, of the crystals that have a label.
+    """
+
+    angles: bool = False
+    distinct: bool = False
+    whole: tuple[str, ...] = ()
+
+
+ALL_ATOMS = BatchForm()
+"""Graphs with all their atoms, without angles."""
+
+
+def collate(
+    graphs: GraphArrays,
+    chosen: np.ndarray,
+    *,
+    angles: bool = False,
+    distinct: bool = False,
+    whole: np.ndarray | None = None,
+) -> CrystalBatch:
     """Cut the graphs of the chosen crystals out of the flat arrays.
 
     Args:
         graphs: Arrays in memory or mapped.
         chosen: Positions of crystals, (B,), in the order of the batch.
         angles: Whether to bring the cached angles along.
+        distinct: Whether one atom stands for its symmetric copies.
+        whole: Places in the batch whose crystals are brought with all their atoms besides; none if not given.
 
     Raises:
         IndexError: There is no crystal of such a position.
     """
     from crystrata.graphs.batch_kernels import cut
 
-    numbers, crystal, atom_counts, centre, neighbour, vector, radius, pair, cosine, given = cut(
-        np.ascontiguousarray(chosen, dtype=np.int64),
-        graphs.atom_offsets, graphs.edge_offsets, graphs.pair_offsets, graphs.orientation_given, graphs.numbers,
+    chosen = np.ascontiguousarray(chosen, dtype=np.int64)
+    numbers, crystal, atom_counts, centre, neighbour, vector, radius, pair, cosine, given, share, stands_for = cut(
+        chosen, graphs.atom_offsets, graphs.edge_offsets, graphs.pair_offsets, graphs.orientation_given, graphs.numbers,
         graphs.radius_words, graphs.edge_counts, graphs.angle_counts, graphs.neighbour, graphs.vector_words,
-        graphs.cosine, angles,
+        graphs.cosine, graphs.copy_of, angles, distinct,
     )  # fmt: skip
-    return CrystalBatch(
+    batch = CrystalBatch(
         numbers=torch.from_numpy(numbers),
         crystal=torch.from_numpy(crystal),
         atom_counts=torch.from_numpy(atom_counts),
@@ -85,4 +138,11 @@ def collate(graphs: GraphArrays, chosen: np.ndarray, *, angles: bool = False) ->
         pair=torch.from_numpy(pair),
         cosine=torch.from_numpy(cosine),
         orientation_given=torch.from_numpy(given),
+        share=torch.from_numpy(share.astype(graphs.vector.dtype)),
     )
+    if whole is None:
+        return batch
+    counts = graphs.atom_counts[chosen].astype(np.int64)
+    atoms = stands_for[ranges(offsets(counts)[whole], counts[whole])]
+    brought = WholeCrystals(collate(graphs, chosen[whole]), torch.from_numpy(whole), torch.from_numpy(atoms))
+    return replace(batch, whole=brought)

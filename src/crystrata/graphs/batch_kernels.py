@@ -10,13 +10,18 @@ from crystrata.graphs.compiled import inline, kernel, view
 
 
 @inline
+def _pairs(edges):
+    """Return the number of pairs of some edges."""
+    return np.int64(edges) * (np.int64(edges) - 1) // 2
+
+
+@inline
 def _pairs_of_one(first, n, pair, t):
-    """Write the edge ids of the pairs of the n edges from `first` on, two by two, from position t; return the next."""
+    """Write the edge ids of the pairs of the n edges from `first` on, two by two, from position t."""
     for a in range(first, first + n - 1):
         for b in range(a + 1, first + n):
             pair[0, t], pair[1, t] = a, b
             t += 1
-    return t
 
 
 @inline
@@ -28,10 +33,11 @@ def _copied(source, first, stop, target, at):
 
 
 @kernel(view("int64"), view("int64"), view("int64"), view("int64"), view("bool_"), view("uint8"), view("uint32", 2),
-        view("uint16"), view("uint16"), view("uint16"), view("uint32", 2), view("int16"), types.bool_)  # fmt: skip
+        view("uint16"), view("uint16"), view("uint16"), view("uint32", 2), view("int16"), view("uint16"), types.bool_,
+        types.bool_)  # fmt: skip
 def cut(
     chosen, atom_offsets, edge_offsets, pair_offsets, orientation_given, numbers, radius, edge_counts, angle_counts,
-    neighbour, vector, cosine, angles,
+    neighbour, vector, cosine, copy_of, angles, distinct,
 ):  # fmt: skip
     """Cut chosen crystals out of flat arrays, in one pass.
 
@@ -48,45 +54,65 @@ def cut(
         neighbour: See there.
         vector: See there; as words, (E, words).
         cosine: See there.
+        copy_of: See there.
         angles: Whether pairs and cosines are wanted.
+        distinct: Whether one atom stands for its copies.
 
     Returns:
-        The fields of a `CrystalBatch`, in their order; radius and vector as words.
+        The fields of a `CrystalBatch`, in their order, radius and vector as words; and for each atom of the crystals
+        the one of the batch that stands for it.
 
     Raises:
         IndexError: There is no such crystal.
     """
-    sizes = np.zeros(3, np.int64)
+    sizes = np.zeros(4, np.int64)
     for c in chosen:
         if not 0 <= c < len(orientation_given):
             raise IndexError("there is no crystal of such a position")
-        sizes[0] += atom_offsets[c + 1] - atom_offsets[c]
-        sizes[1] += edge_offsets[c + 1] - edge_offsets[c]
-        sizes[2] += (pair_offsets[c + 1] - pair_offsets[c]) * angles
+        sizes[3] += atom_offsets[c + 1] - atom_offsets[c]
+        for atom in range(atom_offsets[c], atom_offsets[c + 1]):
+            if not distinct or copy_of[atom] == atom - atom_offsets[c]:
+                sizes[0] += 1
+                sizes[1] += edge_counts[atom]
+                sizes[2] += _pairs(angle_counts[atom]) * angles
     out_numbers, crystal = np.empty(sizes[0], np.int64), np.empty(sizes[0], np.int64)
     atom_counts, given = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.bool_)
     centre, out_neighbour = np.empty(sizes[1], np.int64), np.empty(sizes[1], np.int64)
     out_vector = np.empty((sizes[1], vector.shape[1]), np.uint32)
     out_radius = np.empty((sizes[0], radius.shape[1]), np.uint32)
     pair, out_cosine = np.empty((2, sizes[2]), np.int64), np.empty(sizes[2], np.float32)
-    i, e, t = 0, 0, 0
+    share, stands_for = np.zeros(sizes[0]), np.empty(sizes[3], np.int64)
+    i, e, t, before = 0, 0, 0, 0
     for position in range(len(chosen)):
         c = chosen[position]
-        first, edge, stop = atom_offsets[c], edge_offsets[c], edge_offsets[c + 1]
-        atom_counts[position], given[position] = atom_offsets[c + 1] - first, orientation_given[c]
-        _copied(radius, first, atom_offsets[c + 1], out_radius, i)
-        _copied(vector, edge, stop, out_vector, e)
-        for n in range(stop - edge):
-            out_neighbour[e + n] = i + neighbour[edge + n]
-        if angles:
-            for n in range(pair_offsets[c + 1] - pair_offsets[c]):
-                out_cosine[t + n] = np.float32(cosine[pair_offsets[c] + n]) / np.float32(COSINE_SCALE)
-        for atom in range(first, atom_offsets[c + 1]):
-            out_numbers[i], crystal[i] = numbers[atom], position
-            if angles:
-                t = _pairs_of_one(e, angle_counts[atom], pair, t)
-            for _ in range(edge_counts[atom]):
-                centre[e] = i
-                e += 1
-            i += 1
-    return out_numbers, crystal, atom_counts, centre, out_neighbour, out_vector, out_radius, pair, out_cosine, given
+        first, edge, cos = atom_offsets[c], edge_offsets[c], pair_offsets[c]
+        n, start, of_crystal = atom_offsets[c + 1] - first, i, i
+        place = stands_for[before : before + n]
+        for a in range(n):
+            if distinct and copy_of[first + a] != a:
+                place[a] = place[copy_of[first + a]]
+            else:
+                place[a] = of_crystal
+                of_crystal += 1
+            share[place[a]] += 1.0 / n
+        for atom in range(first, first + n):
+            edges, pairs = np.int64(edge_counts[atom]), _pairs(angle_counts[atom])
+            if place[atom - first] == i:
+                out_numbers[i], crystal[i] = numbers[atom], position
+                _copied(radius, atom, atom + 1, out_radius, i)
+                _copied(vector, edge, edge + edges, out_vector, e)
+                if angles:
+                    _pairs_of_one(e, angle_counts[atom], pair, t)
+                    for p in range(pairs):
+                        out_cosine[t + p] = np.float32(cosine[cos + p]) / np.float32(COSINE_SCALE)
+                    t += pairs
+                for step in range(edges):
+                    centre[e + step], out_neighbour[e + step] = i, place[neighbour[edge + step]]
+                e += edges
+                i += 1
+            edge += edges
+            cos += pairs
+        atom_counts[position], given[position] = of_crystal - start, orientation_given[c]
+        before += n
+    return (out_numbers, crystal, atom_counts, centre, out_neighbour, out_vector, out_radius, pair, out_cosine, given,
+            share, stands_for)  # fmt: skip

@@ -11,7 +11,7 @@ from crystrata.files import digest_of_json
 from crystrata.graphs.arrays import ARRAY_FORMS
 from crystrata.neighbourhood import GraphSettings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 HEADER = "store.json"
 _SEAL = "sha256"
 

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crystrata.graphs.batch import CrystalBatch
+
 
 class NeighbourSum:
     """The linear map from edge values (E, C) to centre values (M, N, C) for given angular factors.
@@ -59,6 +61,8 @@ class _SparseSum(torch.autograd.Function):
 
 def _sparse_products(factors: Tensor) -> bool:
     """Whether CSR products run here: MKL or CUDA, float32 or float64, and at least one edge."""
+    if torch.compiler.is_compiling():  # the compiler knows no sparse tensors, and fuses the sums by index instead
+        return False
     if factors.requires_grad or factors.dtype not in (torch.float32, torch.float64) or not len(factors):
         return False
     return factors.is_cuda or torch.backends.mkl.is_available()
@@ -94,7 +98,7 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) 
     return torch.sparse_csr_tensor(rows, columns, values, shape, check_invariants=False)
 
 
-def mean_over_crystals(values: Tensor, crystal: Tensor, atom_counts: Tensor) -> Tensor:
+def mean_over_crystals(values: Tensor, batch: CrystalBatch) -> Tensor:
     """Return the mean over the atoms of each crystal, (B, C), of atom values (N, C): intensive pooling."""
-    sums = values.new_zeros(len(atom_counts), values.shape[1]).index_add(0, crystal, values)
-    return sums / atom_counts.unsqueeze(1).to(values.dtype)
+    shares = values * batch.share.unsqueeze(1)
+    return values.new_zeros(len(batch), values.shape[1]).index_add(0, batch.crystal, shares)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components
-from crystrata.graphs.batch import CrystalBatch
+from crystrata.graphs.batch import BatchForm, CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Latent
@@ -77,6 +77,13 @@ class MultiTaskNetwork(nn.Module):
     def head(self, name: str) -> Head:
         """Return the head of a property."""
         return cast(Head, self.heads[name])
+
+    @property
+    def training_form(self) -> BatchForm:
+        """What the network reads of the graphs it is trained on."""
+        encoder, config = self.encoder, self.config
+        whole = tuple(name for name in config.properties if self.head(name).reads_whole_crystals)
+        return BatchForm(encoder.needs_angles, encoder.invariant, whole if encoder.invariant else ())
 
     def encode(self, batch: CrystalBatch) -> Latent:
         """Return the latents of a batch."""

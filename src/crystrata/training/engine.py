@@ -69,7 +69,7 @@ def build_task(config: RunConfig, data: CrystalDataModule, console: Console) -> 
 
     Args:
         config: The run.
-        data: Its crystals and split; told whether the network reads the cached angles.
+        data: Its crystals and split; told what the network reads of the graphs.
         console: Where bad steps are told of.
     """
     targets = data.dataset.targets[data.split.train]
@@ -83,7 +83,7 @@ def build_task(config: RunConfig, data: CrystalDataModule, console: Console) -> 
         emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
     )
     spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
-    data.angles = network.encoder.needs_angles
+    data.form = network.training_form
     return MultiTaskTraining(network, settings, spread, data.dataset.ids, console)
 
 

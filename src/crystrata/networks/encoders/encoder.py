@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -33,14 +34,25 @@ class Latent:
     @classmethod
     def of(cls, atoms: Tensor, batch: CrystalBatch) -> Latent:
         """Return the latents of a batch from those of its atoms, (N, d)."""
-        crystal = mean_over_crystals(atoms, batch.crystal, batch.atom_counts)
-        return cls(atoms, crystal, atomic_fractions(batch), batch)
+        return cls(atoms, mean_over_crystals(atoms, batch), atomic_fractions(batch), batch)
+
+    def of_whole_crystals(self, read: Callable[[Tensor, CrystalBatch], Tensor]) -> Tensor:
+        """Return what is read of crystals with all their atoms, (B, C); zero where the batch has not brought them.
+
+        Args:
+            read: Takes the latents of the atoms of some crystals and their batch, returns a row per crystal.
+        """
+        whole = self.batch.whole
+        if whole is None:
+            return read(self.atoms, self.batch)
+        found = read(self.atoms.index_select(0, whole.atoms), whole.batch)
+        return found.new_zeros(len(self.batch), found.shape[1]).index_copy(0, whole.rows, found)
 
 
 def atomic_fractions(batch: CrystalBatch) -> Tensor:
     """Return the atomic fractions of each crystal, (B, 103)."""
     atoms = functional.one_hot(batch.numbers - 1, MAX_ATOMIC_NUMBER).to(batch.vector.dtype)
-    return mean_over_crystals(atoms, batch.crystal, batch.atom_counts)
+    return mean_over_crystals(atoms, batch)
 
 
 class Encoder(nn.Module):
@@ -49,10 +61,12 @@ class Encoder(nn.Module):
     Attributes:
         latent_width: d, the width of the latents.
         needs_angles: Whether batches must bring the cached angles along.
+        invariant: Whether all features are, so that an atom may stand for its symmetric copies.
     """
 
     latent_width: int
     needs_angles: bool = False
+    invariant: bool = True
 
     def __init__(self, graph: GraphSettings) -> None:
         super().__init__()

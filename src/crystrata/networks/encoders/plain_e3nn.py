@@ -80,6 +80,8 @@ class PlainE3NNEncoder(Encoder):
         n_radial: Bessel functions on [0, cutoff].
     """
 
+    invariant = False  # the features of symmetric copies are turned
+
     def __init__(
         self, graph: GraphSettings, channels: int = 64, layers: int = 3, l_max: int = 2, n_radial: int = 16
     ) -> None:

@@ -8,6 +8,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
 from crystrata.networks.edges import EdgeFeatures
@@ -49,20 +50,22 @@ class TensorReadout(nn.Module):
         self.linear = o3.Linear(inside + self.product.irreps_out, self.irreps)
 
     def forward(self, latent: Latent) -> Tensor:
-        """Return the irreps of each crystal, (B, irreps.dim)."""
-        batch = latent.batch
+        """Return the irreps of each crystal, (B, irreps.dim); zero where the batch has not all its atoms."""
+        return latent.of_whole_crystals(self._read)
+
+    def _read(self, atoms: Tensor, batch: CrystalBatch) -> Tensor:
         edge, weight = self.edges(batch)
-        source = self.source(latent.atoms).index_select(0, batch.neighbour)
+        source = self.source(atoms).index_select(0, batch.neighbour)
         radial = self.radial(edge).chunk(self.l_max + 1, dim=1)
         parts = []
         for factor, values in zip(harmonics(batch.vector, self.l_max), radial, strict=True):
             density = NeighbourSum(weight * factor, batch.centre, len(batch.numbers))(values * source)
             parts.append(density.permute(1, 2, 0).flatten(1) / sqrt(TYPICAL_EDGES))  # (N, C (2l+1)), as e3nn orders it
         densities = torch.cat(parts, dim=1)
-        gates = torch.sigmoid(self.centre(latent.atoms)).repeat(1, self.l_max + 1)
+        gates = torch.sigmoid(self.centre(atoms)).repeat(1, self.l_max + 1)
         products = self.product(self.scale(densities, gates), self.mix(densities))
         features = torch.cat([densities, products], dim=1)
-        return self.linear(mean_over_crystals(features, batch.crystal, batch.atom_counts))
+        return self.linear(mean_over_crystals(features, batch))
 
 
 def _channelwise_product(inside: o3.Irreps, outside: o3.Irreps) -> o3.TensorProduct:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components
@@ -21,8 +23,11 @@ class Head(nn.Module):
         graph: Settings of the neighbourhoods.
 
     Attributes:
+        reads_whole_crystals: Whether it needs all atoms, also where one could stand for its symmetric copies.
         scaling: Between network values and physical values; fitted on training rows, part of the saved model.
     """
+
+    reads_whole_crystals: ClassVar[bool] = False
 
     def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
         super().__init__()

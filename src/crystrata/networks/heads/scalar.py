@@ -31,8 +31,7 @@ class ScalarHead(Head):
     def forward(self, latent: Latent) -> Tensor:
         """Return the standardised value of each crystal, (B,)."""
         if self.record.additive:
-            atoms = self.layers(latent.atoms)
-            return mean_over_crystals(atoms, latent.batch.crystal, latent.batch.atom_counts).squeeze(1)
+            return mean_over_crystals(self.layers(latent.atoms), latent.batch).squeeze(1)
         return self.layers(latent.crystal).squeeze(1)
 
     def loss(

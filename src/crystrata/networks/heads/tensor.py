@@ -27,6 +27,7 @@ class TensorHead(Head):
         symmetry: Index symmetry of the tensor as in e3nn, `ij=ji` or `ijk=ikj`.
     """
 
+    reads_whole_crystals = True
     symmetry: ClassVar[str]
     basis: Tensor
 
