@@ -104,6 +104,10 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", nargs="?", const="", metavar="RUN", help="continue the newest (or named) run")
     group.add_argument("--seed", type=int, default=42, help="of split, order and weights")
     group.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    group.add_argument(
+        "--compile", dest="compiled", action="store_true",
+        help="compile the encoder first (a minute); pays in runs of an hour or more",
+    )  # fmt: skip
     group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load and build graphs")
     group.add_argument(
         "--keep-last-k", dest="keep_last", type=int, default=3, metavar="K", help="checkpoints that are kept"
@@ -126,7 +130,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     """
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
-        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "workers",
+        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "compiled", "workers",
                      "keep_last", "top_k", "time_budget", "source",
                      "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -61,6 +61,7 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config.encoder, config.graph, config.settings)
+        self._compiled: Callable[[CrystalBatch], Tensor] | None = None
         self.heads = nn.ModuleDict(
             {
                 name: build_head(
@@ -85,9 +86,18 @@ class MultiTaskNetwork(nn.Module):
         whole = tuple(name for name in config.properties if self.head(name).reads_whole_crystals)
         return BatchForm(encoder.needs_angles, encoder.invariant, whole if encoder.invariant else ())
 
+    def compile_encoder(self) -> None:
+        """Let torch compile the encoder for the shapes of training; evaluation keeps the plain one."""
+        self._compiled = torch.compile(self.encoder.forward, dynamic=True)
+
+    def forget_compiled_encoder(self) -> None:
+        """Go back to the plain encoder."""
+        self._compiled = None
+
     def encode(self, batch: CrystalBatch) -> Latent:
         """Return the latents of a batch."""
-        return Latent.of(self.encoder(batch), batch)
+        encoder = self._compiled if self.training and self._compiled else self.encoder
+        return Latent.of(encoder(batch), batch)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Return predictions in physical units, property name -> (B,)."""

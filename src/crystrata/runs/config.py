@@ -31,7 +31,7 @@ DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
-    "time_budget",
+    "time_budget", "compiled",
 )  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
 labels and split are compared by their digests)."""
@@ -70,6 +70,7 @@ class RunConfig:
         data_file: Local data file, or None.
         graph: Settings of the neighbourhoods.
         device: `auto`, `cpu`, `cuda`.
+        compiled: Whether the encoder is compiled for training, if the compiled one proves equal.
         workers: Loader and store-building processes.
         keep_last: Checkpoints that are kept.
         top_k: Epochs whose weights are kept, the best ones.
@@ -108,6 +109,7 @@ class RunConfig:
     data_file: str | None = None
     graph: GraphSettings = field(default_factory=GraphSettings)
     device: str = "auto"
+    compiled: bool = False
     workers: int = 0
     keep_last: int = 3
     top_k: int = 3

@@ -27,6 +27,7 @@ from crystrata.runs.directory import CHECKPOINT, LOGS
 from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
+from crystrata.training.compiling import compile_encoder
 from crystrata.training.progress import TrainingProgress
 from crystrata.training.schedule import LearningRate
 from crystrata.training.stopping import StopRequest
@@ -115,6 +116,8 @@ def train(
     """
     seed_everything(config.seed)
     task = build_task(config, data, console)
+    if config.compiled:
+        compile_encoder(task.to(resolve_device(config.device)), data, console)
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(
         run, average, facts, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget

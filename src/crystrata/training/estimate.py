@@ -13,6 +13,7 @@ from rich.console import Console
 from crystrata.datasets.data_module import CrystalDataModule
 from crystrata.networks.device import resolve_device
 from crystrata.runs.config import RunConfig
+from crystrata.training.compiling import compile_encoder
 from crystrata.training.engine import build_task, denormals_flushed
 
 _WARM_UP, _TIMED = 3, 20  # steps
@@ -61,6 +62,8 @@ def estimate(config: RunConfig, data: CrystalDataModule, console: Console) -> Es
     device = resolve_device(config.device)
     with torch.random.fork_rng(), denormals_flushed():
         task = build_task(config, data, console).to(device)
+        if config.compiled:
+            compile_encoder(task, data, console)
         optimizer = task.configure_optimizers()
         steps = list(data.sampler)
         chosen = [steps[place] for place in np.linspace(0, len(steps) - 1, _WARM_UP + _TIMED).astype(int)]

@@ -1,0 +1,66 @@
+"""The compiled encoder: used only after its numbers were compared with those of the plain one on a real step."""
+
+from __future__ import annotations
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.labelled_batch import LabelledBatch
+from crystrata.training.task import MultiTaskTraining
+
+TOLERANCE = 1e-4
+"""Largest difference between compiled and plain: of a loss relative to itself, of a gradient to the largest one."""
+
+
+def compile_encoder(task: MultiTaskTraining, data: CrystalDataModule, console: Console) -> bool:
+    """Compile the encoder of a task for training; return whether it is used.
+
+    Loss and gradient of the first step of the next epoch are computed with both. Where compiling fails, or they differ,
+    the plain encoder stays and the console says why: training is slower then, and never wrong.
+
+    Args:
+        task: On its device; its gradients are left empty, its random state untouched.
+        data: Where the step comes from.
+        console: Where the outcome is told.
+    """
+    step = next(iter(data.sampler))
+    batches = [batch.to(task.device) for batch in data.micro_batches(step)]
+    task.train()
+    plain = _numbers(task, batches)
+    with console.status("compiling the encoder"):
+        try:
+            task.network.compile_encoder()
+            trouble = _difference(_numbers(task, batches), plain)
+        except Exception as error:  # a compiler fails in as many ways as there are machines
+            lines = str(error).strip().splitlines() or [""]
+            trouble = f"{type(error).__name__}: {lines[0]}"
+    if trouble:
+        task.network.forget_compiled_encoder()
+        console.print(f"warning: --compile has no effect: {trouble}", style="yellow", soft_wrap=True)
+    return not trouble
+
+
+def _numbers(task: MultiTaskTraining, batches: list[LabelledBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss sum of each property and the gradient of each weight."""
+    losses, _ = task.set_gradient(batches)
+    gradients = {name: part.grad.clone() for name, part in task.named_parameters() if part.grad is not None}
+    task.zero_grad(set_to_none=True)
+    return losses, gradients
+
+
+def _difference(compiled: tuple[Tensor, dict[str, Tensor]], plain: tuple[Tensor, dict[str, Tensor]]) -> str:
+    """Return what differs, in words; empty if nothing does."""
+    (losses, gradients), (expected_losses, expected) = compiled, plain
+    off = float(((losses - expected_losses).abs() / expected_losses.abs().clamp(min=1e-9)).max())
+    if not off <= TOLERANCE:
+        return f"a loss differs by {off:.1e} of itself"
+    if gradients.keys() != expected.keys():
+        return f"it has no gradient for {', '.join(sorted(expected.keys() ^ gradients.keys()))}"
+    largest = max(float(part.abs().max()) for part in expected.values())
+    for name, part in expected.items():
+        off = float((gradients[name] - part).abs().max()) / largest
+        if not off <= TOLERANCE:
+            return f"the gradient of {name} differs by {off:.1e} of the largest gradient"
+    return ""
