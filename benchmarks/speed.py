@@ -10,6 +10,7 @@ tables, see benchmarks/peers/rows.py. The page goes to benchmarks/results/speed.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 import tempfile
@@ -48,6 +49,7 @@ def main() -> int:
     flags = parser.parse_args()
     console = Console(stderr=True)
     chosen = chosen_rows(flags.rows)
+    peers = [os.path.abspath(peer) for peer in flags.peers]  # not resolved: a link is what makes an environment
     measured: list[Measured] = []
     with tempfile.TemporaryDirectory() as folder:
         crystals, energy = draw(flags.data_file, Path(folder), flags.crystals)
@@ -60,7 +62,7 @@ def main() -> int:
             part.save(path)
             with console.status(group.title) as status:
                 measured += contest(
-                    rows, [sys.executable, *flags.peers], path, flags.rounds,
+                    rows, [sys.executable, *peers], path, flags.rounds,
                     lambda line, status=status, title=group.title: status.update(f"{title}: {line}"),
                 )  # fmt: skip
             if rows:
@@ -129,7 +131,7 @@ def _head(sample: Sample, flags: argparse.Namespace) -> str:
         "# Speed beside the peers\n\n"
         f"Made by `python benchmarks/speed.py --data-file FILE {'--peers PYTHON ' * len(flags.peers)}"
         f"--crystals {flags.crystals} --rounds {flags.rounds}{rows}`\n"
-        f"on one core ({platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}).\n\n"
+        f"on one core ({_processor()}, Python {platform.python_version()}, torch {torch.__version__}).\n\n"
         f"CPU time of the process, one thread, {flags.rounds} rounds in which all rows of a table take turns; medians. "
         f"The crystals are\n{len(sample)} drawn from JARVIS-DFT (seed 0) with at most {LARGEST_CELL} atoms in the cell "
         f"(mean {sample.atom_counts.mean():.1f}); training rows take the first {TRAINED},\npredictions the first "
@@ -137,6 +139,14 @@ def _head(sample: Sample, flags: argparse.Namespace) -> str:
         "Rows that say otherwise are meant to. A peer computes on the smooth neighbourhoods\n"
         "of Crystrata where it takes edges (`edges per atom` as in Crystrata's rows), else on its own graph.\n"
     )
+
+
+def _processor() -> str:
+    """The name of the processor, where the system tells it: denormal numbers are slow on some and not on others."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

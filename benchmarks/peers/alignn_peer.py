@@ -41,8 +41,8 @@ def _network() -> ALIGNNAtomWisePure:
 
 
 def _facts(pairs: list[Any], sample: Sample) -> dict[str, Any]:
-    edges, angles = (sum(len(pair[part].src) for pair in pairs) for part in (0, 1))
-    return {"edges per atom": edges / len(sample.numbers), "angles": angles, "versions": f"alignn {version('alignn')}"}
+    edges, angles = (sum(len(pair[part].src) for pair in pairs) / len(sample.numbers) for part in (0, 1))
+    return {"edges per atom": edges, "angles per atom": angles, "versions": f"alignn {version('alignn')}"}
 
 
 def graphs(sample: Sample, reach: str) -> Case:

@@ -43,8 +43,8 @@ def graphs(sample: Sample) -> Case:
             one_graph(atoms)
 
     sizes = np.array([one_graph(atoms) for atoms in crystals]).sum(0)
-    facts = {"edges per atom": sizes[0] / len(sample.numbers), "angles": int(sizes[1]),
-             "versions": f"jarvis-tools {version('jarvis-tools')}",
+    edges, angles = sizes / len(sample.numbers)
+    facts = {"edges per atom": edges, "angles per atom": angles, "versions": f"jarvis-tools {version('jarvis-tools')}",
              "remark": "without DGL: line-graph pairs by numpy, no element features"}  # fmt: skip
     return Case(run, len(crystals), facts)
 

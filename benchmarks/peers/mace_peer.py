@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from e3nn import o3
 from mace.modules import ScaleShiftMACE, interaction_classes, models
 
 from peers.sample import Sample
@@ -35,7 +34,8 @@ def training(sample: Sample, channels: int, l_max: int, batch: int) -> Case:
         r_max=8.0, num_bessel=8, num_polynomial_cutoff=5, max_ell=l_max, num_interactions=2, correlation=3,
         interaction_cls=interaction_classes["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=interaction_classes["RealAgnosticInteractionBlock"],
-        num_elements=len(elements), hidden_irreps=o3.Irreps(f"{channels}x0e"), MLP_irreps=o3.Irreps("16x0e"),
+        num_elements=len(elements), hidden_irreps=models.o3.Irreps(f"{channels}x0e"),
+        MLP_irreps=models.o3.Irreps("16x0e"),
         atomic_energies=np.zeros(len(elements)), avg_num_neighbors=sample.edges_per_atom,
         atomic_numbers=elements.tolist(), gate=torch.nn.functional.silu,
         atomic_inter_scale=1.0, atomic_inter_shift=0.0,
@@ -57,8 +57,8 @@ def _batch(sample: Sample, elements: np.ndarray) -> tuple[dict[str, Any], torch.
         "positions": tensor(sample.positions),
         "node_attrs": torch.nn.functional.one_hot(kinds, len(elements)).float(),
         "edge_index": tensor(np.stack([sample.neighbour_in_sample, sample.centre]), torch.int64),
-        "shifts": tensor(sample.shift),
-        "unit_shifts": tensor(sample.image),
+        "shifts": tensor(-sample.shift),
+        "unit_shifts": tensor(-sample.image),
         "cell": tensor(sample.lattice.reshape(-1, 3)),
         "batch": tensor(sample.crystal, torch.int64),
         "ptr": tensor(ends, torch.int64),

@@ -59,7 +59,7 @@ def _row(group: Group, one: Measured) -> dict[str, Any]:
         row[f"{group.unit} per crystal"] = f"{median:.3g}"
         row["least and greatest round"] = f"{least:.3g} - {greatest:.3g}"
         row["crystals/s"] = f"{1 / (median * group.unit_seconds):,.0f}"
-    for name in ("edges per atom", "angles", "parameters", "compile [s]", "versions"):
+    for name in ("edges per atom", "angles per atom", "parameters", "compile [s]", "versions"):
         row[name] = cell_text(facts[name], 3) if name in facts else ""
     row["remark"] = one.problem or facts.get("remark", "")
     return row

@@ -45,7 +45,7 @@ class Goal:
 
 GROUPS = (
     Group("graphs", "Graphs", "us", 1e-6, "From structures in memory to arrays of edges with their vectors, and angle "
-          "cosines where the row has angles."),
+          "cosines where the row has angles (a line graph holds each angle twice)."),
     Group("radius", "Neighbours within 5 A", "us", 1e-6, "The bare search."),
     Group("collate", "Collation", "us", 1e-6, "Batches of 32 in random order."),
     Group("train", "Training step", "ms", 1e-3, "Forward, L1 loss on the formation energy, backward, AdamW; batches of "

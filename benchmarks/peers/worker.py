@@ -67,7 +67,7 @@ def serve(prepare: Callable[[], Case], requests: TextIO, answers: TextIO) -> Non
         import traceback
 
         traceback.print_exc()
-        return say(failed=f"{type(error).__name__}: {error}"[:300])
+        return say(failed=f"{type(error).__name__}: {error}".splitlines()[0])
     say(ready={"crystals": case.crystals, "facts": case.facts})
     for request in requests:
         if request.strip() != "round":
