@@ -28,7 +28,7 @@ from crystrata.graphs.arrays import COSINE_SCALE, angle_pairs
 from crystrata.graphs.build import build_graphs
 from crystrata.neighbourhood import GraphSettings
 from peers.contest import ALLOCATOR, Contestant, Measured, contest
-from peers.page import goal_table, group_table, page
+from peers.page import goal_table, group_table, page, shown
 from peers.rows import CONTESTANTS, GROUPS
 from peers.sample import Sample
 
@@ -66,9 +66,9 @@ def main() -> int:
                     lambda line, status=status, title=group.title: status.update(f"{title}: {line}"),
                 )  # fmt: skip
             if rows:
-                console.print(group_table(group, measured[-len(rows) :]).to_string(index=False))
+                console.print(shown(group.title, group_table(group, measured[-len(rows) :])))
     write_text(flags.output, page(_head(sample, flags), measured))
-    print(goal_table(measured).to_string(index=False))
+    console.print(shown("Ratios of CPU time", goal_table(measured)))
     return 0
 
 
@@ -135,7 +135,7 @@ def _head(sample: Sample, flags: argparse.Namespace) -> str:
         f"CPU time of the process, one thread, {flags.rounds} rounds in which all rows of a table take turns; medians. "
         f"The crystals are\n{len(sample)} drawn from JARVIS-DFT (seed 0) with at most {LARGEST_CELL} atoms in the cell "
         f"(mean {sample.atom_counts.mean():.1f}); training rows take the first {TRAINED},\npredictions the first "
-        f"{PREDICTED} as CIF files. All processes run with {allocator};\nall that use torch flush denormal numbers. "
+        f"{PREDICTED} as CIF files. All processes run with\n{allocator};\nall that use torch flush denormal numbers. "
         "Rows that say otherwise are meant to. A peer computes on the smooth neighbourhoods\n"
         "of Crystrata where it takes edges (`edges per atom` as in Crystrata's rows), else on its own graph.\n"
     )

@@ -115,7 +115,9 @@ class Worker:
 
 def _started(contestant: Contestant, interpreter: str, sample: Path, log: TextIO) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent / "src")])
-    environment = {**os.environ, **ONE_THREAD, **({} if contestant.plain else ALLOCATOR), "PYTHONPATH": paths}
+    compiled = str(sample.parent / "compiled")  # so that nothing compiled earlier is found
+    environment = {**os.environ, **ONE_THREAD, **({} if contestant.plain else ALLOCATOR), "PYTHONPATH": paths,
+                   "TORCHINDUCTOR_CACHE_DIR": compiled}  # fmt: skip
     command = [interpreter, "-m", "peers.worker", contestant.module, contestant.function,
                json.dumps(dict(contestant.options)), str(sample)]  # fmt: skip
     return subprocess.Popen(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
-from crystrata.reports.tables import cell_text, markdown
+from crystrata.reports.tables import markdown
 from peers.contest import Measured, ratios, spread
 from peers.rows import GOALS, GROUPS, Goal, Group
 
@@ -38,8 +40,8 @@ def goal_table(measured: Sequence[Measured], goals: Sequence[Goal] = GOALS) -> p
             row |= {"measured": "not measured", "least and greatest round": "-"}
         else:
             least, median, greatest = spread(ratios(slow, fast))
-            row["measured"] = f"{median:.3g}x"
-            row["least and greatest round"] = f"{least:.3g} - {greatest:.3g}"
+            row["measured"] = f"{_figure(median)}x"
+            row["least and greatest round"] = f"{_figure(least)} - {_figure(greatest)}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -50,16 +52,31 @@ def group_table(group: Group, rows: Sequence[Measured]) -> pd.DataFrame:
     return table[[column for column in table if (table[column] != "").any()]]
 
 
+def shown(title: str, table: pd.DataFrame) -> Table:
+    """Return a table for the terminal."""
+    result = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table:
+        result.add_column(str(column), justify="left" if column in ("what", "versions", "remark") else "right")
+    for row in table.itertuples(index=False):
+        result.add_row(*map(str, row))
+    return result
+
+
 def _row(group: Group, one: Measured) -> dict[str, Any]:
     facts = one.facts
     row = {"what": one.contestant.label, f"{group.unit} per crystal": "-", "least and greatest round": "-",
            "crystals/s": "-"}  # fmt: skip
     if not one.problem:
         least, median, greatest = spread(one.per_crystal(group.unit_seconds))
-        row[f"{group.unit} per crystal"] = f"{median:.3g}"
-        row["least and greatest round"] = f"{least:.3g} - {greatest:.3g}"
-        row["crystals/s"] = f"{1 / (median * group.unit_seconds):,.0f}"
-    for name in ("edges per atom", "angles per atom", "parameters", "compile [s]", "versions"):
-        row[name] = cell_text(facts[name], 3) if name in facts else ""
-    row["remark"] = one.problem or facts.get("remark", "")
+        row[f"{group.unit} per crystal"] = _figure(median)
+        row["least and greatest round"] = f"{_figure(least)} - {_figure(greatest)}"
+        row["crystals/s"] = _figure(1 / (median * group.unit_seconds))
+    for name in ("edges per atom", "angles per atom", "parameters", "compile [s]"):
+        row[name] = _figure(facts[name]) if name in facts else ""
+    row["versions"], row["remark"] = facts.get("versions", ""), one.problem or facts.get("remark", "")
     return row
+
+
+def _figure(value: float) -> str:
+    """Return a number with three digits at least, never with an exponent."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"

@@ -49,7 +49,9 @@ GROUPS = (
     Group("radius", "Neighbours within 5 A", "us", 1e-6, "The bare search."),
     Group("collate", "Collation", "us", 1e-6, "Batches of 32 in random order."),
     Group("train", "Training step", "ms", 1e-3, "Forward, L1 loss on the formation energy, backward, AdamW; batches of "
-          "32 are prepared outside the clock. Speed at unequal sizes, not at equal accuracy."),
+          "32 are prepared outside the clock. Speed at unequal sizes, not at equal accuracy. What "
+          "default settings cost depends on the processor: some compute denormal numbers many times slower than normal "
+          "ones, others just as fast."),
     Group("predict", "From CIF files to predictions", "ms", 1e-3, "One process, files on disk, weights untrained."),
 )  # fmt: skip
 

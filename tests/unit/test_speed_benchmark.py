@@ -13,6 +13,9 @@ import pytest
 from known_crystals import CRYSTALS
 
 from crystrata.errors import UsageError
+from crystrata.graphs.build import build_graphs
+from crystrata.neighbourhood import GraphSettings
+from growth import exponent, growth, supercell
 from peers.contest import Contestant, Measured, contest, ratios, spread
 from peers.page import goal_table, page
 from peers.rows import CONTESTANTS, GOALS, GROUPS, Goal
@@ -124,7 +127,7 @@ def test_ratios_are_per_crystal_and_round_by_round() -> None:
 
 
 def test_the_table_of_goals() -> None:
-    slow = Measured(contestant("slow"), crystals=1, seconds=[100.0, 300.0, 200.0])
+    slow = Measured(contestant("slow"), crystals=1, seconds=[20.0, 3000.0, 200.0])
     fast = Measured(contestant("fast"), crystals=1, seconds=[1.0, 1.0, 1.0])
     lost = Measured(contestant("lost"), problem="not installed: No module named 'lost'")
     goals = [Goal("a", "slow", "fast", 50), Goal("b", "lost", "fast"), Goal("c", "unasked", "fast", 1)]
@@ -132,7 +135,7 @@ def test_the_table_of_goals() -> None:
     assert [row["what"] for row in table] == ["a", "b"]  # the third was not to be measured
     assert table[0]["at least"] == "50x"
     assert table[0]["measured"] == "200x"
-    assert table[0]["least and greatest round"] == "100 - 300"
+    assert table[0]["least and greatest round"] == "20 - 3,000"
     assert table[1]["measured"] == "not measured"
 
 
@@ -163,3 +166,18 @@ def test_rows_and_goals_fit_together() -> None:
     groups = {one.key: one.group for one in CONTESTANTS}
     for goal in GOALS:
         assert groups[goal.slow] == groups[goal.fast], goal  # only rows that took turns are compared
+
+
+def test_a_supercell_is_the_same_crystal_written_larger() -> None:
+    for crystal in CRYSTALS:
+        graphs, _ = build_graphs(enumerate([crystal, supercell(crystal, 2)]), GraphSettings())
+        edges = np.diff(graphs.edge_offsets)
+        assert edges[1] == 8 * edges[0], crystal.id
+        assert graphs.atom_counts.tolist() == [len(crystal), 8 * len(crystal)]
+
+
+def test_growth_is_seen() -> None:
+    assert exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2)
+    if sys.platform == "linux":
+        assert 60 < growth(lambda: np.ones(8 << 20)) < 80  # 64 MB
+        assert growth(lambda: None) < 5
