@@ -217,7 +217,8 @@ def page(points: Sequence[Point]) -> str:
         "Made by `python benchmarks/growth.py --data-file FILE`: one core, CPU time, medians of "
         f"{ROUNDS}, with the\nallocator settings of [speed.md](speed.md); memory is the growth of the "
         "resident memory of a fresh process.\nCrystals are drawn from JARVIS-DFT (seed 0, at most 52 atoms); "
-        f"cells are\nsupercells of SrTiO3; channels are measured on a batch of {BATCH}; a training step takes all crystals of the row as one batch (e3nn std).\n\n"
+        f"cells are\nsupercells of SrTiO3; channels are measured on a batch of {BATCH}; a training step\n"
+        "takes all crystals of the row as one batch (e3nn std).\n\n"
         "![Growth](growth.png)\n\n" + _exponents(points) + "\n" + markdown(pd.DataFrame(rows))
     )
 
