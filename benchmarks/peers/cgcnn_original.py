@@ -18,7 +18,7 @@ from peers.sample import Sample
 from peers.torch_settings import as_stated, steps, tensor
 from peers.worker import Case
 
-NEIGHBOURS, CUTOFF, STEP = 12, 8.0, 0.2
+NEIGHBOURS, CUTOFF, STEP = 12, 8.0, 0.2  # of the paper
 CENTRES = np.arange(0, CUTOFF + STEP, STEP)  # 41 Gaussians
 
 
@@ -58,11 +58,11 @@ class Convolution(nn.Module):
         self.sum_norm = nn.BatchNorm1d(channels)
 
     def forward(self, v: Tensor, u: Tensor, neighbour: Tensor) -> Tensor:
-        """Return atom features (N, C) from features (N, C), edge features (N, 12, 41), neighbours (N, 12)."""
-        atoms, channels = v.shape
-        own = v.unsqueeze(1).expand(atoms, NEIGHBOURS, channels)
+        """Return atom features (N, C) from features (N, C), edge features (N, k, 41), neighbours (N, k)."""
+        (atoms, channels), k = v.shape, neighbour.shape[1]
+        own = v.unsqueeze(1).expand(atoms, k, channels)
         z = self.full(torch.cat([own, v[neighbour], u], dim=2))
-        z = self.gate_norm(z.view(-1, 2 * channels)).view(atoms, NEIGHBOURS, 2 * channels)
+        z = self.gate_norm(z.view(-1, 2 * channels)).view(atoms, k, 2 * channels)
         gate, core = z.chunk(2, dim=2)
         return functional.softplus(v + self.sum_norm((torch.sigmoid(gate) * functional.softplus(core)).sum(1)))
 
@@ -86,24 +86,26 @@ class CGCNN(nn.Module):
         return self.out(functional.softplus(self.hidden(functional.softplus(mean)))).squeeze(1)
 
 
-def training(sample: Sample, channels: int, layers: int, batch: int, defaults: bool) -> Case:
+def training(
+    sample: Sample, channels: int, layers: int, batch: int, defaults: bool, neighbours: int = NEIGHBOURS
+) -> Case:
     """Steps of the textbook network, in torch's default settings or in those of the other rows."""
     as_stated(flush=not defaults)
     torch.manual_seed(0)
     model = CGCNN(channels, layers)
-    batches = [(_dense(part), tensor(part.energy)) for part in sample.batches(batch)]
+    batches = [(_dense(part, neighbours), tensor(part.energy)) for part in sample.batches(batch)]
     remark = "defaults: denormals kept, default allocator, AdamW not fused" if defaults else ""
-    facts = {"edges per atom": NEIGHBOURS, "remark": remark}
+    facts = {"edges per atom": neighbours, "remark": remark}
     return steps(model, lambda inputs: model(*inputs), batches, facts, fused=not defaults)
 
 
-def _dense(sample: Sample) -> tuple[Tensor, ...]:
-    """The 12 shortest edges of each atom as dense tables; an atom with fewer gets far edges to atom 0."""
-    neighbour = np.zeros((len(sample.numbers), NEIGHBOURS), dtype=np.int64)
+def _dense(sample: Sample, neighbours: int) -> tuple[Tensor, ...]:
+    """The shortest edges of each atom as dense tables; an atom with fewer gets far edges to atom 0."""
+    neighbour = np.zeros((len(sample.numbers), neighbours), dtype=np.int64)
     distance = np.full(neighbour.shape, CUTOFF + 1.0)
     rank = np.arange(len(sample.neighbour)) - np.repeat(np.cumsum(sample.edge_counts) - sample.edge_counts,
                                                         sample.edge_counts)  # fmt: skip
-    near = rank < NEIGHBOURS
+    near = rank < neighbours
     where = sample.centre[near], rank[near]
     neighbour[where] = sample.neighbour_in_sample[near]
     distance[where] = np.linalg.norm(sample.vector[near], axis=1)

@@ -16,7 +16,7 @@ from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
-from crystrata.graphs.neighbours import _search
+from crystrata.graphs.neighbours import radius_edges
 from crystrata.graphs.store import open_store
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
@@ -49,18 +49,15 @@ def graphs(sample: Sample) -> Case:
 
 def radius(sample: Sample, cutoff: float) -> Case:
     """All neighbours within a radius."""
-    cells = [(one.lattice[0], one.frac) for one in sample.split()]
-
-    def run() -> None:
-        for lattice, frac in cells:
-            _search(lattice, frac, cutoff)
-
-    edges = sum(len(_search(lattice, frac, cutoff)[0]) for lattice, frac in cells)
-    return Case(run, len(cells), {"edges per atom": edges / len(sample.numbers)})
+    crystals = [crystal for _, crystal in _crystals(sample)]
+    edges = len(radius_edges(crystals, cutoff)[0])
+    return Case(
+        lambda: radius_edges(crystals, cutoff) and None, len(crystals), {"edges per atom": edges / len(sample.numbers)}
+    )
 
 
-def collation(sample: Sample, angles: bool, batch: int) -> Case:
-    """Batches cut out of a memory-mapped store."""
+def collation(sample: Sample, angles: bool, batch: int, distinct: bool = False) -> Case:
+    """Batches cut out of a memory-mapped store; `distinct` as in training, one atom for its symmetric copies."""
     crystals = [crystal for _, crystal in _crystals(sample)]
     labels = pd.DataFrame(index=pd.Index([crystal.id for crystal in crystals], name="id"))
     table = CrystalTable("speed", "speed", labels, lambda: iter(crystals))
@@ -70,20 +67,30 @@ def collation(sample: Sample, angles: bool, batch: int) -> Case:
 
     def run() -> None:
         for part in parts:
-            collate(arrays, part, angles=angles)
+            collate(arrays, part, angles=angles, distinct=distinct)
 
     return Case(run, len(crystals), {"edges per atom": sample.edges_per_atom, "remark": "store as a memory map"})
 
 
-def training(sample: Sample, encoder: str, settings: dict[str, Any], batch: int, compiled: bool = False) -> Case:
-    """Steps on the formation energy alone, through the losses and the gradient of the trainer."""
+def training(
+    sample: Sample,
+    encoder: str,
+    settings: dict[str, Any],
+    batch: int,
+    compiled: bool = False,
+    distinct: bool = False,
+) -> Case:
+    """Steps on the formation energy alone, through the losses and the gradient of the trainer.
+
+    `distinct` is how the trainer does it: one atom stands for its symmetric copies, with the same loss and gradient.
+    """
     as_stated()
     torch.manual_seed(0)
     network = MultiTaskNetwork(NetworkConfig(encoder, (PROPERTY,), settings))
     options = OptimiserSettings(lr=1e-3, learned_balance=False)
     task = MultiTaskTraining(network, options, {PROPERTY: 1.0}, [], Console(stderr=True))
     optimizer = task.configure_optimizers()
-    batches = _labelled(sample, batch)
+    batches = _labelled(sample, batch, distinct)
     facts: dict[str, Any] = {"parameters": count_parameters(network), "edges per atom": sample.edges_per_atom}
 
     def run() -> None:
@@ -104,7 +111,7 @@ def _compile(network: MultiTaskNetwork, task: MultiTaskTraining, batches: list[L
         return torch.cat([p.grad.flatten() for p in network.encoder.parameters() if p.grad is not None])
 
     eager = gradient()
-    network.encoder.compile(dynamic=True)
+    network.compile_encoder()
     started = time.perf_counter()
     for part in batches:
         task.set_gradient([part])
@@ -113,14 +120,14 @@ def _compile(network: MultiTaskNetwork, task: MultiTaskTraining, batches: list[L
     return {"compile [s]": seconds, "remark": f"compiled: gradient differs by {difference:.0e} of its norm"}
 
 
-def _labelled(sample: Sample, size: int) -> list[LabelledBatch]:
+def _labelled(sample: Sample, size: int, distinct: bool) -> list[LabelledBatch]:
     arrays, _ = build_graphs(_crystals(sample), GraphSettings())
     result = []
     for start in range(0, len(sample), size):
         rows = np.arange(start, min(start + size, len(sample)))
         targets = torch.from_numpy(sample.energy[rows]).float().unsqueeze(1)
         mask = torch.ones_like(targets, dtype=torch.bool)
-        batch = collate(arrays, rows)
+        batch = collate(arrays, rows, distinct=distinct)
         result.append(LabelledBatch(batch, targets, mask, mask.sum(0), 1.0, torch.from_numpy(rows), {}))
     return result
 
