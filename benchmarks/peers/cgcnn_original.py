@@ -6,7 +6,6 @@ u_ij is concatenated; batch norms stand before the gate and after the sum.
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import version
 
 import numpy as np
@@ -116,6 +115,3 @@ def _dense(sample: Sample, neighbours: int) -> tuple[Tensor, ...]:
         tensor(sample.crystal, torch.int64),
         tensor(sample.atom_counts),
     )
-
-
-warnings.filterwarnings("ignore", module="pymatgen")
