@@ -49,9 +49,9 @@ GROUPS = (
     Group("radius", "Neighbours within 5 A", "us", 1e-6, "The bare search."),
     Group("collate", "Collation", "us", 1e-6, "Batches of 32 in random order."),
     Group("train", "Training step", "ms", 1e-3, "Forward, L1 loss on the formation energy, backward, AdamW; batches of "
-          "32 are prepared outside the clock. Crystrata trains on distinct atoms, one for its symmetric copies, with the "
-          "same loss and gradient; rows with all atoms compute on the very edges of the peers. Speed at unequal sizes, "
-          "not at equal accuracy. What default settings cost depends on the processor: some compute denormal numbers "
+          "32 are prepared outside the clock. Crystrata trains on distinct atoms, one for its symmetric copies, with "
+          "equal loss and gradient; rows with all atoms compute on the very edges of the peers. Sizes are unequal, "
+          "and so is accuracy. What default settings cost depends on the processor: some compute denormal numbers "
           "many times slower than normal ones, others just as fast."),
     Group("predict", "From CIF files to predictions", "ms", 1e-3, "One process, files on disk, weights untrained."),
 )  # fmt: skip

@@ -26,6 +26,7 @@ class MovingAverage(L.Callback):
         self.average: dict[str, Tensor] = {}
         self.steps = 0
         self._weights: dict[str, Tensor] | None = None
+        self._current: list[Tensor] = []  # the weights as they are, in the order of the average
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start at the current weights, unless a checkpoint brought the average along."""
@@ -33,6 +34,7 @@ class MovingAverage(L.Callback):
         if not self.average:
             self.average = {name: weight.clone() for name, weight in parameters.items()}
         self.average = {name: average.to(parameters[name].device) for name, average in self.average.items()}
+        self._current = [parameters[name] for name in self.average]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -40,8 +42,7 @@ class MovingAverage(L.Callback):
         """Move the average after each optimiser step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        weights = _parameters(pl_module)
-        torch._foreach_lerp_(list(self.average.values()), [weights[name] for name in self.average], 1 - decay)
+        torch._foreach_lerp_(list(self.average.values()), self._current, 1 - decay)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Swap the average in."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import Step
@@ -92,7 +93,7 @@ class MultiTaskTraining(L.LightningModule):
 
     def set_gradient(self, batches: list[LabelledBatch]) -> tuple[Tensor, Tensor]:
         """Set the gradient to that of a whole step; return the loss sums and label counts of each property, (P,)."""
-        self.zero_grad(set_to_none=True)
+        self._forget_gradient()
         sums, counts = self._no_losses(), self._no_losses()
         for batch in batches:
             parts, _ = self.network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
@@ -102,8 +103,17 @@ class MultiTaskTraining(L.LightningModule):
             counts += batch.mask.sum(0)
         return sums, counts
 
+    @cached_property
+    def _weights(self) -> list[nn.Parameter]:
+        """All parameters; the walk through the modules takes a tenth of a small step."""
+        return list(self.parameters())
+
+    def _forget_gradient(self) -> None:
+        for weight in self._weights:
+            weight.grad = None
+
     def _clipped_norm(self) -> Tensor:
-        return torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.clip)
+        return torch.nn.utils.clip_grad_norm_(self._weights, self.settings.clip)
 
     def _leave_out(self, batches: list[LabelledBatch]) -> None:
         def is_finite(row: int) -> bool:
@@ -114,7 +124,7 @@ class MultiTaskTraining(L.LightningModule):
         try:
             told = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
         finally:
-            self.zero_grad(set_to_none=True)  # the optimiser passes over parameters without a gradient
+            self._forget_gradient()  # the optimiser passes over parameters without a gradient
         self.console.print(told, style="yellow", soft_wrap=True)
 
     def _collate(self, step: Step) -> list[LabelledBatch]:
