@@ -365,3 +365,7 @@ def test_an_unknown_device_is_refused(
     run = make_run()
     assert main(["--cif", str(cifs[0]), "--run", str(run), "--device", device]) == 2
     assert "--device" in capsys.readouterr().err
+
+
+def test_negative_workers_are_refused(call: Call, cifs: list[Path]) -> None:
+    assert "--workers must be 0 or more" in refused(call("--cif", cifs[0], "--workers", -1))

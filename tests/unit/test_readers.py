@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import stat
 import struct
 import sys
@@ -645,3 +646,25 @@ def test_names_that_are_not_utf8_are_spelled(tmp_path: Path) -> None:
         pytest.skip("this system has no such names")
     [item] = read_crystals(tmp_path)
     assert item.id == "\\xff"
+
+
+def test_worker_processes_read_the_same_in_the_same_order(tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    examples = sorted(EXAMPLES.glob("*.cif"))
+    for number in range(40):  # two tasks
+        shutil.copy(examples[number % len(examples)], folder / f"{number:02}.cif")
+    (folder / "07.cif").write_text("nothing")
+    with zipfile.ZipFile(folder / "11.zip", "w") as archive:
+        archive.write(examples[0], "inside.cif")
+    (tmp_path / "empty").mkdir()
+    paths = [tmp_path / "empty", folder, tmp_path / "missing.cif"]
+    here, there = list(read_crystals(paths)), list(read_crystals(paths, workers=1))
+    assert ids(there) == ids(here)
+    assert [item.id for item in here if isinstance(item, Rejected)] == ["empty", "07", "missing"]
+    for one, other in zip(here, there, strict=True):
+        if isinstance(one, Crystal):
+            assert isinstance(other, Crystal)
+            assert np.array_equal(one.frac, other.frac)
+        else:
+            assert other == one

@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         action="store_true",
         help="read disordered sites as their majority species, with a warning",
     )
+    what.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that read files (pays from some thousands on)"
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--run", metavar="RUN", help="best, latest, a run directory or a weights file (default: newest suitable run)"
@@ -36,6 +39,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
 
 
 def _run(flags: argparse.Namespace) -> int:
+    if flags.workers < 0:
+        raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
     paths = _inputs(flags)
     if flags.run and flags.family:
         raise UsageError("--run and --family contradict each other: give one")
@@ -56,6 +61,7 @@ def _run(flags: argparse.Namespace) -> int:
             model,
             paths,
             majority_species=flags.majority_species,
+            workers=flags.workers,
             progress=lambda done: status.update(f"predicting: {done} structures"),
         )
     if output:

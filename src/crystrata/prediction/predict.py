@@ -26,6 +26,7 @@ def predict_files(
     paths: Iterable[Path | str],
     *,
     majority_species: bool = False,
+    workers: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:
     """Predict the properties of structure files.
@@ -34,6 +35,7 @@ def predict_files(
         model: The trained model; loaded once, used for all.
         paths: Files, folders or archives.
         majority_species: Read a disordered site as its majority species, with a warning in the row; else refuse it.
+        workers: Processes that read the files; 0 reads them in this one.
         progress: Called with the number of inputs done.
 
     Returns:
@@ -42,7 +44,7 @@ def predict_files(
         per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
     """
     tables, done = [], 0
-    for chunk in _chunks(read_crystals(paths, majority_species=majority_species)):
+    for chunk in _chunks(read_crystals(paths, majority_species=majority_species, workers=workers)):
         tables.append(predict_crystals(model, chunk))
         done += len(chunk)
         if progress:

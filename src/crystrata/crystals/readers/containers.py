@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from crystrata.crystals.crystal import Crystal, CrystalError, Rejected
 from crystrata.crystals.readers.checks import rejected
 from crystrata.crystals.readers.formats import ARCHIVE_SUFFIX, format_of, is_other_file, read_source, unknown_format
 from crystrata.crystals.readers.source import StructureFile
+from crystrata.processes import in_order
 
 MAX_ARCHIVE_BYTES = 1_000_000_000  # sum of what the members say they unpack to
 MAX_ARCHIVE_RATIO = 200  # unpacked to packed; text of structures reaches about 20
@@ -24,8 +26,11 @@ _RATIO_FROM = 1_000_000  # [bytes] small archives may be as dense as they like
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control codes, halves of a character
 
 
+_FILES_A_TASK = 32  # that a worker process reads in one go
+
+
 def read_crystals(
-    paths: Iterable[Path | str] | Path | str, *, majority_species: bool = False
+    paths: Iterable[Path | str] | Path | str, *, majority_species: bool = False, workers: int = 0
 ) -> Iterator[Crystal | Rejected]:
     """Yield one item per structure, in the order of the inputs; a bad input never ends the sequence.
 
@@ -35,11 +40,30 @@ def read_crystals(
     Args:
         paths: Files, folders and zip archives; or a single one.
         majority_species: Read a disordered site as its majority species, which the crystal's note says; else refuse it.
+        workers: Processes that read; 0 reads in this one.
 
     Yields:
         A crystal, or what was refused: id, stable code, reason in words.
+
+    Raises:
+        DataError: A worker process was killed.
     """
-    for path in [paths] if isinstance(paths, str | Path) else paths:
+    named = [paths] if isinstance(paths, str | Path) else paths
+    if workers == 0:
+        yield from _read_named(named, majority_species)
+        return
+    files = (file for path in named for file in (list(_files_under(Path(path))) or [Path(path)]))
+    parts = iter(lambda: list(islice(files, _FILES_A_TASK)), [])
+    for found in in_order(partial(_read_all, majority_species=majority_species), parts, workers):
+        yield from found
+
+
+def _read_all(paths: list[Path], majority_species: bool) -> list[Crystal | Rejected]:
+    return list(_read_named(paths, majority_species))
+
+
+def _read_named(paths: Iterable[Path | str], majority_species: bool) -> Iterator[Crystal | Rejected]:
+    for path in paths:
         for item in _read_path(Path(path), majority_species):
             if isinstance(item, Rejected):
                 yield Rejected(writable(item.id), item.code, writable(item.reason))
