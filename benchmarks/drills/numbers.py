@@ -57,8 +57,8 @@ def _poison(rows: set[int], what: str) -> Callable[..., Any]:
     """Return `CrystalPropertyDataset.batches` with bad crystals: a label, or the place of an atom, is not a number."""
     original = CrystalPropertyDataset.batches
 
-    def batches(self: CrystalPropertyDataset, step: Any, **keywords: Any) -> Any:
-        found = original(self, step, **keywords)
+    def batches(self: CrystalPropertyDataset, *arguments: Any) -> Any:
+        found = original(self, *arguments)
         for batch in found:
             for place, row in enumerate(batch.rows.tolist()):
                 if row in rows and what == "label":
