@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ import torch
 
 from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.table import CrystalTable
-from crystrata.graphs.arrays import angle_pairs
+from crystrata.graphs.arrays import offsets
 from crystrata.graphs.batch import CrystalBatch, collate
 from crystrata.neighbourhood import GraphSettings
 from drills.exact_graphs import exact_graphs, graphs_of
@@ -122,6 +123,13 @@ def displaced(crystal: Crystal, by: Sequence[float] | np.ndarray, atom: int = 0)
     frac = crystal.frac.copy()
     frac[atom] += np.asarray(by) @ np.linalg.inv(crystal.lattice)
     return replace(crystal, frac=frac)
+
+
+def angle_pairs(edge_counts: np.ndarray, angle_counts: np.ndarray) -> np.ndarray:
+    """The two edge ids of every angle pair, (2, T): the nearest edges of each atom two by two, written out."""
+    nearest = zip(offsets(edge_counts), angle_counts, strict=False)
+    pairs = [pair for start, n in nearest for pair in combinations(range(start, start + n), 2)]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
 
 def batch_of(crystals: Sequence[Crystal], settings: GraphSettings = SETTINGS) -> CrystalBatch:

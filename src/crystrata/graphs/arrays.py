@@ -109,16 +109,6 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
-def angle_pairs(edge_counts: np.ndarray, angle_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two edge ids of every angle pair, (T,) and (T,), from edges and angle edges per atom, (N,) each."""
-    starts = offsets(edge_counts)[:-1]
-    angle_counts = angle_counts.astype(np.int64)
-    edges = ranges(starts, angle_counts)
-    rank = edges - np.repeat(starts, angle_counts)
-    partners = np.repeat(angle_counts, angle_counts) - 1 - rank
-    return np.repeat(edges, partners), ranges(edges + 1, partners)
-
-
 def derive(stored: dict[str, np.ndarray]) -> GraphArrays:
     """Complete stored arrays by what follows from them by arithmetic: vectors, angles, and copies of atoms."""
     from crystrata.graphs.array_kernels import vectors_and_cosines
