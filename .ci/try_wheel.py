@@ -64,7 +64,9 @@ def sources(folder: Path) -> set[str]:
 
 def shipped(folder: Path) -> set[str]:
     """Return the files of the shipped models as they are named in a wheel."""
-    return {f"crystrata/pretrained/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file()}
+    return {
+        f"crystrata/pretrained/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def members(wheel: Path) -> set[tuple[str, int]]:
