@@ -27,7 +27,8 @@ def main() -> int:
         (wheel,), (other,) = newest(DIST), newest(place / "tree")
         if members(wheel) != members(other):
             sys.exit(f"the sdist builds another wheel than the tree: {members(wheel) ^ members(other)}")
-        if wrong := sources(ROOT / "src") ^ {name for name, _ in members(wheel) if ".dist-info/" not in name}:
+        meant = sources(ROOT / "src") | shipped(ROOT / "models" / "pretrained")
+        if wrong := meant ^ {name for name, _ in members(wheel) if ".dist-info/" not in name}:
             sys.exit(f"the wheel does not hold exactly the package: {sorted(wrong)}")
         python, command = install(wheel, place / "environment")
         work = place / "elsewhere"
@@ -59,6 +60,13 @@ def sources(folder: Path) -> set[str]:
     """Return the files of the package as they are named in a wheel."""
     files = (path for path in (folder / "crystrata").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return {path.relative_to(folder).as_posix() for path in files}
+
+
+def shipped(folder: Path) -> set[str]:
+    """Return the files of the shipped models as they are named in a wheel."""
+    return {
+        f"crystrata/pretrained/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def members(wheel: Path) -> set[tuple[str, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported; xdist's processes share the cores
@@ -27,6 +28,14 @@ def _same_random_numbers() -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide the models that come with the package: what a test sees does not depend on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path_factory.getbasetemp() / "nothing shipped")
+        yield
 
 
 @pytest.fixture(scope="session")

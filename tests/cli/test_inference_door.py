@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ import pandas as pd
 import pytest
 
 from crystrata.cli.predict import main
+from crystrata.prediction.model_folder import write_model_folder
 from crystrata.runs.directory import BEST
-from crystrata.training.checkpoints import write_checkpoint
+from crystrata.runs.shipped import DEFAULT_MODEL, WEIGHTS
+from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
 
 MakeRun = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -255,6 +258,53 @@ def test_the_best_family_and_its_newest_run_are_taken(make_run: MakeRun, call: C
     assert chosen(call("--cif", cifs[0], "--run", old / BEST)) == "run_std_old"
     (pro / BEST).unlink()
     assert chosen(call("--cif", cifs[0])) == "run_std_new"  # though the CGCNN run is newer
+
+
+def ship(run: Path, folder: Path) -> Path:
+    """Write the weights of a run as a shipped model; return its folder."""
+    write_model_folder(folder, read_checkpoint(run / BEST), {})
+    return folder
+
+
+def test_the_shipped_model_predicts_where_no_run_is_suitable(
+    make_run: MakeRun, call: Call, cifs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path / "package")
+    check = make_run("run_check", mode="smoke")
+    ship(check, tmp_path / "package" / "other")
+    assert f"nor is there a shipped model {DEFAULT_MODEL} (`crystrata export`" in refused(call("--cif", cifs[0]))
+    packaged = ship(check, tmp_path / "package" / DEFAULT_MODEL)
+    answer = call("--cif", cifs[0])
+    assert chosen(answer) == DEFAULT_MODEL
+    assert str(packaged / WEIGHTS) in answer[1]
+    own = ship(check, tmp_path / "models" / "pretrained" / DEFAULT_MODEL)
+    assert str(own / WEIGHTS) in call("--cif", cifs[0])[1]
+    for flags in (["--run", "best"], ["--family", "multitask_std_e3nn"]):
+        assert "crystrata export" not in refused(call("--cif", cifs[0], *flags))
+    assert chosen(call("--cif", cifs[0], "--run", "latest")) == "run_check"
+    make_run("run_real")
+    assert chosen(call("--cif", cifs[0])) == "run_real"
+    assert chosen(call("--cif", cifs[0], "--run", DEFAULT_MODEL)) == DEFAULT_MODEL
+
+
+def test_a_shipped_model_is_named_or_pathed(
+    make_run: MakeRun, call: Call, cifs: list[Path], tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path / "package")
+    run = make_run()
+    folder = ship(run, tmp_path / "package" / "mine")
+    for named in ("mine", folder, folder / WEIGHTS):
+        assert chosen(call("--cif", cifs[0], "--run", named)) == "mine"
+    assert "there is no" in refused(call("--cif", cifs[0], "--run", "./mine"))
+    shutil.copytree(run, here / "mine")  # a path goes before a name
+    assert call("--cif", cifs[0], "--run", "mine")[1].endswith(f"model: {Path('mine') / BEST}\n")
+
+
+def test_a_source_tree_finds_its_own_shipped_models(root: Path) -> None:
+    program = "from crystrata.runs.shipped import SHIPPED; print(SHIPPED)"
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == root / "models" / "pretrained"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--run", metavar="RUN", help="best, latest, a run directory or a weights file (default: newest suitable run)"
+        "--run",
+        metavar="RUN",
+        help="best, latest, a run directory, a weights file, or the name or folder of a shipped model (default: newest "
+        "suitable run, else the shipped model)",
     )
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
     model.add_argument("--model-dir", default="models", metavar="DIR", help="folder of all runs")

@@ -1,4 +1,4 @@
-"""The model that predicts, loaded from a run or a weights file."""
+"""The model that predicts, loaded from a run, a weights file or the folder of a shipped model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from crystrata.crystals.hull import ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
+from crystrata.prediction.model_folder import read_model_folder
 from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
+from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
 
 
@@ -51,11 +53,16 @@ class TrainedModel:
 
 
 def load_model(path: Path, device: str = "auto") -> TrainedModel:
-    """Load a model from a run directory or a weights file.
+    """Load a model from a run directory, the folder of a shipped model, or the weights file of either.
 
     Raises:
         ModelError: It is missing or damaged.
     """
-    file = path / BEST if path.is_dir() else path
-    network, facts = unpack_network(read_checkpoint(file))
+    folder = path.parent if path.name == WEIGHTS else path
+    if is_model_folder(folder):
+        file, content = folder / WEIGHTS, read_model_folder(folder)
+    else:
+        file = path / BEST if path.is_dir() else path
+        content = read_checkpoint(file)
+    network, facts = unpack_network(content)
     return TrainedModel(network.to(resolve_device(device)), file, facts)

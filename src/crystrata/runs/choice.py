@@ -1,4 +1,4 @@
-"""Which run predicts: the one that is named, or one that the registry lists."""
+"""Which model predicts: the one that is named, a run that the registry lists, or the shipped one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
 from crystrata.runs.entry import RunEntry
 from crystrata.runs.registry import REGISTRY, read_registry
+from crystrata.runs.shipped import DEFAULT_MODEL, find_shipped
 
 FAMILIES = ("multitask_pro_e3nn", "multitask_std_e3nn", "multitask_cgcnn")
 """Families that inference looks through, best first."""
@@ -19,7 +20,9 @@ _CHECKS = ("smoke", "lite")  # levels that check the pipeline
 
 
 def find_run(models_dir: Path, name: str | None = None, family: str | None = None) -> Path:
-    """Return the run that predicts: the registry's completed runs with weights are the candidates.
+    """Return the run or the folder of the shipped model that predicts.
+
+    The registry's completed runs with weights are the candidates.
 
     Args:
         models_dir: Folder of all runs.
@@ -27,15 +30,17 @@ def find_run(models_dir: Path, name: str | None = None, family: str | None = Non
             and those of a leaderboard-only property alone. Validation scores compare only between runs on the same
             crystals, split and properties: `best` starts from the run with the most of the nine properties, then the
             most training crystals, then the latest end, and takes the lowest score comparable to it. Anything else is
-            a path, taken as it stands. Not given: the newest run of the first of `FAMILIES` that has one, with what
-            `best` passes over left out.
+            the name of a shipped model, or a path, which goes first and is taken as it stands. Not given: the newest
+            run of the first of `FAMILIES` that has one, with what `best` passes over left out; where there is none,
+            the shipped model `DEFAULT_MODEL`.
         family: With no name: the newest run of this family, of whatever kind.
 
     Raises:
         ModelError: There is none; says how to get one.
     """
     if name not in (None, "best", "latest"):
-        return Path(name)
+        shipped = None if Path(name).exists() else find_shipped(models_dir, name)
+        return shipped or Path(name)
     usable = [entry for entry in read_registry(models_dir) if entry.completed and _weights(models_dir, entry).is_file()]
     checked = [entry for entry in usable if _predicts_unasked(entry)]
     if name == "latest":
@@ -47,6 +52,8 @@ def find_run(models_dir: Path, name: str | None = None, family: str | None = Non
     else:
         first = next((one for one in FAMILIES if any(entry.family == one for entry in checked)), None)
         chosen = [entry for entry in checked if entry.family == first][-1:]
+    if not chosen and name is None and family is None and (shipped := find_shipped(models_dir)):
+        return shipped
     if not chosen:
         raise _none_found(models_dir, name, family, usable)
     return models_dir / chosen[0].path
@@ -80,7 +87,8 @@ def _none_found(models_dir: Path, name: str | None, family: str | None, usable: 
     elif usable:
         kinds = "demo, smoke, lite and leaderboard" if name else "demo, smoke, lite, single-task and leaderboard"
         asked += f" ({len(usable)} {kinds} runs are used only when named)"
+    shipped = "" if name or family else f", nor is there a shipped model {DEFAULT_MODEL} (`crystrata export` makes one)"
     return ModelError(
-        f"no trained model under {models_dir}{asked}: {REGISTRY} there lists no such completed run with weights; "
-        "train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"
+        f"no trained model under {models_dir}{asked}: {REGISTRY} there lists no such completed run with weights"
+        f"{shipped}; train one (run_phase2.py --level std --all-properties) or name a run with --run PATH"
     )

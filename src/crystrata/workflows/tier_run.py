@@ -33,11 +33,11 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     Raises:
         CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
     """
-    resolve_device(config.device)
+    device = resolve_device(config.device).type
     run = create_run_dir(config.family_dir, config.run_id)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
-        start_manifest(run, config, command)
+        start_manifest(run, config, command, device=device)
         return _carry_out(run, config, console, stop)
 
 
@@ -55,7 +55,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     Raises:
         UsageError: The crystals or the split are no longer those that the run was started with.
     """
-    resolve_device(config.device)
+    device = resolve_device(config.device).type
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
             leftover.unlink()
@@ -65,7 +65,8 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
-        update_manifest(run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest())
+        going_on = {"status": "running", "error": None, "ended": None, "resumed": command, "device": device}
+        update_manifest(run, config_digest=config.digest(), **going_on)
         return _carry_out(run, config, console, stop, prepared, finished=finished)
 
 

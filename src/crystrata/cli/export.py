@@ -1,0 +1,32 @@
+"""`crystrata export`: a completed run becomes a folder to share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.runs.shipped import PRETRAINED
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "crystrata export") -> int:
+    """Parse the flags and export; return the exit code: 0, 1 if nothing can be written, 2 for a wrong call."""
+    parser = Parser(
+        prog=program,
+        description="Make the shareable folder of a completed run: weights as safetensors, a description as JSON, and "
+        "a model card. `crystrata predict --run NAME` predicts with it.",
+    )
+    parser.add_argument("run", metavar="RUN", help="directory of a completed run")
+    parser.add_argument("--output", default=f"models/{PRETRAINED}", metavar="DIR", help="where the folder is made")
+    parser.add_argument("--name", metavar="NAME", help="its name (default: that of the run)")
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> int:
+    from crystrata.workflows.export import export_model
+
+    folder = export_model(Path(flags.run), Path(flags.output), flags.name)
+    terminal().print(f"exported: {folder}", soft_wrap=True)
+    return 0

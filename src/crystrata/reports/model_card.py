@@ -1,0 +1,107 @@
+"""The model card: what a shared model is, what it was trained on, how good it is, what it cannot do, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from crystrata.properties import records
+from crystrata.reports.tables import OFFICIAL_CAPTION, captions, mae_table, markdown, official_table
+from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
+
+_LIMITS = """\
+- It was trained on computed (DFT) properties of relaxed, ordered bulk crystals and is no better than these
+  calculations. Errors on unrelaxed structures, molecules, surfaces and defects are not known.
+- The figures above hold for the split above. Errors on chemistry or structures unlike the training crystals are larger;
+  a crystal with an element never seen in training gets a warning.
+- A prediction is a single value without an interval.
+"""
+_HULL_LIMIT = "- The energy above hull refers to the hull of the training crystals, which lies beside the weights.\n"
+
+
+def model_card(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Return the card of a model as markdown.
+
+    Args:
+        description: Content of the JSON file of its folder.
+        results: Content of `results.json` of its run.
+        manifest: Content of `run_manifest.json` of its run.
+    """
+    facts, name = description["facts"], description["name"]
+    notice = f"**{description['notice']}**\n\n" if "notice" in description else ""
+    parts = {
+        "Predicts": _properties(facts),
+        "Data and split": _table(_data(facts, results, manifest)),
+        "Errors": _errors(results),
+        "Network and compute": _table(_compute(description, results, manifest)),
+        "Limits": _LIMITS + (_HULL_LIMIT if "ehull" in facts["properties"] else ""),
+        "How to load": _loading(name),
+    }
+    return f"# {name}\n\n{notice}" + "\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
+
+
+def _properties(facts: Mapping[str, Any]) -> str:
+    rows = [{"property": one.name, "meaning": one.title, "unit": one.unit} for one in records(facts["properties"])]
+    return markdown(pd.DataFrame(rows))
+
+
+def _data(facts: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    split = results["split"]
+    return {
+        "source": facts["source"]["name"],
+        "digest of its crystals": facts["source"]["digest"],
+        "split protocol": f"`{split['protocol']}`, seed {split['seed']}",
+        "digest of the split": facts["split_digest"],
+        "training, validation, test": f"{split['train']:,}, {split['val']:,}, {split['test']:,} crystals",
+        **{key.replace("_", " "): f"{count:,}" for key, count in manifest["split"].items() if isinstance(count, int)},
+        f"{len(facts['elements'])} elements in training": " ".join(facts["elements"]),
+    }
+
+
+def _errors(results: Mapping[str, Any]) -> str:
+    """Return the official tests where the run answers any, otherwise the errors on its own test part."""
+    official = official_table(results)
+    if len(official):
+        return f"{markdown(official)}\n{OFFICIAL_CAPTION}\n"
+    return markdown(mae_table(results)) + "\n" + "\n\n".join(captions(results)) + "\n"
+
+
+def _compute(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    network, facts = description["network"], description["facts"]
+    versions, settings = manifest["versions"], ", ".join(f"{key} {value}" for key, value in network["settings"].items())
+    return {
+        "encoder": f"{network['encoder']} ({settings})",
+        "level": f"{facts['algorithm']}, {facts['mode']}",
+        "parameters": f"{results['parameters']:,}",
+        "best epoch": facts["best_epoch"],
+        "hours of training": results["hours"],
+        "device": manifest.get("device", "not recorded"),
+        "versions": ", ".join(f"{package} {versions[package]}" for package in ("crystrata", "torch", "e3nn")),
+        "run": f"{description['run']['name']}, started {description['run']['started']}",
+    }
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    return markdown(pd.DataFrame({"": list(rows), "value": pd.Series(rows.values(), dtype=object)}))
+
+
+def _loading(name: str) -> str:
+    return f"""\
+Put this folder into `models/pretrained/`, or name it by its path:
+
+    crystrata predict --cif FILE --run {name}
+
+In Python:
+
+    from pathlib import Path
+    from crystrata.prediction.models import load_model
+    from crystrata.prediction.predict import predict_files
+
+    model = load_model(Path("models/pretrained/{name}"))
+    table = predict_files(model, ["FILE.cif"])
+
+`{WEIGHTS}` holds tensors alone and `{DESCRIPTION}` plain values; both are compared with their SHA-256, and nothing
+in them can run as code.
+"""

@@ -1,0 +1,82 @@
+"""A completed run as a folder to share: weights, description and model card."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from crystrata.errors import ModelError, UsageError
+from crystrata.files import write_text
+from crystrata.networks.weights import unpack_network
+from crystrata.prediction.model_folder import write_model_folder
+from crystrata.reports.model_card import model_card
+from crystrata.reports.tables import DEMO_CAPTION
+from crystrata.runs.directory import BEST, RESULTS
+from crystrata.runs.manifest import read_manifest
+from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION
+from crystrata.training.checkpoints import read_checkpoint
+
+_RESERVED = ("best", "latest")  # `--run` means others by them
+
+
+def export_model(run: Path, output: Path, name: str | None = None) -> Path:
+    """Write the folder of a completed run; one that holds this run already is written anew.
+
+    Args:
+        run: Run directory.
+        output: Where the folder is made.
+        name: Its name; that of the run directory if not given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: The name cannot be that of a folder, or the folder exists and holds something else.
+        ModelError: The run is not completed, or a file of it is missing or damaged.
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    name = run.resolve().name if name is None else name
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in _RESERVED:
+        raise UsageError(f"--name must be a plain folder name of letters, digits, _ . and -, not {name!r}")
+    manifest = read_manifest(run)
+    if manifest["status"] != "completed":
+        raise ModelError(f"{run} is {manifest['status']}, not completed: end it with --resume first")
+    results = _results(run)
+    content = read_checkpoint(run / BEST)
+    _, facts = unpack_network(content)
+    if facts["source"]["demo"] and name == DEFAULT_MODEL:
+        raise UsageError(f"--name {name} is the model that predicts where none is named: a demo run cannot be it")
+    folder, origin = output / name, {"name": run.resolve().name, "started": manifest["started"]}
+    _require_free(folder, origin)
+    about = {
+        "name": name,
+        "run": origin,
+        **({"notice": DEMO_CAPTION} if facts["source"]["demo"] else {}),
+        "crystrata": manifest["versions"]["crystrata"],
+        "score": results["score"],
+    }
+    description = write_model_folder(folder, content, about)
+    write_text(folder / CARD, model_card(description, results, manifest))
+    return folder
+
+
+def _results(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{run} has no readable {RESULTS}: {error}; --resume evaluates it again") from None
+
+
+def _require_free(folder: Path, origin: dict[str, str]) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        same = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["run"] == origin
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        raise UsageError(
+            f"{folder} exists and does not hold run {origin['name']}: choose another --name or --output, or remove it"
+        )
