@@ -17,7 +17,7 @@ from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
 from crystrata.properties import NINE, PROPERTIES, get_property
-from crystrata.reports.official import official_figures
+from crystrata.reports.official import official_answers, official_figures
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD
 
 EPS = ("epsx", "epsy", "epsz")
@@ -122,11 +122,15 @@ def test_a_component_is_the_heads_own_where_it_tells_one() -> None:
     split = Split(np.array([0]), np.array([1]), np.array([2, 4, 5]), "union", 0, {"epsy": np.array([2, 5])})
     labels = pd.DataFrame({"epsy": [9.0, 9.0, 2.0, 9.0, 9.0, 4.0]})
     details = {"dielectric yy": np.array([2.5, 7.0, np.nan])}  # no frame is known of the last crystal
-    figures = official_figures(split, labels, ["spillage", "dielectric"], np.full((3, 2), 3.0), details)
+    names, ids = ["spillage", "dielectric"], list("abcdef")
+    answers = official_answers(split, ids, labels, names, np.full((3, 2), 3.0), details)
+    assert answers.to_numpy().tolist() == [["epsy", "c", 2.0, 2.5], ["epsy", "f", 4.0, 3.0]]
+    figures = official_figures(answers, names, labels.iloc[split.train])
     assert list(figures) == ["epsy"]
+    assert figures["epsy"]["median_mae"] == pytest.approx((7.0 + 5.0) / 2)
     assert figures["epsy"]["mae"] == pytest.approx((0.5 + 1.0) / 2)
     assert (figures["epsy"]["property"], figures["epsy"]["ids"], figures["epsy"]["n"]) == ("dielectric", 2, 2)
-    assert figures["epsy"]["alignn"] is None
+    assert figures["epsy"]["alignn"] == 20.0
 
 
 @pytest.mark.slow
