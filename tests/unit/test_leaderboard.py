@@ -111,7 +111,16 @@ def test_the_script_repeats_the_command_on_any_machine(run: Path) -> None:
     wanted = "python scripts/phase2_multitask/run_phase2.py --split union --data-file 'jarvis 2021.parquet' --lr 3e-3"
     assert script.splitlines()[-1] == wanted
     assert "/home" not in script
-    assert "commit abc" in script
+    assert "commit abc." in script
+
+
+@pytest.mark.parametrize("resume", [["--resume"], ["--resume", "/home/me/models/run_mine"], ["--resume=run_mine"], []])
+def test_the_script_of_a_continued_run_starts_it_anew(resume: list[str], run: Path) -> None:
+    continued = ["crystrata train", "--epochs", "9", *resume, "--split", "union"]
+    change(run, MANIFEST, resumed=continued, git={"commit": "abc", "clean": False})
+    script = run_script(json.loads((run / MANIFEST).read_text()))
+    assert script.splitlines()[-1] == "crystrata train --epochs 9 --split union"
+    assert "commit abc with changes." in script
 
 
 def test_the_same_run_gives_the_same_bytes(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

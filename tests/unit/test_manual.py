@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import matrix, predict, store, train
+from crystrata.cli import leaderboard, matrix, predict, store, train
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -121,6 +121,7 @@ def parser_of(verb: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch)
         (predict.main, "### Flags of inference"),
         (store.main, "### Flags of the graph store"),
         (matrix.main, "### Flags of the matrix"),
+        (leaderboard.main, "### Flags of the leaderboard"),
     ],
 )
 def test_the_other_verbs_flags_are_all_listed(
@@ -141,7 +142,7 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.Door(single_task=single)) for single in (False, True)]
-    parsers += [parser_of(verb, monkeypatch) for verb in (predict.main, store.main, matrix.main)]
+    parsers += [parser_of(verb, monkeypatch) for verb in (predict.main, store.main, matrix.main, leaderboard.main)]
     return {flag for parser in parsers for flag in parser._option_string_actions} | {"--version"}
 
 

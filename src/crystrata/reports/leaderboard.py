@@ -28,7 +28,7 @@ ROUNDING = 5e-5
 """The leaderboard shows four decimals."""
 
 _SOFTWARE = ("crystrata", "torch", "e3nn", "lightning", "numpy", "pandas", "jarvis-tools")
-_FOLDERS_AND_NAMES = ("--data-dir", "--models-dir", "--run-id")  # of the machine: they do not change the result
+_LEFT_OUT = ("--data-dir", "--models-dir", "--run-id", "--resume")  # of one machine: they do not change the result
 _FILES = ("--data-file", "--splits-file")
 
 
@@ -160,16 +160,17 @@ def archive_of(rows: pd.DataFrame, member: str) -> bytes:
 
 
 def run_script(manifest: Mapping[str, Any]) -> str:
-    """Return a script that repeats a run from its recorded command.
+    """Return a script that repeats a run from its recorded command, that of the last start where it was continued.
 
     Folders and names of the machine are left out; files keep their name, and are looked for in the current folder.
     """
-    program, *flags = manifest["command"]
+    program, *flags = manifest.get("resumed", manifest["command"])
     called = f"python scripts/phase2_multitask/{program}" if program.endswith(".py") else program
     versions, source = manifest["versions"], manifest["source"]
+    git = manifest.get("git") or {"commit": "unknown", "clean": True}
     lines = (
         "#!/bin/sh",
-        f"# Crystrata {versions['crystrata']}, commit {(manifest.get('git') or {}).get('commit', 'unknown')}.",
+        f"# Crystrata {versions['crystrata']}, commit {git['commit']}{'' if git['clean'] else ' with changes'}.",
         f"# Python {versions['python']}, torch {versions['torch']}.",
         f"# Data: {source['name']}, digest of its crystals {source['digest']}.",
         "set -e",
@@ -183,7 +184,7 @@ def _portable(flags: list[str]) -> list[str]:
     words = [word for flag in flags for word in (flag.split("=", 1) if flag.startswith("--") else [flag])]
     kept: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        if word not in _FOLDERS_AND_NAMES and before not in _FOLDERS_AND_NAMES:
+        if word not in _LEFT_OUT and (word.startswith("--") or before not in _LEFT_OUT):
             kept.append(Path(word).name if before in _FILES else word)
     return kept
 

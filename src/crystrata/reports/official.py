@@ -64,11 +64,11 @@ def official_figures(
     Returns:
         Benchmark -> `property`, `ids` (crystals of the official test), `n` (those with a label), `mae` over these and
         `median_mae`, that of predicting the median training label (None without any), in the label's unit, and the
-        published `cgcnn` and `alignn`, None where there is none.
+        published `cgcnn` and `alignn`.
     """
     figures, answering = {}, _answering(names)
     for benchmark, rows in answers.groupby("benchmark", sort=False):
-        known, published = rows.dropna(subset="label"), PUBLISHED.get(benchmark)
+        known, published = rows.dropna(subset="label"), PUBLISHED[benchmark]
         median = train_labels[benchmark].median()
         figures[benchmark] = {
             "property": answering[benchmark].name,
@@ -76,8 +76,8 @@ def official_figures(
             "n": len(known),
             "mae": float((known["prediction"] - known["label"]).abs().mean()) if len(known) else None,
             "median_mae": float((known["label"] - median).abs().mean()) if len(known) else None,
-            "cgcnn": published.cgcnn if published else None,
-            "alignn": published.alignn if published else None,
+            "cgcnn": published.cgcnn,
+            "alignn": published.alignn,
         }
     return figures
 
