@@ -10,7 +10,7 @@ class Published:
     """Test MAE of published models on one official test, in the unit of its label.
 
     Attributes:
-        cgcnn: CGCNN, retrained by the authors of coGN; of the dielectric tests the original contribution.
+        cgcnn: CGCNN, retrained; of the dielectric tests the original contribution.
         alignn: ALIGNN.
         best: Best that is published, on the leaderboard or in a paper with the same ids.
         best_model: Name of that model.
