@@ -8,6 +8,7 @@ from math import inf
 from typing import Literal
 
 from crystrata.errors import UsageError, unknown_name
+from crystrata.published import PUBLISHED, Published
 
 Transform = Literal["identity", "asinh"]
 
@@ -38,8 +39,6 @@ class Property:
         leaderboard_only: Whether it is there for an official test alone: it is trained where it is asked for by name,
             and belongs to none of the groups, tables and predictions that speak of the nine.
         benchmark: Official JARVIS leaderboard column that the label equals, or None.
-        cgcnn: Published test MAE of the retrained CGCNN on the official split, or None.
-        alignn: Published test MAE of ALIGNN on the official split, or None.
     """
 
     name: str
@@ -57,8 +56,11 @@ class Property:
     components: tuple[str, ...] = ()
     leaderboard_only: bool = False
     benchmark: str | None = None
-    cgcnn: float | None = None
-    alignn: float | None = None
+
+    @property
+    def published(self) -> Published | None:
+        """Published errors on the official test of the label, or None."""
+        return PUBLISHED[self.benchmark] if self.benchmark else None
 
     @property
     def column(self) -> str:
@@ -76,29 +78,29 @@ PROPERTIES: dict[str, Property] = {
     for record in (
         Property("formation_energy", "formation energy", "eV/atom", ("formation_energy_peratom",),
                  plausible=(-5.0, 5.0), additive=True,
-                 benchmark="formation_energy_peratom", cgcnn=0.0551, alignn=0.0331),
+                 benchmark="formation_energy_peratom"),
         Property("band_gap", "band gap, OptB88vdW", "eV", ("optb88vdw_bandgap",), head="gap", other_heads=("scalar",),
-                 lower=0.0, plausible=(0.0, 10.0), benchmark="optb88vdw_bandgap", cgcnn=0.186, alignn=0.142),
+                 lower=0.0, plausible=(0.0, 10.0), benchmark="optb88vdw_bandgap"),
         Property("band_gap_mbj", "band gap, MBJ", "eV", ("mbj_bandgap",), head="gap", other_heads=("scalar",),
-                 lower=0.0, plausible=(0.0, 10.0), benchmark="mbj_bandgap", cgcnn=0.326, alignn=0.310),
+                 lower=0.0, plausible=(0.0, 10.0), benchmark="mbj_bandgap"),
         Property("bulk_modulus", "bulk modulus (Voigt)", "GPa", ("bulk_modulus_kv",), lower=0.0,
-                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="bulk_modulus_kv", cgcnn=11.01, alignn=10.40),
+                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="bulk_modulus_kv"),
         Property("shear_modulus", "shear modulus (Voigt)", "GPa", ("shear_modulus_gv",), lower=0.0,
-                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="shear_modulus_gv", cgcnn=10.08, alignn=9.48),
+                 plausible=(0.0, 600.0), heavy_tailed=True, benchmark="shear_modulus_gv"),
         Property("dielectric", "electronic dielectric constant, mean", "", ("epsx", "epsy", "epsz"),
                  components=("dielectric xx", "dielectric yy", "dielectric zz"), head="dielectric",
                  other_heads=("scalar",), transform="asinh", lower=1.0, plausible=(0.0, 400.0)),
         Property("piezoelectric", "largest piezoelectric coefficient d_ij", "pC/N", ("dfpt_piezo_max_dij",),
                  head="piezoelectric", other_heads=("scalar", "piezoelectric_largest"),
                  transform="asinh", lower=0.0, plausible=(0.0, 3000.0),
-                 benchmark="dfpt_piezo_max_dij", cgcnn=18.4, alignn=20.6),
+                 benchmark="dfpt_piezo_max_dij"),
         Property("spillage", "spin-orbit spillage", "", ("spillage",), lower=0.0, plausible=(0.0, 4.0),
-                 benchmark="spillage", cgcnn=0.384, alignn=0.351),
+                 benchmark="spillage"),
         Property("ehull", "energy above the convex hull", "eV/atom", (), plausible=(0.0, 1.0),
                  derived_from="formation_energy"),
         Property("ehull_official", "official 2021 ehull label (leaderboard only)", "eV/atom", ("ehull",),
                  lower=0.0, plausible=(0.0, 10.0), additive=True, leaderboard_only=True,
-                 benchmark="ehull", cgcnn=0.059, alignn=0.076),
+                 benchmark="ehull"),
     )
 }  # fmt: skip
 """Name -> record, in the order of every table. The official `ehull` label is no hull distance (GaAs has 0.46

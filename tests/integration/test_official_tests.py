@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from crystrata.cli.leaderboard import main as contribute
 from crystrata.cli.train import main
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
 from crystrata.properties import NINE, PROPERTIES, get_property
-from crystrata.reports.official import official_figures
+from crystrata.reports.leaderboard import file_name
+from crystrata.reports.official import official_answers, official_figures
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD
 
 EPS = ("epsx", "epsy", "epsz")
@@ -72,6 +74,15 @@ def content(run: Path, name: str) -> Any:
     return json.loads((run / name).read_text())
 
 
+def contribution(run: Path, folder: Path) -> dict[str, pd.DataFrame]:
+    """Write the contribution of a run; return benchmark -> its file, read as the leaderboard reads it."""
+    who = ["--team", "Us", "--email", "us@example.org", "--url", "https://example.org"]
+    assert contribute([str(run), *who, "--output", str(folder)]) == 0
+    benchmarks = content(run, RESULTS)["official_tests"]
+    assert {path.name for path in folder.glob("*.zip")} == set(map(file_name, benchmarks))
+    return {name: pd.read_csv(folder / file_name(name)) for name in benchmarks}
+
+
 def test_a_union_run_answers_every_official_test(train_made: Callable[..., Path], official_ids: Path) -> None:
     run = train_made("--split", "union", "--properties", ",".join(PROPERTIES), "--max-samples", 1000)
     figures, published = content(run, RESULTS)["official_tests"], pd.read_parquet(official_ids)
@@ -95,6 +106,10 @@ def test_a_union_run_answers_every_official_test(train_made: Callable[..., Path]
     assert figures["ehull"]["n"] < figures["ehull"]["ids"]
     assert (figures["ehull"]["cgcnn"], figures["ehull"]["alignn"]) == (0.059, 0.076)
     assert content(run, MANIFEST)["all_properties"] is True
+    for benchmark, told in contribution(run, run.parent / "contribution").items():
+        ids = published[(published.benchmark == benchmark) & (published.split == "test")].jid
+        assert sorted(told["id"]) == sorted(ids)
+        assert told["prediction"].notna().all()
 
 
 def test_the_official_ehull_alone(train_made: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,11 +137,15 @@ def test_a_component_is_the_heads_own_where_it_tells_one() -> None:
     split = Split(np.array([0]), np.array([1]), np.array([2, 4, 5]), "union", 0, {"epsy": np.array([2, 5])})
     labels = pd.DataFrame({"epsy": [9.0, 9.0, 2.0, 9.0, 9.0, 4.0]})
     details = {"dielectric yy": np.array([2.5, 7.0, np.nan])}  # no frame is known of the last crystal
-    figures = official_figures(split, labels, ["spillage", "dielectric"], np.full((3, 2), 3.0), details)
+    names, ids = ["spillage", "dielectric"], list("abcdef")
+    answers = official_answers(split, ids, labels, names, np.full((3, 2), 3.0), details)
+    assert answers.to_numpy().tolist() == [["epsy", "c", 2.0, 2.5], ["epsy", "f", 4.0, 3.0]]
+    figures = official_figures(answers, names, labels.iloc[split.train])
     assert list(figures) == ["epsy"]
+    assert figures["epsy"]["median_mae"] == pytest.approx((7.0 + 5.0) / 2)
     assert figures["epsy"]["mae"] == pytest.approx((0.5 + 1.0) / 2)
     assert (figures["epsy"]["property"], figures["epsy"]["ids"], figures["epsy"]["n"]) == ("dielectric", 2, 2)
-    assert figures["epsy"]["alignn"] is None
+    assert figures["epsy"]["alignn"] == 20.0
 
 
 @pytest.mark.slow
@@ -156,3 +175,8 @@ def test_jarvis_has_the_whole_official_ehull_test(
     assert (figure["ids"], figure["n"]) == (5537, 5537)
     assert 0 < figure["mae"] < 1.5  # predicting the mean errs by 1.15
     assert "ehull \\[eV/atom]" not in capsys.readouterr().out
+    told = contribution(run, tmp_path / "contribution")["ehull"]
+    assert list(told.columns) == ["id", "prediction"]
+    assert sorted(told["id"]) == sorted(ids[ids.split == "test"].jid)
+    labels = everything.set_index("jid")["ehull"].astype(float)[told["id"]].to_numpy()
+    assert abs(np.abs(told["prediction"] - labels).mean() - figure["mae"]) < 5e-5

@@ -366,12 +366,13 @@ def test_the_log_keeps_the_epochs_before(launch: Launch, models: Path) -> None:
 def test_a_finished_run_is_evaluated_again(launch: Launch, models: Path) -> None:
     run = only_run(models)
     kept = {name: (run / name).read_bytes() for name in (BEST, HISTORY, SPLITS)}
-    before = content(run, RESULTS)
+    before, device = content(run, RESULTS), content(run, MANIFEST)["device"]
     for name in set(ARTIFACTS) - {BEST, CHECKPOINT, CONFIG, HISTORY, MANIFEST, SPLITS}:
         (run / name).unlink()
     assert launch(models, *FLAGS, "--epochs", 2, "--resume") == 0
     assert {name: (run / name).read_bytes() for name in kept} == kept
     assert content(run, RESULTS) == before
+    assert content(run, MANIFEST)["device"] == device != ""
     assert {name for name in ARTIFACTS if not (run / name).is_file()} == set()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import export, matrix, predict, store, train
+from crystrata.cli import export, leaderboard, matrix, predict, store, train
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -122,6 +122,7 @@ def parser_of(verb: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch)
         (store.main, "### Flags of the graph store"),
         (matrix.main, "### Flags of the matrix"),
         (export.main, "### Flags of the export"),
+        (leaderboard.main, "### Flags of the leaderboard"),
     ],
 )
 def test_the_other_verbs_flags_are_all_listed(
@@ -142,7 +143,8 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.Door(single_task=single)) for single in (False, True)]
-    parsers += [parser_of(verb, monkeypatch) for verb in (predict.main, store.main, matrix.main, export.main)]
+    verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main)
+    parsers += [parser_of(verb, monkeypatch) for verb in verbs]
     return {flag for parser in parsers for flag in parser._option_string_actions} | {"--version"}
 
 

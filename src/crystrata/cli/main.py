@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import export, matrix, predict, store, train
+from crystrata.cli import export, leaderboard, matrix, predict, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -16,6 +16,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
+    "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),
 }
 
 
@@ -33,7 +34,7 @@ def _without_verb(given: list[str]) -> int:
         return 0
     if not given or given[0] in ("-h", "--help"):
         print("usage: crystrata VERB [flags]\n\nNine properties of a crystal from its structure.\n")
-        print("\n".join(f"  {verb:8} {words}" for verb, (words, _) in _VERBS.items()))
+        print("\n".join(f"  {verb:11} {words}" for verb, (words, _) in _VERBS.items()))
         print("\n`crystrata VERB --help` lists the flags of a verb.")
         return 0 if given else 2
     print(f"crystrata: error: unknown verb {given[0]!r}{nearest(given[0], _VERBS)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Figures over whole official tests: those that compare with the JARVIS leaderboard. n crystals of the test part."""
+"""Answers and figures of whole official tests, those that compare with the JARVIS leaderboard. n test crystals."""
 
 from __future__ import annotations
 
@@ -10,41 +10,80 @@ import pandas as pd
 
 from crystrata.datasets.splits import Split
 from crystrata.properties import Property, records
+from crystrata.published import PUBLISHED
+
+COLUMNS = ("benchmark", "id", "label", "prediction")
 
 
-def official_figures(
-    split: Split, labels: pd.DataFrame, names: Sequence[str], predicted: np.ndarray, details: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, Any]]:
-    """Return the figures of every official test that the split holds and a property of the run answers.
+def official_answers(
+    split: Split,
+    ids: Sequence[str],
+    labels: pd.DataFrame,
+    names: Sequence[str],
+    predicted: np.ndarray,
+    details: Mapping[str, np.ndarray],
+) -> pd.DataFrame:
+    """Return what a run answers to every official test that the split holds and a property of the run answers.
 
     Args:
         split: The split; its official tests are whole.
+        ids: Keys of all crystals.
         labels: Label columns of all crystals, row by row.
         names: Properties.
         predicted: Their predictions on the test part, (n, P).
         details: What the heads say besides on the test part, title -> (n,).
 
     Returns:
-        Benchmark -> `property`, `ids` (crystals of the official test), `n` (those with a label), `mae` over these (None
-        without any) in the property's unit, and the published `cgcnn` and `alignn`, None where there is none.
+        One row per benchmark and crystal, with `COLUMNS`: label (NaN where unknown) and prediction in the label's unit.
     """
-    figures = {}
+    columns = {name: place for place, record in enumerate(records(names)) for name in record.columns}
+    answering, answers = _answering(names), []
     for benchmark, rows in split.official_tests.items():
-        for column, record in enumerate(records(names)):
-            if benchmark in record.columns:
-                places = np.searchsorted(split.test, rows)
-                answer = _answer(record, benchmark, predicted[:, column], details)[places]
-                truth = labels[benchmark].to_numpy(dtype=np.float64)[rows]
-                known = np.isfinite(truth)
-                figures[benchmark] = {
-                    "property": record.name,
-                    "ids": len(rows),
-                    "n": int(known.sum()),
-                    "mae": float(np.abs(answer - truth)[known].mean()) if known.any() else None,
-                    "cgcnn": record.cgcnn,
-                    "alignn": record.alignn,
-                }
+        if benchmark in columns:
+            values = _answer(answering[benchmark], benchmark, predicted[:, columns[benchmark]], details)
+            told = {
+                "benchmark": benchmark,
+                "id": [ids[row] for row in rows],
+                "label": labels[benchmark].to_numpy(dtype=np.float64)[rows],
+                "prediction": values[np.searchsorted(split.test, rows)],
+            }
+            answers.append(pd.DataFrame(told, columns=list(COLUMNS)))
+    return pd.concat(answers, ignore_index=True) if answers else pd.DataFrame(columns=list(COLUMNS))
+
+
+def official_figures(
+    answers: pd.DataFrame, names: Sequence[str], train_labels: pd.DataFrame
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of official tests.
+
+    Args:
+        answers: See `official_answers`.
+        names: Properties.
+        train_labels: Label columns of the training crystals.
+
+    Returns:
+        Benchmark -> `property`, `ids` (crystals of the official test), `n` (those with a label), `mae` over these and
+        `median_mae`, that of predicting the median training label (None without any), in the label's unit, and the
+        published `cgcnn` and `alignn`.
+    """
+    figures, answering = {}, _answering(names)
+    for benchmark, rows in answers.groupby("benchmark", sort=False):
+        known, published = rows.dropna(subset="label"), PUBLISHED[benchmark]
+        median = train_labels[benchmark].median()
+        figures[benchmark] = {
+            "property": answering[benchmark].name,
+            "ids": len(rows),
+            "n": len(known),
+            "mae": float((known["prediction"] - known["label"]).abs().mean()) if len(known) else None,
+            "median_mae": float((known["label"] - median).abs().mean()) if len(known) else None,
+            "cgcnn": published.cgcnn,
+            "alignn": published.alignn,
+        }
     return figures
+
+
+def _answering(names: Sequence[str]) -> dict[str, Property]:
+    return {column: record for record in records(names) for column in record.columns}
 
 
 def _answer(record: Property, benchmark: str, predicted: np.ndarray, details: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -40,8 +40,8 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
                 "test MAE": test["mae"] if test else None,
                 "MAD": test["mad"] if test else None,
                 "median": test["median_mae"] if test else None,
-                "published CGCNN": record.cgcnn,
-                "published ALIGNN": record.alignn,
+                "published CGCNN": record.published.cgcnn if record.published else None,
+                "published ALIGNN": record.published.alignn if record.published else None,
             }
         )
     return pd.DataFrame(rows)

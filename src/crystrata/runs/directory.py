@@ -22,6 +22,7 @@ REPORT = "report.html"
 LOGS = "logs"
 TOP = "top"
 PREDICTIONS = "test_predictions.csv"
+OFFICIAL = "official_predictions.csv"
 OUTLIERS = "outliers.csv"
 RUN_LOCK = ".lock"
 
@@ -38,6 +39,8 @@ ARTIFACTS: dict[str, str] = {
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
     TABLE_MD: "the same table for reading, and the official tests of a published protocol",
     PREDICTIONS: "label and prediction of every test crystal, in physical units",
+    OFFICIAL: "label and prediction of every crystal of each whole official test: what `crystrata leaderboard` hands "
+    "in; no rows under other protocols",
     REPORT: "self-contained page with table, parity plots, learning curves and facts",
 }
 """File name -> what it holds; the manual's table is made from it."""

@@ -19,10 +19,10 @@ from crystrata.properties import get_property
 from crystrata.reports.figures import history_figure, parity_figure, png_of
 from crystrata.reports.html import write_report
 from crystrata.reports.metrics import competition_score, property_metrics
-from crystrata.reports.official import official_figures
+from crystrata.reports.official import official_answers, official_figures
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig, mode_in_words
-from crystrata.runs.directory import BEST, PREDICTIONS, RESULTS
+from crystrata.runs.directory import BEST, OFFICIAL, PREDICTIONS, RESULTS
 from crystrata.workflows.preparation import PreparedData
 
 _EVALUATED = ("val", "test")
@@ -51,6 +51,9 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
                 prepared.outliers.flagged_for(name)[split.part(part)],
             )
             properties[name][part] = metrics.as_dict() if metrics else None
+    answers = official_answers(
+        split, dataset.ids, dataset.labels, config.properties, predicted["test"], details["test"]
+    )
     skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
     hours = sum(epoch["seconds"] for epoch in history) / 3600
     results = {
@@ -61,13 +64,12 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
         "best_epoch": model.facts["best_epoch"],
         "val_score": model.facts["val_score"],
         "parameters": count_parameters(model.network),
-        "official_tests": official_figures(
-            split, dataset.labels, config.properties, predicted["test"], details["test"]
-        ),
+        "official_tests": official_figures(answers, config.properties, dataset.labels.iloc[split.train]),
         "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
     }
     write_json(run / RESULTS, results)
     write_tables(run, results)
+    write_text(run / OFFICIAL, answers.to_csv(index=False, float_format="%.9g"))
     _write_predictions(run, [dataset.ids[row] for row in split.test], config, truth["test"], predicted["test"], demo)
     _write_report(run, config, results, history, truth["test"], predicted["test"])
     return results

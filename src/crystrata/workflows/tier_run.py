@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from crystrata.errors import Interrupted, StorageError, UsageError
@@ -33,7 +36,7 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     Raises:
         CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
     """
-    device = resolve_device(config.device).type
+    device = device_in_words(config.device)
     run = create_run_dir(config.family_dir, config.run_id)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
@@ -55,7 +58,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     Raises:
         UsageError: The crystals or the split are no longer those that the run was started with.
     """
-    device = resolve_device(config.device).type
+    device = device_in_words(config.device)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
             leftover.unlink()
@@ -65,9 +68,23 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
-        going_on = {"status": "running", "error": None, "ended": None, "resumed": command, "device": device}
-        update_manifest(run, config_digest=config.digest(), **going_on)
+        trained_on = before.get("device") if finished else device
+        update_manifest(
+            run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest(),
+            device=trained_on,
+        )  # fmt: skip
         return _carry_out(run, config, console, stop, prepared, finished=finished)
+
+
+def device_in_words(name: str) -> str:
+    """Return the name of the GPU, or of the processor with its cores, that `--device` takes.
+
+    Raises:
+        CrystrataError: There is no such device.
+    """
+    if resolve_device(name).type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()} CPU, {os.cpu_count()} cores"
 
 
 def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:

@@ -1,0 +1,208 @@
+"""A contribution to the JARVIS leaderboard, written from a completed run: predictions, metadata and `run.sh`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from crystrata.errors import ModelError, UsageError
+from crystrata.files import storage_errors, write_bytes, write_json, write_text
+from crystrata.runs.directory import OFFICIAL, RESULTS, SPLITS
+from crystrata.runs.manifest import read_manifest
+
+METADATA = "metadata.json"
+SCRIPT = "run.sh"
+ROUNDING = 5e-5
+"""The leaderboard shows four decimals."""
+
+_SOFTWARE = ("crystrata", "torch", "e3nn", "lightning", "numpy", "pandas", "jarvis-tools")
+_LEFT_OUT = ("--data-dir", "--models-dir", "--run-id", "--resume")  # of one machine: they do not change the result
+_FILES = ("--data-file", "--splits-file")
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """What only a person knows about a contribution; the names are those of `metadata.json`.
+
+    Attributes:
+        model_name: Name of the model on the leaderboard.
+        team_name: Who hands it in.
+        author_email: Where the leaderboard's editors can write to.
+        project_url: Page of the project.
+        git_url: Repositories of the code.
+        hardware_used: What trained it, or None for what the run recorded.
+    """
+
+    model_name: str
+    team_name: str
+    author_email: str
+    project_url: str
+    git_url: tuple[str, ...]
+    hardware_used: str | None = None
+
+
+def file_name(benchmark: str) -> str:
+    """Return the name of the file that answers a benchmark."""
+    return f"AI-SinglePropertyPrediction-{benchmark}-dft_3d-test-mae.csv.zip"
+
+
+def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dict[str, float | None]:
+    """Write the folder of a contribution, whole or not at all.
+
+    Args:
+        run: Directory of a completed run whose split holds whole official tests.
+        contributor: What the run does not know.
+        folder: Where the contribution goes; must not exist.
+
+    Returns:
+        Name of each file of predictions -> its MAE in the unit of the label, None where no label is known.
+
+    Raises:
+        ModelError: The run is not completed, or what it saved is damaged or contradicts itself.
+        UsageError: Its split has no whole official test, or trains on tested crystals; or the folder exists.
+        StorageError: The folder cannot be written.
+    """
+    if folder.exists():
+        raise UsageError(f"{folder} exists: choose another --output, or remove it")
+    manifest = read_manifest(run)
+    if manifest["status"] != "completed":
+        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume {run.name}")
+    results = _read(run, RESULTS)
+    hardware = contributor.hardware_used or manifest.get("device")
+    if not hardware:
+        raise UsageError(f"{run} did not record what it was trained on: give --hardware")
+    archives, maes = _checked_archives(run, results)
+    metadata = {
+        **asdict(contributor),
+        "hardware_used": hardware,
+        "date_submitted": date.today().strftime("%m-%d-%Y"),
+        "time_taken_seconds": dict.fromkeys(archives, round(3600 * results["hours"])),
+        "software_used": ", ".join(f"{name} {manifest['versions'][name]}" for name in _SOFTWARE),
+        "database_version": manifest["source"]["name"],
+        "language": "python",
+        "os": manifest["platform"].partition("-")[0].lower(),
+    }
+    with storage_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as unfinished:
+            building = Path(unfinished) / folder.name
+            for name, content in archives.items():
+                write_bytes(building / name, content)
+            write_json(building / METADATA, metadata)
+            write_text(building / SCRIPT, run_script(manifest))
+            os.chmod(building / SCRIPT, 0o755)
+            os.rename(building, folder)
+    return maes
+
+
+def _checked_archives(run: Path, results: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, float | None]]:
+    """Return file name -> content and file name -> MAE of every official test, as the leaderboard would find it."""
+    figures, split = results["official_tests"], _read(run, SPLITS)
+    if not figures:
+        raise UsageError(
+            f"{run} (--split {split['protocol']}) holds no whole official test of its properties: train with --split "
+            "union, or --split official:<benchmark> for the benchmarks of one group, and without --max-samples"
+        )
+    answers, trained = _read_answers(run), {*split["train"], *split["val"]}
+    archives, maes = {}, {}
+    for benchmark, figure in figures.items():
+        official, rows = split["official_tests"][benchmark], answers[answers["benchmark"] == benchmark]
+        if leaked := trained.intersection(official):
+            raise UsageError(
+                f"{run} (--split {split['protocol']}) trained on {len(leaked)} crystals of the official test "
+                f"{benchmark}, {min(leaked)} among them: train with --split union or --split official:{benchmark}"
+            )
+        name = file_name(benchmark)
+        archives[name] = archive_of(rows, name.removesuffix(".zip"))
+        maes[name] = _checked_mae(f"{run / OFFICIAL}, {benchmark}", archives[name], rows, official, figure)
+    return archives, maes
+
+
+def _checked_mae(
+    where: str, archive: bytes, rows: pd.DataFrame, official: list[str], figure: Mapping[str, Any]
+) -> float | None:
+    """Return the MAE of an archive, read as the leaderboard reads it; what is wrong with it is an error."""
+    told = pd.read_csv(io.BytesIO(archive), compression="zip", dtype={"id": str})
+    if told["id"].duplicated().any():
+        raise ModelError(f"{where}: {told['id'][told['id'].duplicated()].iloc[0]} is there twice")
+    if len(official) != figure["ids"] or set(told["id"]) != set(official):
+        raise ModelError(f"{where}: {len(told)} ids are not the {figure['ids']} of the official test")
+    if not np.isfinite(told["prediction"]).all():
+        raise ModelError(f"{where}: {told['id'][~np.isfinite(told['prediction'])].iloc[0]} has no prediction")
+    error = (told["prediction"].to_numpy() - rows["label"].to_numpy())[rows["label"].notna().to_numpy()]
+    mae = float(np.abs(error).mean()) if len(error) else None
+    if (mae is None) != (figure["mae"] is None) or (mae is not None and abs(mae - figure["mae"]) >= ROUNDING):
+        raise ModelError(f"{where}: its MAE {mae} is not that of {RESULTS}, {figure['mae']}")
+    return mae
+
+
+def archive_of(rows: pd.DataFrame, member: str) -> bytes:
+    """Return a zip with one member of the columns id and prediction, the same bytes on every machine and day."""
+    content = io.BytesIO()
+    entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(content, "w") as archive:
+        text = rows[["id", "prediction"]].to_csv(index=False, float_format="%.9g", lineterminator="\n")
+        archive.writestr(entry, text)
+    return content.getvalue()
+
+
+def run_script(manifest: Mapping[str, Any]) -> str:
+    """Return a script that repeats a run from its recorded command, that of the last start where it was continued.
+
+    Folders and names of the machine are left out; files keep their name, and are looked for in the current folder.
+    """
+    program, *flags = manifest.get("resumed", manifest["command"])
+    called = f"python scripts/phase2_multitask/{program}" if program.endswith(".py") else program
+    versions, source = manifest["versions"], manifest["source"]
+    git = manifest.get("git") or {"commit": "unknown", "clean": True}
+    lines = (
+        "#!/bin/sh",
+        f"# Crystrata {versions['crystrata']}, commit {git['commit']}{'' if git['clean'] else ' with changes'}.",
+        f"# Python {versions['python']}, torch {versions['torch']}.",
+        f"# Data: {source['name']}, digest of its crystals {source['digest']}.",
+        "set -e",
+        " ".join([called, *map(shlex.quote, _portable(flags))]),
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _portable(flags: list[str]) -> list[str]:
+    """Return flags without what belongs to one machine."""
+    words = [word for flag in flags for word in (flag.split("=", 1) if flag.startswith("--") else [flag])]
+    kept: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        if word not in _LEFT_OUT and (word.startswith("--") or before not in _LEFT_OUT):
+            kept.append(Path(word).name if before in _FILES else word)
+    return kept
+
+
+def _read(run: Path, name: str) -> dict[str, Any]:
+    try:
+        return json.loads((run / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{run} has no readable {name}: {error}; is it a run directory?") from None
+
+
+def _read_answers(run: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(run / OFFICIAL, dtype={"benchmark": str, "id": str})
+    except FileNotFoundError:
+        raise ModelError(
+            f"{run} has no {OFFICIAL}, because an earlier version evaluated it: give its training command again with "
+            f"--resume {run.name}, which only evaluates a completed run"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{run / OFFICIAL} cannot be read: {error}") from None
