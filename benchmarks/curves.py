@@ -39,7 +39,7 @@ TRIALS = Path(__file__).parent / "results" / "curves.json"
 OURS = {
     "e3nn": "Crystrata E3NN",
     "cgcnn channels=64 layers=3": "Crystrata CGCNN, 3 x 64",
-    "plain_e3nn": "plain e3nn `uvu`",
+    "plain_e3nn": "plain e3nn `uvu` (reference trunk)",
 }
 """Encoders of trunks.json and what they are called here."""
 
@@ -66,10 +66,10 @@ class Peer:
 
 
 PEERS = (
-    Peer("nequip-s", "NequIP preset S", "nequip_peer", (3e-3, 1e-3), 20, {"preset": "S"}),
+    Peer("nequip-s", "NequIP preset S", "nequip_peer", (1e-2, 3e-3, 1e-3), 20, {"preset": "S"}),
     Peer("cgcnn-textbook", "CGCNN textbook, 3 x 64", "cgcnn_original", (3e-3, 1e-3), 20, {"channels": 64, "layers": 3}),
     Peer("mace-64", "MACE 64x0e, l 2", "mace_peer", (3e-3,), 8, {"channels": 64, "l_max": 2}),
-    Peer("tensornet", "matgl TensorNet, C 64", "matgl_peer", (1e-3,), 5, {"units": 64}),
+    Peer("tensornet", "matgl TensorNet, C 64", "matgl_peer", (3e-3,), 5, {"units": 64}),
     Peer("alignn", "ALIGNN 4 + 4, 256", "alignn_peer", (1e-3,), 1, {"reach": "paper"}),
 )
 
@@ -112,7 +112,8 @@ def on_record() -> list[Line]:
     ours = [
         Line(
             OURS[trial["encoder"]], trial["parameters"], trial["rate"], trial["epochs"], trial["val_mae"],
-            [trial["cpu_seconds"] * (epoch + 1) / trial["epochs"] for epoch in range(trial["epochs"])], ours=True,
+            [trial["cpu_seconds"] * (epoch + 1) / trial["epochs"] for epoch in range(trial["epochs"])],
+            ours=trial["encoder"] != "plain_e3nn",
         )
         for trial in trials
         if trial["encoder"] in OURS

@@ -26,7 +26,7 @@ class Line:
         mae: Validation MAE after each epoch [eV/atom].
         seconds: CPU seconds until then.
         versions: Of the peer.
-        ours: Whether it is one of Crystrata's.
+        ours: Whether it is one of Crystrata's own tracks.
     """
 
     label: str
@@ -95,7 +95,8 @@ def save_figure(lines: Sequence[Line], path: Path) -> None:
     figure = Figure(figsize=(8.6, 5.2), layout="constrained")
     panel = figure.subplots()
     best = best_of_each(lines)
-    colours = dict(zip((line.label for line in best), _COLOURS, strict=False))
+    ours, others = iter(_OURS), iter(_OTHERS)
+    colours = {line.label: next(ours if line.ours else others) for line in sorted(best, key=lambda one: one.label)}
     for line in lines:
         strong = line in best
         panel.plot(
@@ -137,7 +138,7 @@ def _spread(heights: Sequence[float], apart: float = 0.05) -> list[float]:
     return list(result.values())
 
 
-_COLOURS = ("#c0392b", "#e08214", "#555555", "#1f5fa8", "#7b9e3c", "#6a3d9a", "#138d90", "#8c510a")
+_OURS, _OTHERS = ("#c0392b", "#e07b14"), ("#777777", "#1f5fa8", "#138d90", "#6a3d9a", "#5d8a26", "#8c510a")
 
 _HEAD = """# Accuracy against CPU time
 

@@ -59,7 +59,7 @@ def trained(learner: Learner, sample: Sample, plan: Plan) -> Iterator[dict[str, 
     crystals, order = sample.split(), np.random.default_rng(0)
     held_out = crystals[plan.train :]
     validation = [learner.prepare(join(held_out[i : i + EVALUATED])) for i in range(0, len(held_out), EVALUATED)]
-    weights = list(learner.model.parameters())
+    weights: list[Tensor] = list(learner.model.parameters())
     average = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.AdamW(weights, lr=plan.rate, weight_decay=WEIGHT_DECAY, fused=True)
     per_epoch = -(-plan.train // plan.batch)
@@ -93,7 +93,7 @@ def _decay(step: int) -> float:
 
 
 def _step(
-    learner: Learner, optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], inputs: Any, labels: Tensor
+    learner: Learner, optimizer: torch.optim.Optimizer, weights: list[Tensor], inputs: Any, labels: Tensor
 ) -> None:
     optimizer.zero_grad(set_to_none=True)
     nn.functional.l1_loss(learner.predict(inputs), labels).backward()
@@ -102,7 +102,7 @@ def _step(
 
 
 def _validated(
-    learner: Learner, weights: list[nn.Parameter], average: list[Tensor], batches: list[tuple[Any, Tensor]]
+    learner: Learner, weights: list[Tensor], average: list[Tensor], batches: list[tuple[Any, Tensor]]
 ) -> float:
     """Return the MAE with the averaged weights in place of the last ones."""
     last = [weight.detach().clone() for weight in weights]
