@@ -158,12 +158,16 @@ Made by `python benchmarks/trunks.py --data-file FILE --encoder NAME` (Crystrata
 _NOTES = """
 What is unequal:
 
-- The peers have the sizes that the table of [speed](speed.md) times, their packages' defaults beside those, and one or
-  two learning rates; nothing else of them was searched. Better settings may exist for this few crystals.
-- TensorNet, MACE and ALIGNN are dear: their schedules are shorter (column `epochs`), each a whole cosine of that
-  length. They would go lower with 20 epochs, at 20 epochs' cost. Their learning rates were not searched.
+- The peers have the sizes that the table of [speed](speed.md) times and their packages' defaults beside those. Three
+  learning rates of the cheap ones (NequIP, both CGCNN) were tried, nothing else; other settings may suit so few
+  crystals better.
+- MACE and TensorNet are dear: their schedules are shorter (column `epochs`), each a whole cosine of that length, and
+  their rates were not searched: 0.01 is the default of MACE's own training, 0.003 the middle one of the others. They
+  would go lower with 20 epochs, at the cost of 20 epochs.
+- ALIGNN 4 + 4, 256, is left out: with a training step of some 35 ms per crystal here, one epoch costs near 300 CPU
+  seconds.
 - Crystrata trains on distinct atoms, one for its symmetric copies; the peers compute all atoms. Loss and gradient are
-  the same. Edges are Crystrata's for NequIP, MACE and TensorNet; the textbook CGCNN and ALIGNN have 12 neighbours.
+  the same. Edges are Crystrata's for NequIP, MACE and TensorNet; the textbook CGCNN has 12 neighbours.
 - Crystrata's seconds include data, batches and everything around the steps, spread evenly over the epochs; the peers'
   only steps and validation, with batches prepared outside the clock.
 - The core is shared with other work, which moves CPU times by tens of percent from one training to another.
