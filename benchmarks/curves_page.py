@@ -158,12 +158,13 @@ Made by `python benchmarks/trunks.py --data-file FILE --encoder NAME` (Crystrata
 _NOTES = """
 What is unequal:
 
-- The peers have the sizes that the table of [speed](speed.md) times and their packages' defaults beside those. Three
-  learning rates of the cheap ones (NequIP, both CGCNN) were tried, nothing else; other settings may suit so few
-  crystals better.
+- The peers have the sizes that the table of [speed](speed.md) times and their packages' defaults beside those. Only
+  the rates in the table were tried; other settings may suit so few crystals better. NequIP and both CGCNN are best at
+  the largest of their rates: a still larger one may be better yet. E3NN has one rate here; a variant of it was better
+  at this rate than at twice the rate.
 - MACE and TensorNet are dear: their schedules are shorter (column `epochs`), each a whole cosine of that length, and
-  their rates were not searched: 0.01 is the default of MACE's own training, 0.003 the middle one of the others. They
-  would go lower with 20 epochs, at the cost of 20 epochs.
+  their rates were not searched: 0.01 is the default of MACE's own training, 0.003 for TensorNet the middle one of the
+  others. They would go lower with 20 epochs, at the cost of 20 epochs.
 - ALIGNN 4 + 4, 256, is left out: with a training step of some 35 ms per crystal here, one epoch costs near 300 CPU
   seconds.
 - Crystrata trains on distinct atoms, one for its symmetric copies; the peers compute all atoms. Loss and gradient are
