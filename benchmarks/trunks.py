@@ -1,11 +1,12 @@
 """The main trunk against the plain e3nn trunk: validation MAE of the formation energy against CPU seconds.
 
     python benchmarks/trunks.py --data-file FILE --encoder plain_e3nn [--rates 1.5e-3,3e-3,6e-3] [--seeds 0,1,2]
+    python benchmarks/trunks.py --data-file FILE --encoder cgcnn --set channels=64 --set layers=3
 
-Both see the same 10,000 crystals of at most 20 atoms (8,000 to train, 1,000 to validate, 1,000 to test), the same
-graphs, loop, head, batch size and number of epochs, and the same small search over learning rates: each rate once with
-the first seed, then the best one with the other seeds. Every training is kept in benchmarks/results/trunks.json as soon
-as it is over, so that the search can be stopped and continued; trunks.md is made from it.
+All encoders see the same 10,000 crystals of at most 20 atoms (8,000 to train, 1,000 to validate, 1,000 to test), the
+same graphs, loop, head, batch size and number of epochs, and the same small search over learning rates: each rate once
+with the first seed, then the best one with the other seeds. Every training is kept in benchmarks/results/trunks.json as
+soon as it is over, so that the search can be stopped and continued; trunks.md is made from it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from crystrata.networks.multitask import count_parameters
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import HISTORY
+from crystrata.tiers import ENCODERS, TRACKS
 from crystrata.training.engine import build_task, train
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.preparation import prepare_data
@@ -83,13 +85,12 @@ def _on_record() -> list[Trial]:
 def _train(flags: argparse.Namespace, rate: float, seed: int) -> Trial:
     settings = dict(item.split("=") for item in flags.set)
     with tempfile.TemporaryDirectory() as models:
-        config = resolve_config(
-            "e3nn", "std", properties=[PROPERTY], single_task=True, encoder=flags.encoder, seed=seed, lr=rate,
-            batch_size=BATCH, epochs=flags.epochs, patience=flags.epochs, data_file=flags.data_file,
-            data_dir=flags.data_dir, models_dir=models, device="cpu",
+        config = trial_config(
+            flags.encoder, seed=seed, lr=rate, epochs=flags.epochs, patience=flags.epochs, data_file=flags.data_file,
+            data_dir=flags.data_dir, models_dir=models,
         )  # fmt: skip
         config.encoder_settings.update({name: json.loads(value) for name, value in settings.items()})
-        data = _fixed_subset(config)
+        data = fixed_subset(config)
         console, started = Console(quiet=True), time.process_time()
         with StopRequest(console) as stop:
             train(config, data, Path(models), facts={}, console=console, stop=stop, resume=False)
@@ -101,7 +102,15 @@ def _train(flags: argparse.Namespace, rate: float, seed: int) -> Trial:
     }
 
 
-def _fixed_subset(config: RunConfig) -> CrystalDataModule:
+def trial_config(encoder: str, **overrides: Any) -> RunConfig:
+    """Return the run of an encoder on the formation energy, with the schedule and clipping of the main trunk."""
+    return resolve_config(
+        ENCODERS[encoder].algorithm, "std", properties=[PROPERTY], single_task=True, encoder=encoder,
+        batch_size=BATCH, schedule=TRACKS["e3nn"].schedule, clip=TRACKS["e3nn"].clip, device="cpu", **overrides,
+    )  # fmt: skip
+
+
+def fixed_subset(config: RunConfig) -> CrystalDataModule:
     """Return the data of a run cut down to the subset, which depends on nothing but the data file."""
     data = prepare_data(config, Console(quiet=True)).data
     small = np.asarray(data.dataset.graphs.atom_counts) <= MOST_ATOMS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jarvis.core.atoms import Atoms
 from jarvis.core.specie import atomic_numbers_to_symbols
 
 from peers.sample import Sample
-from peers.torch_settings import as_stated, steps, tensor
+from peers.torch_settings import Learner, as_stated, steps, tensor
 from peers.worker import Case
 
 REACH = {
@@ -28,6 +29,10 @@ def _atoms(sample: Sample) -> list[Any]:
         Atoms(lattice_mat=one.lattice[0], coords=one.frac, elements=atomic_numbers_to_symbols(one.numbers))
         for one in sample.split()
     ]
+
+
+def _graphs(sample: Sample, reach: str) -> list[Any]:
+    return [build_pure_torch_graph(atoms, **REACH[reach]) for atoms in _atoms(sample)]
 
 
 def _network() -> ALIGNNAtomWisePure:
@@ -58,16 +63,18 @@ def graphs(sample: Sample, reach: str) -> Case:
 
 def training(sample: Sample, reach: str, batch: int) -> Case:
     """Steps of ALIGNN 4 + 4, 256."""
+    return steps(replace(learner(sample, reach), facts=_facts(_graphs(sample, reach), sample)), sample, batch)
+
+
+def learner(sample: Sample, reach: str) -> Learner:
+    """ALIGNN 4 + 4, 256."""
     as_stated()
     model = _network()
-    pairs = [build_pure_torch_graph(atoms, **REACH[reach]) for atoms in _atoms(sample)]
-    parts = [pairs[start : start + batch] for start in range(0, len(pairs), batch)]
-    lattices = [tensor(part.lattice) for part in sample.batches(batch)]
-    batches = [
-        ((*batch_torch_graph_pairs(part), lattice), tensor(energy.energy))
-        for part, lattice, energy in zip(parts, lattices, sample.batches(batch), strict=True)
-    ]
-    return steps(model, lambda graph: model(graph)["out"], batches, _facts(pairs, sample))
+
+    def prepare(part: Sample) -> tuple[Any, torch.Tensor]:
+        return (*batch_torch_graph_pairs(_graphs(part, reach)), tensor(part.lattice)), tensor(part.energy)
+
+    return Learner(model, prepare, lambda graph: model(graph)["out"], {"versions": f"alignn {version('alignn')}"})
 
 
 def predictions(sample: Sample, folder: str) -> Case:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peers.sample import Sample
-from peers.torch_settings import as_stated, steps, tensor
+from peers.torch_settings import Learner, as_stated, steps, tensor
 from peers.worker import Case
 
 NEIGHBOURS, CUTOFF, STEP = 12, 8.0, 0.2  # of the paper
@@ -89,13 +89,24 @@ def training(
     sample: Sample, channels: int, layers: int, batch: int, defaults: bool, neighbours: int = NEIGHBOURS
 ) -> Case:
     """Steps of the textbook network, in torch's default settings or in those of the other rows."""
-    as_stated(flush=not defaults)
+    who = learner(sample, channels, layers, neighbours)
+    if defaults:
+        as_stated(flush=False)
+        who.facts["remark"] = "defaults: denormals kept, default allocator, AdamW not fused"
+    return steps(who, sample, batch, fused=not defaults)
+
+
+def learner(sample: Sample, channels: int, layers: int, neighbours: int = NEIGHBOURS) -> Learner:
+    """The textbook network."""
+    as_stated()
     torch.manual_seed(0)
     model = CGCNN(channels, layers)
-    batches = [(_dense(part, neighbours), tensor(part.energy)) for part in sample.batches(batch)]
-    remark = "defaults: denormals kept, default allocator, AdamW not fused" if defaults else ""
-    facts = {"edges per atom": neighbours, "remark": remark}
-    return steps(model, lambda inputs: model(*inputs), batches, facts, fused=not defaults)
+    return Learner(
+        model,
+        lambda part: (_dense(part, neighbours), tensor(part.energy)),
+        lambda inputs: model(*inputs),
+        {"edges per atom": neighbours},
+    )
 
 
 def _dense(sample: Sample, neighbours: int) -> tuple[Tensor, ...]:

@@ -76,7 +76,9 @@ class Worker:
     def __init__(self, contestant: Contestant, interpreters: Sequence[str], sample: Path, log: TextIO) -> None:
         self.measured = Measured(contestant)
         for interpreter in interpreters:
-            self._process = _started(contestant, interpreter, sample, log)
+            arguments = ["peers.worker", contestant.module, contestant.function,
+                         json.dumps(dict(contestant.options)), str(sample)]  # fmt: skip
+            self._process = start(interpreter, arguments, sample.parent, log, contestant.plain)
             answer = self._answer()
             if "ready" in answer:
                 self.measured.crystals, self.measured.facts = answer["ready"]["crystals"], answer["ready"]["facts"]
@@ -113,21 +115,30 @@ class Worker:
         return json.loads(line) if line else {"failed": "the worker ended without an answer"}
 
 
-def _started(contestant: Contestant, interpreter: str, sample: Path, log: TextIO) -> subprocess.Popen[str]:
+def start(
+    interpreter: str, module: Sequence[str], folder: Path, log: TextIO, plain: bool = False
+) -> subprocess.Popen[str]:
+    """Start a module of this folder, with its arguments, in a process with one thread.
+
+    Args:
+        interpreter: Its Python.
+        module: Name and arguments.
+        folder: Where it runs and compiles.
+        log: Where its standard error goes.
+        plain: Keep the default settings of the allocator.
+    """
     paths = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent / "src")])
-    compiled = str(sample.parent / "compiled")  # so that nothing compiled earlier is found
-    environment = {**os.environ, **ONE_THREAD, **({} if contestant.plain else ALLOCATOR), "PYTHONPATH": paths,
+    compiled = str(folder / "compiled")  # so that nothing compiled earlier is found
+    environment = {**os.environ, **ONE_THREAD, **({} if plain else ALLOCATOR), "PYTHONPATH": paths,
                    "TORCHINDUCTOR_CACHE_DIR": compiled}  # fmt: skip
-    command = [interpreter, "-m", "peers.worker", contestant.module, contestant.function,
-               json.dumps(dict(contestant.options)), str(sample)]  # fmt: skip
     return subprocess.Popen(
-        command,
+        [interpreter, "-m", *module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
         env=environment,
-        cwd=sample.parent,
+        cwd=folder,
     )
 
 

@@ -14,12 +14,17 @@ import torch
 from mace.modules import ScaleShiftMACE, interaction_classes, models
 
 from peers.sample import Sample
-from peers.torch_settings import as_stated, steps, tensor
+from peers.torch_settings import Learner, as_stated, steps, tensor
 from peers.worker import Case
 
 
 def training(sample: Sample, channels: int, l_max: int, batch: int) -> Case:
-    """Steps of MACE with two interactions of correlation order 3 and scalar messages."""
+    """Steps of MACE."""
+    return steps(learner(sample, channels, l_max), sample, batch)
+
+
+def learner(sample: Sample, channels: int, l_max: int) -> Learner:
+    """MACE with two interactions of correlation order 3 and scalar messages."""
     as_stated()
     torch.manual_seed(0)
     original = models.prepare_graph
@@ -40,14 +45,13 @@ def training(sample: Sample, channels: int, l_max: int, batch: int) -> Case:
         atomic_numbers=elements.tolist(), gate=torch.nn.functional.silu,
         atomic_inter_scale=1.0, atomic_inter_shift=0.0,
     )  # fmt: skip
-    batches = [(_batch(part, elements), tensor(part.energy)) for part in sample.batches(batch)]
     facts = {"edges per atom": sample.edges_per_atom, "versions": f"mace-torch {version('mace-torch')}"}
 
     def predict(inputs: tuple[dict[str, Any], torch.Tensor]) -> torch.Tensor:
         data, counts = inputs
         return model(dict(data), training=True, compute_force=False)["energy"] / counts
 
-    return steps(model, predict, batches, facts)
+    return Learner(model, lambda part: (_batch(part, elements), tensor(part.energy)), predict, facts)
 
 
 def _batch(sample: Sample, elements: np.ndarray) -> tuple[dict[str, Any], torch.Tensor]:

@@ -15,20 +15,29 @@ from pymatgen.core import Element, Structure
 from torch_geometric.data import Data
 
 from peers.sample import Sample
-from peers.torch_settings import as_stated, steps, tensor
+from peers.torch_settings import Learner, as_stated, steps, tensor
 from peers.worker import Case
 
 
 def training(sample: Sample, units: int, batch: int) -> Case:
-    """Steps of TensorNet with two blocks."""
+    """Steps of TensorNet."""
+    return steps(learner(sample, units), sample, batch)
+
+
+def learner(sample: Sample, units: int) -> Learner:
+    """TensorNet with two blocks."""
     as_stated()
     torch.manual_seed(0)
     elements = tuple(Element.from_Z(int(number)).symbol for number in np.unique(sample.numbers))
     model = TensorNet(element_types=elements, units=units, cutoff=8.0, is_intensive=False)
     kinds = np.searchsorted(np.unique(sample.numbers), np.arange(120))
-    batches = [(_batch(part, kinds), tensor(part.energy)) for part in sample.batches(batch)]
     facts = {"edges per atom": sample.edges_per_atom, "versions": f"matgl {version('matgl')}"}
-    return steps(model, lambda graph: model(graph) / graph.counts, batches, facts)
+    return Learner(
+        model,
+        lambda part: (_batch(part, kinds), tensor(part.energy)),
+        lambda graph: model(graph) / graph.counts,
+        facts,
+    )
 
 
 def _batch(sample: Sample, kinds: np.ndarray) -> Data:

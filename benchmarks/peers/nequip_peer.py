@@ -11,12 +11,17 @@ from nequip.model import PresetNequIPGNNModel
 from nequip.utils.global_state import set_global_state
 
 from peers.sample import Sample
-from peers.torch_settings import as_stated, steps, tensor
+from peers.torch_settings import Learner, as_stated, steps, tensor
 from peers.worker import Case
 
 
 def training(sample: Sample, preset: str, batch: int) -> Case:
     """Steps of a preset."""
+    return steps(learner(sample, preset), sample, batch)
+
+
+def learner(sample: Sample, preset: str) -> Learner:
+    """A preset."""
     set_global_state()
     as_stated()
     elements = np.unique(sample.numbers)
@@ -24,13 +29,14 @@ def training(sample: Sample, preset: str, batch: int) -> Case:
         preset=preset, seed=0, model_dtype="float32", r_max=8.0, type_names=[f"T{number}" for number in elements],
         avg_num_neighbors=sample.edges_per_atom, do_derivatives=False,
     )  # fmt: skip
-    batches = [(_batch(part, elements), tensor(part.energy, torch.float64)) for part in sample.batches(batch)]
     facts = {"edges per atom": sample.edges_per_atom, "versions": f"nequip {version('nequip')}"}
 
     def predict(data: dict[str, Any]) -> torch.Tensor:
         return model(dict(data))["total_energy"].squeeze(1) / data["num_atoms"]
 
-    return steps(model.train(), predict, batches, facts)
+    return Learner(
+        model.train(), lambda part: (_batch(part, elements), tensor(part.energy, torch.float64)), predict, facts
+    )
 
 
 def _batch(sample: Sample, elements: np.ndarray) -> dict[str, Any]:

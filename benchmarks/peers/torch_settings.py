@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from peers.sample import Sample
 from peers.worker import Case
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A peer that can be trained.
+
+    Attributes:
+        model: In training mode.
+        prepare: From crystals to a batch and its labels, (B,).
+        predict: Energies per atom of the crystals of a prepared batch, (B,).
+        facts: What a table should say besides the number of parameters.
+    """
+
+    model: nn.Module
+    prepare: Callable[[Sample], tuple[Any, Tensor]]
+    predict: Callable[[Any], Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights that are trained."""
+        return sum(weight.numel() for weight in self.model.parameters() if weight.requires_grad)
 
 
 def as_stated(flush: bool = True) -> None:
@@ -17,32 +41,25 @@ def as_stated(flush: bool = True) -> None:
     torch.set_flush_denormal(flush)
 
 
-def steps(
-    model: nn.Module,
-    predict: Callable[[Any], Tensor],
-    batches: Sequence[tuple[Any, Tensor]],
-    facts: dict[str, Any],
-    fused: bool = True,
-) -> Case:
+def steps(learner: Learner, sample: Sample, batch: int, fused: bool = True) -> Case:
     """Return the case of a training step per batch: forward, L1 loss, backward, AdamW.
 
     Args:
-        model: In training mode.
-        predict: Energies per atom of the crystals of a prepared batch, (B,).
-        batches: Prepared batches with their labels, (B,).
-        facts: What the table should say besides the number of parameters.
+        learner: Who learns.
+        sample: The crystals.
+        batch: Crystals of a batch; batches are prepared here.
         fused: AdamW in its fused form.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+    optimizer = torch.optim.AdamW(learner.model.parameters(), lr=1e-3, fused=fused)
+    batches = [learner.prepare(part) for part in sample.batches(batch)]
 
     def run() -> None:
-        for batch, energy in batches:
+        for inputs, energy in batches:
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.l1_loss(predict(batch), energy).backward()
+            nn.functional.l1_loss(learner.predict(inputs), energy).backward()
             optimizer.step()
 
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return Case(run, sum(len(energy) for _, energy in batches), {"parameters": trained, **facts})
+    return Case(run, len(sample), {"parameters": learner.parameters, **learner.facts})
 
 
 def tensor(array: Any, dtype: torch.dtype = torch.float32) -> Tensor:
