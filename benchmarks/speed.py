@@ -24,7 +24,8 @@ from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.jarvis import open_data_file
 from crystrata.errors import unknown_name
 from crystrata.files import write_text
-from crystrata.graphs.arrays import COSINE_SCALE, angle_pairs
+from crystrata.graphs.arrays import COSINE_SCALE
+from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
 from crystrata.neighbourhood import GraphSettings
 from peers.contest import ALLOCATOR, Contestant, Measured, contest
@@ -106,7 +107,7 @@ def as_sample(crystals: list[Crystal], energy: np.ndarray) -> Sample:
         raise SystemExit(f"no graph for {rejected[0][1].id}: {rejected[0][1].reason}")
     pair_counts = np.diff(arrays.pair_offsets)
     first_edge = np.repeat(arrays.edge_offsets[:-1], pair_counts)
-    pair = np.stack(angle_pairs(arrays.edge_counts, arrays.angle_counts), axis=1) - first_edge[:, None]
+    pair = collate(arrays, np.arange(len(arrays)), angles=True).pair.numpy().T - first_edge[:, None]
     return Sample(
         lattice=arrays.lattice, energy=energy, atom_counts=arrays.atom_counts, numbers=arrays.numbers.astype(int),
         frac=arrays.frac, radius=arrays.radius, edge_counts=arrays.edge_counts.astype(int),

@@ -50,7 +50,7 @@ def graphs(sample: Sample) -> Case:
 def radius(sample: Sample, cutoff: float) -> Case:
     """All neighbours within a radius."""
     crystals = [crystal for _, crystal in _crystals(sample)]
-    edges = len(radius_edges(crystals, cutoff)[0])
+    edges = len(radius_edges(crystals, cutoff).neighbour)
     return Case(
         lambda: radius_edges(crystals, cutoff) and None, len(crystals), {"edges per atom": edges / len(sample.numbers)}
     )
