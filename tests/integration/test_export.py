@@ -20,7 +20,7 @@ from crystrata.prediction.models import load_model
 from crystrata.prediction.predict import predict_files
 from crystrata.runs.choice import find_run
 from crystrata.runs.directory import BEST, RESULTS
-from crystrata.runs.manifest import update_manifest
+from crystrata.runs.manifest import read_manifest, update_manifest
 from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION, WEIGHTS
 from crystrata.workflows.export import export_model
 
@@ -105,7 +105,7 @@ def test_the_card_tells_figures_split_compute_and_what_a_demo_is(exported: Path,
     assert f"| {results['properties']['formation_energy']['test']['mae']:.4g} |" in card
     assert f"{results['parameters']:,}" in card
     assert f"| {results['hours']:.4g} |" in card
-    assert "| device | cpu |" in card
+    assert f"| device | {read_manifest(lite_run)['device']} |" in card
     assert results["split"]["protocol"] in card
     assert description["facts"]["split_digest"] in card
     assert str(lite_run.parent) not in card + json.dumps(description)  # no path of this machine
