@@ -124,7 +124,9 @@ def save_figure(lines: Sequence[Line], path: Path) -> None:
         )  # fmt: skip
     panel.set_xlabel("CPU seconds, one core")
     panel.set_ylabel("validation MAE of the formation energy [eV/atom]")
-    panel.set_title("8,000 training crystals, one schedule per line; faint: other learning rates and seeds", fontsize=10)
+    panel.set_title(
+        "8,000 training crystals, one schedule per line; faint: other learning rates and seeds", fontsize=10
+    )
     panel.grid(alpha=0.25)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
