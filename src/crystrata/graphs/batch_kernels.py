@@ -32,6 +32,35 @@ def _copied(source, first, stop, target, at):
             target[at + row, word] = source[first + row, word]
 
 
+@inline
+def _sizes(chosen, atom_offsets, edge_counts, angle_counts, copy_of, angles, distinct):
+    """Return how many atoms, edges and pairs the batch has, and how many atoms its crystals have."""
+    sizes = np.zeros(4, np.int64)
+    for c in chosen:
+        if not 0 <= c < len(atom_offsets) - 1:
+            raise IndexError("there is no crystal of such a position")
+        sizes[3] += atom_offsets[c + 1] - atom_offsets[c]
+        for atom in range(atom_offsets[c], atom_offsets[c + 1]):
+            if not distinct or copy_of[atom] == atom - atom_offsets[c]:
+                sizes[0] += 1
+                sizes[1] += edge_counts[atom]
+                sizes[2] += _pairs(angle_counts[atom]) * angles
+    return sizes
+
+
+@inline
+def _placed(copy_of, distinct, following, place, share):
+    """Write which atom of the batch stands for each atom of a crystal, and its share; return the next free place."""
+    for a in range(len(copy_of)):
+        if distinct and copy_of[a] != a:
+            place[a] = place[copy_of[a]]
+        else:
+            place[a] = following
+            following += 1
+        share[place[a]] += 1.0 / len(copy_of)
+    return following
+
+
 @kernel(view("int64"), view("int64"), view("int64"), view("int64"), view("bool_"), view("uint8"), view("uint32", 2),
         view("uint16"), view("uint16"), view("uint16"), view("uint32", 2), view("int16"), view("uint16"), types.bool_,
         types.bool_)  # fmt: skip
@@ -65,16 +94,7 @@ def cut(
     Raises:
         IndexError: There is no such crystal.
     """
-    sizes = np.zeros(4, np.int64)
-    for c in chosen:
-        if not 0 <= c < len(orientation_given):
-            raise IndexError("there is no crystal of such a position")
-        sizes[3] += atom_offsets[c + 1] - atom_offsets[c]
-        for atom in range(atom_offsets[c], atom_offsets[c + 1]):
-            if not distinct or copy_of[atom] == atom - atom_offsets[c]:
-                sizes[0] += 1
-                sizes[1] += edge_counts[atom]
-                sizes[2] += _pairs(angle_counts[atom]) * angles
+    sizes = _sizes(chosen, atom_offsets, edge_counts, angle_counts, copy_of, angles, distinct)
     out_numbers, crystal = np.empty(sizes[0], np.int64), np.empty(sizes[0], np.int64)
     atom_counts, given = np.empty(len(chosen), np.int64), np.empty(len(chosen), np.bool_)
     centre, out_neighbour = np.empty(sizes[1], np.int64), np.empty(sizes[1], np.int64)
@@ -86,15 +106,9 @@ def cut(
     for position in range(len(chosen)):
         c = chosen[position]
         first, edge, cos = atom_offsets[c], edge_offsets[c], pair_offsets[c]
-        n, start, of_crystal = atom_offsets[c + 1] - first, i, i
+        n, start = atom_offsets[c + 1] - first, i
         place = stands_for[before : before + n]
-        for a in range(n):
-            if distinct and copy_of[first + a] != a:
-                place[a] = place[copy_of[first + a]]
-            else:
-                place[a] = of_crystal
-                of_crystal += 1
-            share[place[a]] += 1.0 / n
+        of_crystal = _placed(copy_of[first : first + n], distinct, i, place, share)
         for atom in range(first, first + n):
             edges, pairs = np.int64(edge_counts[atom]), _pairs(angle_counts[atom])
             if place[atom - first] == i:

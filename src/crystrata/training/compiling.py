@@ -45,7 +45,7 @@ def _numbers(task: MultiTaskTraining, batches: list[LabelledBatch]) -> tuple[Ten
     """Return the loss sum of each property and the gradient of each weight."""
     losses, _ = task.set_gradient(batches)
     gradients = {name: part.grad.clone() for name, part in task.named_parameters() if part.grad is not None}
-    task.zero_grad(set_to_none=True)
+    task.forget_gradient()
     return losses, gradients
 
 

@@ -93,7 +93,7 @@ class MultiTaskTraining(L.LightningModule):
 
     def set_gradient(self, batches: list[LabelledBatch]) -> tuple[Tensor, Tensor]:
         """Set the gradient to that of a whole step; return the loss sums and label counts of each property, (P,)."""
-        self._forget_gradient()
+        self.forget_gradient()
         sums, counts = self._no_losses(), self._no_losses()
         for batch in batches:
             parts, _ = self.network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
@@ -108,7 +108,8 @@ class MultiTaskTraining(L.LightningModule):
         """All parameters; the walk through the modules takes a tenth of a small step."""
         return list(self.parameters())
 
-    def _forget_gradient(self) -> None:
+    def forget_gradient(self) -> None:
+        """Leave every parameter without a gradient."""
         for weight in self._weights:
             weight.grad = None
 
@@ -124,7 +125,7 @@ class MultiTaskTraining(L.LightningModule):
         try:
             told = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
         finally:
-            self._forget_gradient()  # the optimiser passes over parameters without a gradient
+            self.forget_gradient()  # the optimiser passes over parameters without a gradient
         self.console.print(told, style="yellow", soft_wrap=True)
 
     def _collate(self, step: Step) -> list[LabelledBatch]:
