@@ -36,7 +36,7 @@ def kernel(*signature: Any) -> Callable[[Callable], Callable]:
                 for file in Path(kept.stats.cache_path).glob(f"*.{function.__name__}-*.nb?"):
                     file.unlink(missing_ok=True)
                 kept.compile(signature)
-        except Exception:
+        except Exception:  # no place, no room, or damage beyond mending: nothing is kept
             return njit(signature, **_OPTIONS)(function)
         kept.disable_compile()
         return kept
