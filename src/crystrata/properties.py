@@ -34,8 +34,8 @@ class Property:
             check then holds no distance against one.
         additive: Whether the value is a mean over atoms (energies): the head then reads atoms, and a ridge on the
             composition carries the bulk of it.
-        derived_from: Property that this one follows from without a head of its own: the energy above hull is the
-            formation energy minus the hull of the training energies, for labels and predictions alike.
+        derived_from: Property that this one follows from without a head of its own: an energy above hull is the
+            formation energy minus a hull of the training energies. Without columns, its labels follow so too.
         leaderboard_only: Whether it is there for an official test alone: it is trained where it is asked for by name,
             and belongs to none of the groups, tables and predictions that speak of the nine.
         benchmark: Official JARVIS leaderboard column that the label equals, or None.
@@ -99,12 +99,12 @@ PROPERTIES: dict[str, Property] = {
         Property("ehull", "energy above the convex hull", "eV/atom", (), plausible=(0.0, 1.0),
                  derived_from="formation_energy"),
         Property("ehull_official", "official 2021 ehull label (leaderboard only)", "eV/atom", ("ehull",),
-                 lower=0.0, plausible=(0.0, 10.0), additive=True, leaderboard_only=True,
+                 lower=0.0, plausible=(0.0, 10.0), derived_from="formation_energy", leaderboard_only=True,
                  benchmark="ehull"),
     )
 }  # fmt: skip
-"""Name -> record, in the order of every table. The official `ehull` label is no hull distance (GaAs has 0.46
-eV/atom), but it varies as an energy per atom does: the composition carries most of it."""
+"""Name -> record, in the order of every table. The official `ehull` label is the distance from another hull, which
+`crystals/hull/conventions.py` explains."""
 
 NINE = tuple(name for name, record in PROPERTIES.items() if not record.leaderboard_only)
 """The properties that the suite is about; the others are for the leaderboard alone."""

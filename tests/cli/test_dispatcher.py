@@ -18,7 +18,7 @@ from crystrata.cli.train import Door, main
 from crystrata.errors import CrystrataError, DataError, ModelError, StorageError, TrainingError
 from crystrata.properties import GROUPS
 from crystrata.runs.config import RunConfig
-from crystrata.tiers import PRESETS
+from crystrata.tiers import PRESETS, PROFILES
 
 STD, PRO, LITE, CGCNN = (f"train_multitask_{name}.py" for name in ("std", "pro", "lite", "cgcnn"))
 
@@ -30,12 +30,14 @@ CELLS: dict[tuple[str, str], tuple[Any, ...]] = {
     ("e3nn", "pro"): (PRO, "multitask_pro_e3nn", 500, 4, 5e-4, "pro", None),
     ("e3nn", "max"): (PRO, "multitask_pro_e3nn", 800, 4, 3e-4, "pro", None),
     ("e3nn", "competition"): (PRO, "multitask_pro_e3nn", 260, 6, 4.5e-4, "pro", None),
+    ("e3nn", "leaderboard"): (STD, "multitask_std_e3nn", 40, 32, 3e-3, "std", None),
     ("cgcnn", "smoke"): (CGCNN, "multitask_cgcnn", 5, 64, 1e-3, "small", 800),
     ("cgcnn", "lite"): (CGCNN, "multitask_cgcnn", 40, 96, 1e-3, "small", 3000),
     ("cgcnn", "std"): (CGCNN, "multitask_cgcnn", 200, 128, 1e-3, "medium", None),
     ("cgcnn", "pro"): (CGCNN, "multitask_cgcnn", 300, 128, 1e-3, "large", None),
     ("cgcnn", "max"): (CGCNN, "multitask_cgcnn", 500, 160, 7e-4, "large", None),
     ("cgcnn", "competition"): (CGCNN, "multitask_cgcnn", 280, 128, 9e-4, "medium", None),
+    ("cgcnn", "leaderboard"): (CGCNN, "multitask_cgcnn", 40, 64, 3e-3, "medium", None),
 }
 NINE = [
     "formation_energy", "band_gap", "band_gap_mbj", "bulk_modulus", "shear_modulus", "dielectric", "piezoelectric",
@@ -72,7 +74,7 @@ def refused(capsys: pytest.CaptureFixture[str], *flags: object, door: Door | Non
 
 
 def cell_flags(algorithm: str, mode: str) -> list[str]:
-    return ["--algorithm", algorithm, *(["--competition"] if mode == "competition" else ["--level", mode])]
+    return ["--algorithm", algorithm, *(["--profile", mode] if mode in PROFILES else ["--level", mode])]
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
@@ -199,9 +201,17 @@ def test_the_competition_wins_over_a_level_with_one_notice(
     assert main(["--competition", "--level", "lite", "--dry-run"]) == 0
     captured = capsys.readouterr()
     assert yaml.safe_load(captured.out) == competition
-    assert captured.err == "notice: --competition wins over --level lite\n"
+    assert captured.err == "notice: the profile competition wins over --level lite\n"
     assert resolve("--level", "competition") == competition  # no notice: nothing is overruled
     assert resolve("--level", "competition", "--competition") == competition
+    assert resolve("--profile", "competition") == competition
+
+
+def test_the_leaderboard_profile_has_training_settings_of_its_own(resolve: Resolve) -> None:
+    assert resolve("--profile", "leaderboard")["weight_decay"] == 0.05
+    assert resolve("--level", "std")["weight_decay"] == 1e-5
+    assert resolve("--profile", "leaderboard", "--weight-decay", 0.2)["weight_decay"] == 0.2
+    assert resolve("--algorithm", "cgcnn", "--profile", "leaderboard")["schedule"] == "cosine"
 
 
 @pytest.mark.parametrize(

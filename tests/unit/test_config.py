@@ -35,7 +35,7 @@ def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
     for name in ("epochs", "batch_size", "lr", "accumulate", "max_samples", "size", "family"):
         assert getattr(config, name) == getattr(preset, name)
     for name in ("schedule", "clip", "weight_decay", "ema", "learned_balance"):
-        assert getattr(config, name) == getattr(track, name)
+        assert getattr(config, name) == preset.training.get(name, getattr(track, name))
     assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
     assert config.encoder_settings == SIZES[algorithm, preset.size]
     assert config.properties == GROUPS["core4"]

@@ -205,21 +205,21 @@ def test_a_derived_property_stands_for_the_one_it_follows_from(stores: Path) -> 
 
 
 def test_the_hull_is_that_of_the_training_energies(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
-    hull = dataset.training_hull(TRAIN, tmp_path)
+    hull = dataset.training_hull("ehull", TRAIN, tmp_path)
     energies = np.array(column(dataset, "formation_energy"))
-    assert hull.energies.shape == (10,)
-    assert np.isfinite(hull.energies).all()
-    assert (energies[TRAIN] >= hull.energies[TRAIN] - 1e-6).all()
-    assert hull.energies[[3, 8]] == pytest.approx([-3.0, -3.0])  # quartz spans it, wide quartz lies 0.1 above
-    assert hull.energies[9] == pytest.approx(-2.0)  # wide salt lies 0.1 below: it was not known
-    assert hull.energies[2] == pytest.approx(0.0)  # GaAs is not in the training part: its elements are all there is
+    assert hull.levels.level.shape == (10,)
+    assert np.isfinite(hull.levels.level).all()
+    assert (energies[TRAIN] >= hull.levels.level[TRAIN] - 1e-6).all()
+    assert hull.levels.level[[3, 8]] == pytest.approx([-3.0, -3.0])  # quartz spans it, wide quartz lies 0.1 above
+    assert hull.levels.level[9] == pytest.approx(-2.0)  # wide salt lies 0.1 below: it was not known
+    assert hull.levels.level[2] == pytest.approx(0.0)  # GaAs is not in the training part: its elements are all there is
 
 
 def test_the_kept_crystals_give_the_hull_anywhere(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
-    hull = dataset.training_hull(TRAIN, tmp_path)
+    hull = dataset.training_hull("ehull", TRAIN, tmp_path)
     formulas = [crystal.formula for crystal in KEPT]
-    np.testing.assert_allclose(hull.reference.at(formula_counts(formulas)), hull.energies, atol=1e-9)
-    half = hull.reference.at(formula_counts(["ClNa3", "OSi", "He"]))
+    np.testing.assert_allclose(hull.reference.at(formula_counts(formulas)).level, hull.levels.level, atol=1e-9)
+    half = hull.reference.at(formula_counts(["ClNa3", "OSi", "He"])).level
     assert half == pytest.approx([-1.0, -2.25, 0.0])  # on the way to the element at zero
 
 
@@ -229,8 +229,8 @@ def test_a_tested_energy_has_no_effect_on_hull_or_labels_of_others(
     dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path, tested: str, value: float
 ) -> None:
     other = CrystalPropertyDataset(with_energy(tested, value), stores, graph=SETTINGS)
-    hulls = dataset.training_hull(TRAIN, tmp_path / "a"), other.training_hull(TRAIN, tmp_path / "b")
-    assert np.array_equal(hulls[0].energies, hulls[1].energies)
+    hulls = dataset.training_hull("ehull", TRAIN, tmp_path / "a"), other.training_hull("ehull", TRAIN, tmp_path / "b")
+    assert np.array_equal(hulls[0].levels.level, hulls[1].levels.level)
     assert np.array_equal(hulls[0].reference.counts, hulls[1].reference.counts)
     assert np.array_equal(hulls[0].reference.energies, hulls[1].reference.energies)
     rest = [row for row, id in enumerate(dataset.ids) if id != tested]
@@ -240,20 +240,22 @@ def test_a_tested_energy_has_no_effect_on_hull_or_labels_of_others(
 
 def test_a_training_energy_does_have_an_effect(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     other = CrystalPropertyDataset(with_energy("quartz", -3.3), stores, graph=SETTINGS)
-    before = dataset.training_hull(TRAIN, tmp_path).energies
-    after = other.training_hull(TRAIN, tmp_path).energies  # the same folder: a changed energy is another hull
+    before = dataset.training_hull("ehull", TRAIN, tmp_path).levels.level
+    after = other.training_hull(
+        "ehull", TRAIN, tmp_path
+    ).levels.level  # the same folder: a changed energy is another hull
     assert after[8] == pytest.approx(before[8] - 0.3)
 
 
 def test_the_hull_is_solved_once(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    first = dataset.training_hull(TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
+    first = dataset.training_hull("ehull", TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
     assert calls
     again = CrystalPropertyDataset(table(), stores, graph=SETTINGS)
-    second = again.training_hull(TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
-    assert np.array_equal(first.energies, second.energies)
-    wider = again.training_hull(np.append(TRAIN, 9), tmp_path)
-    assert wider.energies[[1, 9]] == pytest.approx([-2.1, -2.1])
+    second = again.training_hull("ehull", TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
+    assert np.array_equal(first.levels.level, second.levels.level)
+    wider = again.training_hull("ehull", np.append(TRAIN, 9), tmp_path)
+    assert wider.levels.level[[1, 9]] == pytest.approx([-2.1, -2.1])
 
 
 def split() -> Split:

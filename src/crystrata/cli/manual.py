@@ -47,7 +47,7 @@ def _default(action: argparse.Action) -> str | None:
 TABLES: dict[str, Callable[[], str]] = {
     "levels-e3nn": partial(manual.levels, "e3nn"),
     "levels-cgcnn": partial(manual.levels, "cgcnn"),
-    "competition": manual.competition,
+    "profiles": manual.profiles,
     "sizes": manual.sizes,
     "training": manual.training,
     "properties": manual.properties,

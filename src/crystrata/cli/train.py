@@ -12,7 +12,7 @@ from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.properties import GROUPS, NINE, PROPERTIES
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
-from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, SIZE_ALIASES
+from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, PROFILES, SIZE_ALIASES
 
 _KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 
@@ -52,7 +52,10 @@ def build_parser(door: Door) -> Parser:
         what.add_argument("--algorithm", default="e3nn", metavar=_choices(ALGORITHMS), help="track")
     what.add_argument("--level", default=None, metavar=_choices(door.levels), help=f"preset (default: {door.level})")
     if "pro" in door.levels:
-        what.add_argument("--competition", action="store_true", help="the competition profile; wins over --level")
+        what.add_argument("--profile", metavar=_choices(PROFILES), help="preset for one purpose; wins over --level")
+        what.add_argument(
+            "--competition", dest="profile", action="store_const", const=COMPETITION, help="--profile competition"
+        )
     if door.single_task:
         what.add_argument("--property", required=True, metavar="NAME", help=f"one of {_KNOWN}")
     else:
@@ -68,6 +71,7 @@ def build_parser(door: Door) -> Parser:
 def _add_overrides(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--epochs", type=int, metavar="N", help="passes over the training part")
     group.add_argument("--lr", type=float, metavar="X", help="peak learning rate")
+    group.add_argument("--weight-decay", type=float, metavar="X", help="of AdamW")
     group.add_argument("--batch-size", type=int, metavar="N", help="crystals per micro-batch")
     group.add_argument("--preset", metavar=_choices(SIZE_ALIASES), help="model size")
     group.add_argument("--encoder", metavar="NAME", help="encoder; plain_e3nn is the reference trunk")
@@ -130,8 +134,8 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     """
     overrides: dict[str, Any] = {
         name: getattr(flags, name)
-        for name in ("epochs", "lr", "batch_size", "max_samples", "patience", "seed", "device", "compiled", "workers",
-                     "keep_last", "top_k", "time_budget", "source",
+        for name in ("epochs", "lr", "weight_decay", "batch_size", "max_samples", "patience", "seed", "device",
+                     "compiled", "workers", "keep_last", "top_k", "time_budget", "source",
                      "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")
     }  # fmt: skip
@@ -176,10 +180,14 @@ def _heads(given: Sequence[str]) -> dict[str, str]:
 
 def _mode(flags: argparse.Namespace, door: Door) -> str:
     level = flags.level or door.level
-    if getattr(flags, "competition", False) or (level == COMPETITION and "pro" in door.levels):
-        if flags.level not in (None, COMPETITION):
-            print(f"notice: --competition wins over --level {flags.level}", file=sys.stderr)
-        return COMPETITION
+    profiles = PROFILES if "pro" in door.levels else ()
+    profile = getattr(flags, "profile", None) or (level if level in profiles else None)
+    if profile is not None:
+        if profile not in profiles:
+            raise unknown_name("profile", profile, profiles)
+        if flags.level not in (None, profile):
+            print(f"notice: the profile {profile} wins over --level {flags.level}", file=sys.stderr)
+        return str(profile)
     if level not in door.levels:
         raise unknown_name("level", level, MODES if door.levels == LEVELS else door.levels)
     return level

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.crystals.hull import ReferenceHull, cached_hull_energies, formula_counts
+from crystrata.crystals.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.labelled_batch import Components, LabelledBatch
 from crystrata.datasets.sampling import Step
@@ -26,19 +25,6 @@ from crystrata.properties import GROUPS, get_property, trained_properties
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-
-@dataclass(frozen=True)
-class TrainingHull:
-    """The convex hull of the training energies.
-
-    Attributes:
-        energies: Hull energy at the composition of each crystal of the dataset, (n,) [eV/atom].
-        reference: The stable training crystals, for other compositions.
-    """
-
-    energies: np.ndarray
-    reference: ReferenceHull
 
 
 class CrystalPropertyDataset(Dataset):
@@ -105,10 +91,13 @@ class CrystalPropertyDataset(Dataset):
             id=self.ids[index],
         )
 
-    def training_hull(self, train: np.ndarray, cache_dir: Path, progress: Progress | None = None) -> TrainingHull:
+    def training_hull(
+        self, name: str, train: np.ndarray, cache_dir: Path, progress: Progress | None = None
+    ) -> TrainingHull:
         """Return the convex hull of the training energies; no other label passes through it.
 
         Args:
+            name: Property that is the distance from it.
             train: Positions that span the hull.
             cache_dir: Where hulls are kept; the same energies and rows are never solved twice.
             progress: Called with (done, in all).
@@ -117,8 +106,7 @@ class CrystalPropertyDataset(Dataset):
         reference = np.zeros(len(self), dtype=bool)
         reference[train] = True
         counts = formula_counts(self.labels["formula"])
-        hull = cached_hull_energies(counts, energies, reference, cache_dir=cache_dir, key="training", progress=progress)
-        return TrainingHull(hull, ReferenceHull.of(counts, energies, reference, hull))
+        return training_hull(CONVENTIONS[name], counts, energies, reference, cache_dir, progress)
 
     def batches(self, step: Step, form: BatchForm = ALL_ATOMS) -> list[LabelledBatch]:
         """Return the labelled micro-batches of a step, in the form that a network reads."""

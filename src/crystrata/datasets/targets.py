@@ -32,6 +32,12 @@ def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray
     return np.where(np.isfinite(targets), targets, np.nan).astype(np.float32)
 
 
+def own_labels(labels: pd.DataFrame, properties: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the labels of derived properties that have some of their own, name -> (n,) float32."""
+    derived = [name for name in properties if get_property(name).derived_from and get_property(name).columns]
+    return {name: target_matrix(labels, [name])[:, 0] for name in derived}
+
+
 def component_targets(labels: pd.DataFrame, properties: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the component labels of tensor properties, name -> (n, k) float32.
 

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from crystrata.crystals.hull import Levels
 from crystrata.errors import ModelError
 from crystrata.properties import get_property
 
 
 def with_derived(
-    names: Sequence[str], trained: Sequence[str], values: np.ndarray, hull: np.ndarray | None
+    names: Sequence[str],
+    trained: Sequence[str],
+    values: np.ndarray,
+    levels: Mapping[str, Levels],
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return the values of all named properties, (n, len(names)), from those of the trained ones.
 
-    The energy above hull is the formation energy minus the hull: of a label with its DFT energy, of a prediction with
+    An energy above hull is the formation energy minus the hull: of a label with its DFT energy, of a prediction with
     its predicted one. It is negative where a crystal lies below the hull of the training crystals.
 
     Args:
         names: Properties wanted.
         trained: Properties of the columns of `values`.
         values: Labels or predictions, (n, P).
-        hull: Hull energy of each crystal, (n,) [eV/atom]; needed where the energy above hull is wanted.
+        levels: Property -> where the crystals lie over its hull; needed for each that is derived.
+        known: Property -> its own labels (n,), which a derived one may have too.
     """
     columns = []
     for name in names:
-        base = get_property(name).derived_from
-        column = values[:, trained.index(base or name)]
-        if base and hull is None:
-            raise ModelError(f"{name} needs the convex hull of the training energies, and this model has none; retrain")
-        columns.append(column - hull if base else column)
+        record = get_property(name)
+        column = values[:, trained.index(record.derived_from or name)]
+        if known and name in known:
+            column = known[name]
+        elif record.derived_from:
+            if name not in levels:
+                raise ModelError(
+                    f"{name} needs the convex hull of the training energies, and this model has none; retrain"
+                )
+            column = np.maximum(levels[name].above(column), -np.inf if record.lower is None else record.lower)
+        columns.append(column)
     return np.stack(columns, axis=1)

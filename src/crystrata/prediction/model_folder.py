@@ -20,8 +20,8 @@ from crystrata.files import digest_of_json, write_atomically, write_json
 from crystrata.networks.weights import FORMAT as CONTENT_FORMAT
 from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
 
-FORMAT = 1
-_STATE, _HULL = "state.", "hull."  # prefixes of the names of tensors
+FORMAT = 2
+_STATE, _HULLS = "state.", "hulls."  # prefixes of the names of tensors
 _SEAL = "sha256"
 _MEND = "copy the folder again, or make it anew with `crystrata export`"
 
@@ -41,9 +41,9 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], about: Mapping[
         StorageError: The disk is full or the folder cannot be written.
     """
     facts = dict(content["facts"])
-    hull = facts.pop("hull", {})
+    hulls = facts.pop("hulls", {})
     named = {_STATE + name: tensor for name, tensor in content["state"].items()}
-    named |= {_HULL + name: tensor for name, tensor in hull.items()}
+    named |= {f"{_HULLS}{hull}.{name}": tensor for hull, parts in hulls.items() for name, tensor in parts.items()}
     packed = safetensors.torch.save({name: tensor.contiguous().clone() for name, tensor in named.items()})
     description = {
         "format": FORMAT,
@@ -71,13 +71,15 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
             raise ModelError(f"{folder / WEIGHTS} is damaged or of another model: its SHA-256 is not that of "
                              f"{DESCRIPTION}; {_MEND}")  # fmt: skip
         tensors = safetensors.torch.load(packed)
-        hull = _of(_HULL, tensors)
-        facts = {**description["facts"], **({"hull": hull} if hull else {})}
+        hulls: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in _of(_HULLS, tensors).items():
+            hull, part = name.split(".")
+            hulls.setdefault(hull, {})[part] = tensor
         return {
             "format": CONTENT_FORMAT,
             "network": description["network"],
             "state": _of(_STATE, tensors),
-            "facts": facts,
+            "facts": {**description["facts"], "hulls": hulls},
         }
     except (SafetensorError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} holds no model of Crystrata ({error}); {_MEND}") from None

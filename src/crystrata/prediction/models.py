@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crystrata.crystals.hull import ReferenceHull, formula_counts
+from crystrata.crystals.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.weights import unpack_network
@@ -43,13 +41,15 @@ class TrainedModel:
         known = tuple(self.facts["properties"])
         return tuple(name for name in known if name in NINE) or known
 
-    def hull_energies(self, formulas: Sequence[str]) -> np.ndarray | None:
-        """Return the hull energy at compositions, (n,) [eV/atom], or None where the model reports none."""
-        if "hull" not in self.facts:
-            return None
-        hull = self.facts["hull"]
-        reference = ReferenceHull(hull["counts"].numpy(), hull["energies"].numpy())
-        return reference.at(formula_counts(formulas))
+    def levels(self, formulas: Sequence[str]) -> dict[str, Levels]:
+        """Return where n compositions lie over the hulls that the model knows, property -> levels."""
+        counts, hulls = formula_counts(formulas), self.facts.get("hulls", {})
+        references = {
+            name: ReferenceHull(CONVENTIONS[name], hull["counts"].numpy(), hull["energies"].numpy())
+            for name, hull in hulls.items()
+            if name in self.properties
+        }
+        return {name: reference.at(counts) for name, reference in references.items()}
 
 
 def load_model(path: Path, device: str = "auto") -> TrainedModel:

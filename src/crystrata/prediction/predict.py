@@ -78,8 +78,8 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
         built = [crystal for row, crystal in crystals if row not in without]
         rows = np.asarray(graphs.source_row)
         predicted, details = describe_graphs(model.network, graphs)
-        hull = model.hull_energies([crystal.formula for crystal in built])
-        values[rows] = with_derived(model.properties, model.network.config.properties, predicted, hull)
+        levels = model.levels([crystal.formula for crystal in built])
+        values[rows] = with_derived(model.properties, model.network.config.properties, predicted, levels)
         for title, column in details.items():
             further[title][rows] = column
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)

@@ -14,7 +14,7 @@ from crystrata.datasets.splits import PROTOCOLS
 from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
-from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, PRESETS, SIZE_ALIASES, SIZES, TRACKS, Preset
+from crystrata.tiers import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
 
 REJECTION_CODES: dict[str, str] = {
     "not_found": "the path does not exist or cannot be reached",
@@ -56,23 +56,29 @@ def code(text: object) -> str:
 
 def levels(algorithm: str) -> str:
     """Return the five levels of an algorithm."""
-    return _presets([(algorithm, level) for level in LEVELS])
+    return _presets([(algorithm, level) for level in LEVELS], "level", {})
 
 
-def competition() -> str:
-    """Return the competition profile of every algorithm."""
-    return _presets([(algorithm, COMPETITION) for algorithm in ALGORITHMS], first="algorithm")
+def profiles() -> str:
+    """Return the profiles of every algorithm."""
+    cells = [(algorithm, profile) for profile in PROFILES for algorithm in ALGORITHMS]
+    further: dict[str, list[object]] = {
+        "algorithm": [code(algorithm) for algorithm, _ in cells],
+        "own settings": [_settings(PRESETS[cell].training) or None for cell in cells],
+    }
+    return _presets(cells, "profile", further)
 
 
-def _presets(cells: Sequence[tuple[str, str]], first: str = "level") -> str:
-    def row(name: str, preset: Preset) -> list[object]:
+def _presets(cells: Sequence[tuple[str, str]], first: str, further: Mapping[str, Sequence[object]]) -> str:
+    def row(name: str, preset: Preset, *more: object) -> list[object]:
         crystals = preset.max_samples or "all"
         family = code(f"models/{preset.family}/")
-        return [code(name), preset.use, preset.size, preset.epochs, preset.batch_size, preset.accumulate, preset.lr,
-                crystals, code(preset.script), family]  # fmt: skip
+        return [code(name), *more, preset.use, preset.size, preset.epochs, preset.batch_size, preset.accumulate,
+                preset.lr, crystals, code(preset.script), family]  # fmt: skip
 
-    columns = (first, "use", "size", "epochs", "batch", "accumulate", "learning rate", "crystals", "script", "runs in")
-    return table(columns, [row(cell[first == "level"], PRESETS[cell]) for cell in cells])
+    columns = ("use", "size", "epochs", "batch", "accumulate", "learning rate", "crystals", "script", "runs in")
+    named = zip(cells, *further.values(), strict=True)
+    return table((first, *further, *columns), [row(cell[1], PRESETS[cell], *more) for cell, *more in named])
 
 
 def sizes() -> str:

@@ -14,8 +14,8 @@ from crystrata.neighbourhood import GraphSettings
 from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
 from crystrata.tiers import (
     ANGLE_FORMS,
-    COMPETITION,
     ENCODERS,
+    PROFILES,
     SIZES,
     SPECIALISTS,
     TRACKS,
@@ -43,7 +43,7 @@ class RunConfig:
 
     Attributes:
         algorithm: Track, e3nn or cgcnn.
-        mode: Level or `competition`.
+        mode: Level or profile.
         properties: Names of the properties, in table order.
         size: Row of the size table.
         encoder: Row of the encoder table.
@@ -134,6 +134,8 @@ class RunConfig:
             if not 0 < getattr(self, name) < inf:
                 flag = "keep-last-k" if name == "keep_last" else name.replace("_", "-")
                 raise UsageError(f"--{flag} must be positive, not {getattr(self, name)}")
+        if not 0 <= self.weight_decay < inf:
+            raise UsageError(f"--weight-decay must be 0 or more, not {self.weight_decay}")
         if self.max_samples is not None and self.max_samples < 60:
             raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
         if self.time_budget is not None and not 0 < self.time_budget < inf:
@@ -208,7 +210,7 @@ def resolve_config(
 
     Args:
         algorithm: e3nn or cgcnn.
-        mode: A level or `competition`.
+        mode: A level or profile.
         properties: Names; the group `core4` if not given.
         preset: Model size in place of the preset's own.
         encoder: Row of the encoder table in place of the track's own (`plain_e3nn` is the reference trunk).
@@ -247,6 +249,7 @@ def resolve_config(
         "patience": max(10, epochs // 4),
         "max_samples": cell.max_samples,
         "encoder_settings": {name: value for name, value in settings.items() if name not in without},
+        **cell.training,
         **(SPECIALISTS.get((algorithm, mode), {}) if single_task else {}),
         **given,
         "heads": _heads(algorithm, names, given.get("heads", {})),
@@ -262,4 +265,4 @@ def _heads(algorithm: str, names: Sequence[str], given: dict[str, str]) -> dict[
 
 def mode_in_words(mode: str) -> str:
     """Return `level std` or `profile competition`."""
-    return f"profile {mode}" if mode == COMPETITION else f"level {mode}"
+    return f"profile {mode}" if mode in PROFILES else f"level {mode}"

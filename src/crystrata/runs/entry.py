@@ -25,7 +25,7 @@ class RunEntry:
         error: Why it did not complete, or None.
         family: Folder under the models folder.
         algorithm: Track.
-        mode: Level or `competition`.
+        mode: Level or profile.
         encoder: Row of the encoder table.
         size: Row of the size table.
         single_task: Whether it is a single-property specialist.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from crystrata.datasets.splits import PARTS
+from crystrata.datasets.targets import own_labels
 from crystrata.files import write_json, write_text
 from crystrata.networks.multitask import count_parameters
 from crystrata.prediction.derived import with_derived
@@ -31,16 +32,16 @@ _EVALUATED = ("val", "test")
 def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: Sequence[dict]) -> dict[str, Any]:
     """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results."""
     model, dataset, split = load_model(run / BEST, config.device), prepared.data.dataset, prepared.data.split
-    hull, demo = prepared.hull, prepared.facts["source"]["demo"]
-
-    def reported(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return with_derived(config.properties, dataset.properties, values, hull.energies[rows] if hull else None)
-
-    truth = {part: reported(dataset.targets[split.part(part)], split.part(part)) for part in PARTS}
+    names, demo = config.properties, prepared.facts["source"]["demo"]
+    levels = {name: hull.levels for name, hull in prepared.hulls.items()}
+    labels = with_derived(names, dataset.properties, dataset.targets, levels, own_labels(dataset.labels, names))
+    truth = {part: labels[split.part(part)] for part in PARTS}
     predicted, details = {}, {}
     for part in _EVALUATED:
-        values, details[part] = describe_graphs(model.network, dataset.graphs, split.part(part))
-        predicted[part] = reported(values, split.part(part))
+        rows = split.part(part)
+        values, details[part] = describe_graphs(model.network, dataset.graphs, rows)
+        placed = {name: level[rows] for name, level in levels.items()}
+        predicted[part] = with_derived(names, dataset.properties, values, placed)
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
     for column, name in enumerate(config.properties):
         for part in _EVALUATED:

@@ -13,11 +13,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from crystrata.crystals.hull import TrainingHull
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import CrystalDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset, TrainingHull
+from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
 from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, keep_rows, resolve_split, subsample
+from crystrata.datasets.targets import own_labels
 from crystrata.elements import SYMBOLS
 from crystrata.networks.device import resolve_device
 from crystrata.prediction.derived import with_derived
@@ -32,13 +34,13 @@ class PreparedData:
 
     Attributes:
         data: Loaders over dataset and split, checked.
-        hull: Convex hull of the training energies, where a reported property needs it.
+        hulls: Property -> convex hull of the training energies, for each that is a distance from one.
         outliers: What the outlier check found; training labels that it masks are unknown to `data`.
         facts: What the manifest records about the data.
     """
 
     data: CrystalDataModule
-    hull: TrainingHull | None
+    hulls: dict[str, TrainingHull]
     outliers: OutlierCheck
     facts: dict[str, Any]
 
@@ -54,12 +56,11 @@ class PreparedData:
             "source": {key: self.facts["source"][key] for key in ("name", "demo", "digest")},
             "split_digest": self.facts["split"]["digest"],
         }
-        if self.hull is not None:
-            reference = self.hull.reference
-            facts["hull"] = {
-                "counts": torch.from_numpy(reference.counts),
-                "energies": torch.from_numpy(reference.energies),
-            }
+        references = {name: hull.reference for name, hull in self.hulls.items()}
+        facts["hulls"] = {
+            name: {"counts": torch.from_numpy(hull.counts), "energies": torch.from_numpy(hull.energies)}
+            for name, hull in references.items()
+        }
         return facts
 
 
@@ -82,14 +83,16 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         )
         bar.update(task, description="symmetry of the crystals", visible=False)
         whole = resolve_split(config.split, _split_request(config, dataset, progress))
-        hull = None
-        if any(get_property(name).derived_from for name in config.properties):
-            bar.update(task, description="convex hull of the training energies", completed=0)
-            hull = dataset.training_hull(_sound_energies(config, dataset, whole), data_dir / "hulls", progress)
+        hulls = {}
+        for name in config.properties:
+            if get_property(name).derived_from:
+                bar.update(task, description="convex hull of the training energies", completed=0)
+                energies = _sound_energies(config, dataset, whole)
+                hulls[name] = dataset.training_hull(name, energies, data_dir / "hulls", progress)
     split = keep_rows(whole, np.isfinite(dataset.targets).any(axis=1))
     if config.max_samples is not None and config.max_samples < len(dataset):
         split = subsample(split, config.max_samples, dataset.ids)
-    outliers = _mask_outliers(config, dataset, split, hull)
+    outliers = _mask_outliers(config, dataset, split, hulls)
     data = CrystalDataModule(
         dataset,
         split,
@@ -101,7 +104,7 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
     )
     data.check()
     facts = {**_facts(table, data, split), "outliers": outliers.table["action"].value_counts().to_dict()}
-    return PreparedData(data, hull, outliers, facts)
+    return PreparedData(data, hulls, outliers, facts)
 
 
 def _split_request(
@@ -124,17 +127,18 @@ def _sound_energies(config: RunConfig, dataset: CrystalPropertyDataset, split: S
     if "formation_energy" not in dataset.properties:
         return split.train
     names = ("formation_energy",)
-    energies = with_derived(names, dataset.properties, dataset.targets, None)
+    energies = with_derived(names, dataset.properties, dataset.targets, {})
     check = check_outliers(names, energies, split, dataset.ids, limit=config.outlier_z, mask=config.outlier_filter)
     return split.train[~check.masked_for(names)[split.train, 0]]
 
 
 def _mask_outliers(
-    config: RunConfig, dataset: CrystalPropertyDataset, split: Split, hull: TrainingHull | None
+    config: RunConfig, dataset: CrystalPropertyDataset, split: Split, hulls: dict[str, TrainingHull]
 ) -> OutlierCheck:
     """Check the labels of all reported and trained properties; forget the training labels that cannot be right."""
     names = resolve_properties((*config.properties, *dataset.properties))
-    labels = with_derived(names, dataset.properties, dataset.targets, hull.energies if hull else None)
+    levels = {name: hull.levels for name, hull in hulls.items()}
+    labels = with_derived(names, dataset.properties, dataset.targets, levels, own_labels(dataset.labels, names))
     outliers = check_outliers(names, labels, split, dataset.ids, limit=config.outlier_z, mask=config.outlier_filter)
     masked = outliers.masked_for(dataset.properties)
     dataset.targets[masked] = np.nan

@@ -1,6 +1,16 @@
 """The convex hull of formation energies: energy above hull of any composition, spanned by training crystals alone."""
 
+from crystrata.crystals.hull.conventions import CONVENTIONS, Levels
 from crystrata.crystals.hull.energies import formula_counts, hull_energies
-from crystrata.crystals.hull.kept import ReferenceHull, cached_hull_energies
+from crystrata.crystals.hull.kept import ReferenceHull, TrainingHull, cached_hull_energies, training_hull
 
-__all__ = ["ReferenceHull", "cached_hull_energies", "formula_counts", "hull_energies"]
+__all__ = [
+    "CONVENTIONS",
+    "Levels",
+    "ReferenceHull",
+    "TrainingHull",
+    "cached_hull_energies",
+    "formula_counts",
+    "hull_energies",
+    "training_hull",
+]

@@ -48,6 +48,7 @@ def hull_energies(
     energies: np.ndarray,
     reference: np.ndarray,
     *,
+    subsystems: bool = True,
     progress: Progress | None = None,
     solver: Solver | None = None,
 ) -> np.ndarray:
@@ -61,6 +62,8 @@ def hull_energies(
         counts: (n, Z) atoms of each element, from `formula_counts`.
         energies: (n,) formation energies [eV/atom], NaN where unknown.
         reference: (n,) True for the rows that span the hull; those of unknown energy are passed over.
+        subsystems: Whether compounds of fewer elements compete, as they do in nature; else only the elements and the
+            compounds of exactly the same elements.
         progress: Called with (compositions done, all compositions).
         solver: `pymatgen` (its phase diagram) or `scipy` (one linear program per batch of systems): equal within 1e-9
             eV/atom. Default: pymatgen where it is installed.
@@ -94,7 +97,7 @@ def hull_energies(
             rows = systems[elements]
             on_hull = lowest[rows] <= found + STABLE_WITHIN
             hull[rows] = np.where(on_hull, lowest[rows], found)
-            if on_hull.any():
+            if subsystems and on_hull.any():
                 stable[elements] = [row for row, keep in zip(rows, on_hull, strict=True) if keep]
             done += len(rows)
         if progress is not None:
