@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import export, leaderboard, matrix, predict, store, train
+from crystrata.cli import combine, export, leaderboard, matrix, predict, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -14,6 +14,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("train a tier on JARVIS-DFT", lambda rest: train.main(rest, train.Door(program="crystrata train"))),
     "matrix": ("train the model matrix", lambda rest: matrix.main(rest, "crystrata matrix")),
     "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
+    "combine": ("make one model of several runs", lambda rest: combine.main(rest, "crystrata combine")),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
     "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),

@@ -106,6 +106,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 
 def _add_run(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", nargs="?", const="", metavar="RUN", help="continue the newest (or named) run")
+    group.add_argument(
+        "--start", metavar="RUN", help="run directory or weights file whose encoder and heads the training starts from"
+    )
     group.add_argument("--seed", type=int, default=42, help="of split, order and weights")
     group.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     group.add_argument(
@@ -136,7 +139,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
         name: getattr(flags, name)
         for name in ("epochs", "lr", "weight_decay", "batch_size", "max_samples", "patience", "seed", "device",
                      "compiled", "workers", "keep_last", "top_k", "time_budget", "source",
-                     "data_file", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
+                     "data_file", "start", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")
     }  # fmt: skip
     if flags.source not in SOURCES:
@@ -150,6 +153,8 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
     from crystrata.crystals.jarvis.releases import get_release
 
     get_release(flags.release)
+    if flags.resume is not None and flags.start:
+        raise UsageError("--resume and --start contradict each other: a run that is continued has its weights")
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
     return resolve_config(

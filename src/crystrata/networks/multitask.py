@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -78,6 +78,31 @@ class MultiTaskNetwork(nn.Module):
     def head(self, name: str) -> Head:
         """Return the head of a property."""
         return cast(Head, self.heads[name])
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Properties that it predicts, in order."""
+        return self.config.properties
+
+    @property
+    def graph(self) -> GraphSettings:
+        """Settings of the neighbourhoods that it reads."""
+        return self.config.graph
+
+    @property
+    def needs_angles(self) -> bool:
+        """Whether it reads the angles between edges."""
+        return self.encoder.needs_angles
+
+    def only(self, names: Sequence[str]) -> MultiTaskNetwork:
+        """Return a network of the same encoder with the heads of some of its properties; it shares the weights."""
+        config = replace(
+            self.config, properties=tuple(names), heads={name: self.config.head_kind(name) for name in names}
+        )
+        network = MultiTaskNetwork(config)
+        network.encoder = self.encoder
+        network.heads = nn.ModuleDict({name: self.heads[name] for name in names})
+        return network
 
     @property
     def training_form(self) -> BatchForm:

@@ -9,8 +9,7 @@ from typing import Any
 
 from crystrata.crystals.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
-from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.networks.weights import unpack_network
+from crystrata.networks.weights import Network, unpack_network
 from crystrata.prediction.model_folder import read_model_folder
 from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
@@ -28,7 +27,7 @@ class TrainedModel:
         facts: What is known about its training: data, best epoch, score, elements seen.
     """
 
-    network: MultiTaskNetwork
+    network: Network
     path: Path
     facts: dict[str, Any]
 

@@ -70,7 +70,7 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
     """Predict the properties of crystals; see `predict_files` for the columns."""
     properties = records(model.properties)
     crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
-    graphs, rejected = build_graphs(crystals, model.network.config.graph)
+    graphs, rejected = build_graphs(crystals, model.network.graph)
     values = np.full((len(items), len(properties)), np.nan)
     further = {title: np.full(len(items), np.nan) for title in model.network.detail_titles}
     if len(graphs):
@@ -79,7 +79,7 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd
         rows = np.asarray(graphs.source_row)
         predicted, details = describe_graphs(model.network, graphs)
         levels = model.levels([crystal.formula for crystal in built])
-        values[rows] = with_derived(model.properties, model.network.config.properties, predicted, levels)
+        values[rows] = with_derived(model.properties, model.network.properties, predicted, levels)
         for title, column in details.items():
             further[title][rows] = column
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)

@@ -69,18 +69,28 @@ def _errors(results: Mapping[str, Any]) -> str:
 
 
 def _compute(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    network, facts = description["network"], description["facts"]
-    versions, settings = manifest["versions"], ", ".join(f"{key} {value}" for key, value in network["settings"].items())
+    facts, versions = description["facts"], manifest["versions"]
+    networks = description["network"].get("members", [description["network"]])
     return {
-        "encoder": f"{network['encoder']} ({settings})",
+        **({"several networks": "; ".join(_member(one) for one in manifest["members"])} if len(networks) > 1 else {}),
+        "encoder": "; ".join(dict.fromkeys(map(_encoder, networks))),
         "level": f"{facts['algorithm']}, {facts['mode']}",
         "parameters": f"{results['parameters']:,}",
-        "best epoch": facts["best_epoch"],
+        **({"best epoch": facts["best_epoch"]} if facts["best_epoch"] is not None else {}),
         "hours of training": results["hours"],
         "device": manifest.get("device", "not recorded"),
         "versions": ", ".join(f"{package} {versions[package]}" for package in ("crystrata", "torch", "e3nn")),
         "run": f"{description['run']['name']}, started {description['run']['started']}",
     }
+
+
+def _encoder(network: Mapping[str, Any]) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in network["settings"].items())
+    return f"{network['encoder']} ({settings})"
+
+
+def _member(member: Mapping[str, Any]) -> str:
+    return f"{member['run']}: {', '.join(member['answers']) or 'nothing'} ({member['hours']:.3f} h)"
 
 
 def _table(rows: Mapping[str, Any]) -> str:

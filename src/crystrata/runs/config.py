@@ -31,10 +31,10 @@ DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
-    "time_budget", "compiled",
+    "time_budget", "compiled", "start",
 )  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
-labels and split are compared by their digests)."""
+labels and split are compared by their digests; weights that it started from are in its checkpoints)."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class RunConfig:
         keep_last: Checkpoints that are kept.
         top_k: Epochs whose weights are kept, the best ones.
         time_budget: Hours of training that the number of epochs is fitted to, or None.
+        start: Run directory or weights file whose encoder and heads the training starts from, or None.
         single_task: Whether this is a single-property specialist, which has a folder of its own.
         models_dir: Folder of all runs.
         data_dir: Folder of downloads, stores and hulls.
@@ -114,6 +115,7 @@ class RunConfig:
     keep_last: int = 3
     top_k: int = 3
     time_budget: float | None = None
+    start: str | None = None
     single_task: bool = False
     models_dir: str = "models"
     data_dir: str = "data"
@@ -215,6 +217,7 @@ def resolve_config(
         preset: Model size in place of the preset's own.
         encoder: Row of the encoder table in place of the track's own (`plain_e3nn` is the reference trunk).
         angles: Angle features on the edges in place of the encoder's own choice.
+        start: Run directory or weights file whose encoder and heads the training starts from, or None.
         single_task: Whether this is a single-property specialist.
         **overrides: Fields of `RunConfig`; None means not given.
 

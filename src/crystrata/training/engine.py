@@ -32,6 +32,7 @@ from crystrata.training.progress import TrainingProgress
 from crystrata.training.schedule import LearningRate
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import MultiTaskTraining, OptimiserSettings
+from crystrata.training.warm_start import start_from
 
 _LIGHTNING_NOISE = (
     ".*does not have many workers.*",
@@ -116,6 +117,9 @@ def train(
     """
     seed_everything(config.seed)
     task = build_task(config, data, console)
+    if config.start and not resume:
+        shared = start_from(task.network, Path(config.start))
+        console.print(f"encoder from {config.start}, and {len(shared)} of {len(config.trained_properties)} heads")
     if config.compiled:
         compile_encoder(task.to(resolve_device(config.device)), data, console)
     average = MovingAverage(config.ema)

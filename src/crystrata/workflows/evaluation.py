@@ -29,8 +29,18 @@ from crystrata.workflows.preparation import PreparedData
 _EVALUATED = ("val", "test")
 
 
-def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: Sequence[dict]) -> dict[str, Any]:
-    """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results."""
+def evaluate_run(
+    run: Path, config: RunConfig, prepared: PreparedData, history: Sequence[dict], *, hours: float | None = None
+) -> dict[str, Any]:
+    """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results.
+
+    Args:
+        run: Its directory.
+        config: Its configuration.
+        prepared: Its data.
+        history: Its epochs.
+        hours: Hours of training, if not those of the epochs.
+    """
     model, dataset, split = load_model(run / BEST, config.device), prepared.data.dataset, prepared.data.split
     names, demo = config.properties, prepared.facts["source"]["demo"]
     levels = {name: hull.levels for name, hull in prepared.hulls.items()}
@@ -56,7 +66,7 @@ def evaluate_run(run: Path, config: RunConfig, prepared: PreparedData, history: 
         split, dataset.ids, dataset.labels, config.properties, predicted["test"], details["test"]
     )
     skills = [parts["test"]["skill"] for parts in properties.values() if parts["test"]]
-    hours = sum(epoch["seconds"] for epoch in history) / 3600
+    hours = sum(epoch["seconds"] for epoch in history) / 3600 if hours is None else hours
     results = {
         "demo": demo,
         "properties": properties,

@@ -1,0 +1,42 @@
+"""Starting from trained weights: the encoder of another run, and its heads for the same properties."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crystrata.errors import ModelError, UsageError
+from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.weights import unpack_network
+from crystrata.runs.directory import BEST
+from crystrata.training.checkpoints import read_checkpoint
+
+
+def start_from(network: MultiTaskNetwork, source: Path) -> list[str]:
+    """Take over the weights of a trained network; return the properties whose heads were taken, scaling included.
+
+    Args:
+        network: The new network; a head of another property or another kind keeps its own start.
+        source: Run directory or weights file.
+
+    Raises:
+        ModelError: The weights are missing or damaged.
+        UsageError: They are those of another encoder, or read other graphs.
+    """
+    trained, _ = unpack_network(read_checkpoint(source / BEST if source.is_dir() else source))
+    if not isinstance(trained, MultiTaskNetwork):
+        raise UsageError(f"{source} holds several networks: start from one of the runs that it was made of")
+    old, new = trained.config, network.config
+    differing = [name for name in ("encoder", "settings", "graph") if getattr(old, name) != getattr(new, name)]
+    if differing:
+        told = ", ".join(f"{name} {getattr(old, name)}" for name in differing)
+        raise UsageError(f"{source} has {told}: a run that starts from it must have the same")
+    try:
+        network.encoder.load_state_dict(trained.encoder.state_dict())
+        shared = [
+            name for name in new.properties if name in old.properties and old.head_kind(name) == new.head_kind(name)
+        ]
+        for name in shared:
+            network.head(name).load_state_dict(trained.head(name).state_dict())
+    except RuntimeError as error:
+        raise ModelError(f"the weights of {source} do not fit this network: {error}") from None
+    return shared

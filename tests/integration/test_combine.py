@@ -1,0 +1,159 @@
+"""Runs that start from another, and several runs as one model: whose answers count, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from crystrata.cli.combine import main as combine
+from crystrata.crystals.table import CrystalTable
+from crystrata.errors import UsageError
+from crystrata.networks.combined import CombinedNetwork
+from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.prediction.models import load_model
+from crystrata.prediction.predict import predict_files
+from crystrata.runs.directory import BEST, CONFIG, MANIFEST, PREDICTIONS, RESULTS, SPLITS
+from crystrata.runs.manifest import update_manifest
+from crystrata.training.warm_start import start_from
+from crystrata.workflows.combine import select
+from crystrata.workflows.export import export_model
+
+CIF = Path(__file__).parents[2] / "examples" / "cifs"
+
+
+def content(run: Path, name: str) -> Any:
+    return json.loads((run / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def polished(train: Callable[..., Path], lite_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of two properties that starts from the lite run."""
+    flags = ("--level", "lite", "--properties", "dielectric,band_gap", "--start", lite_run, "--epochs", "1")
+    return train(tmp_path_factory.mktemp("polished"), *flags, "--lr", "1e-3")
+
+
+@pytest.fixture(scope="module")
+def combined(lite_run: Path, polished: Path, demo: CrystalTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both as one model."""
+    models = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+        patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+        assert combine([str(lite_run), str(polished), "--models-dir", str(models), "--run-id", "both"]) == 0
+    return models / "multitask_lite_e3nn" / "run_both"
+
+
+def weights(run: Path) -> MultiTaskNetwork:
+    network = load_model(run, "cpu").network
+    assert isinstance(network, MultiTaskNetwork)
+    return network
+
+
+def test_a_run_starts_from_the_weights_of_another(lite_run: Path) -> None:
+    old = weights(lite_run)
+    torch.manual_seed(1)
+    new = MultiTaskNetwork(old.only(["dielectric", "band_gap"]).config)
+    assert start_from(new, lite_run) == ["dielectric", "band_gap"]
+    for name, tensor in new.state_dict().items():
+        assert torch.equal(tensor, old.state_dict()[name])
+
+
+def test_a_start_is_refused_where_it_does_not_fit(lite_run: Path, cgcnn_run: Path, combined: Path) -> None:
+    network = weights(lite_run)
+    with pytest.raises(UsageError, match=r"encoder cgcnn.*must have the same"):
+        start_from(network, cgcnn_run)
+    with pytest.raises(UsageError, match="several networks"):
+        start_from(network, combined)
+
+
+def test_the_first_epoch_is_better_than_one_from_scratch(
+    train: Callable[..., Path], polished: Path, tmp_path: Path
+) -> None:
+    flags = ("--level", "lite", "--properties", "dielectric,band_gap", "--epochs", "1", "--lr", "1e-3")
+    scratch = train(tmp_path, *flags)
+    assert content(polished, "history.json")[0]["val_score"] < content(scratch, "history.json")[0]["val_score"]
+
+
+def test_the_best_on_validation_answers() -> None:
+    truth = np.array([1.0, 2.0, 3.0, np.nan])
+    answers = {0: truth + 0.3, 2: truth - 0.1, 5: truth + 1.0}
+    assert select(answers, truth) == ([2], pytest.approx(0.1))  # a mean with 0 has the same error: not worth a pass
+    assert select({0: truth + 0.3, 2: truth - 0.2}, truth) == ([0, 2], pytest.approx(0.05))
+    none, error = select({4: truth, 7: truth}, np.full(4, np.nan))
+    assert none == [4]
+    assert np.isnan(error)
+
+
+def test_a_combined_run_is_a_run(combined: Path, lite_run: Path, polished: Path) -> None:
+    network = load_model(combined, "cpu").network
+    assert isinstance(network, CombinedNetwork)
+    members = content(combined, MANIFEST)["members"]
+    assert [member["run"] for member in members] == [lite_run.name, polished.name]
+    assert {name for member in members for name in member["answers"]} == set(network.properties)
+    assert content(combined, RESULTS)["hours"] == pytest.approx(sum(member["hours"] for member in members))
+    assert content(combined, MANIFEST)["status"] == "completed"
+    assert not (combined / CONFIG).exists()  # nothing to resume
+
+
+def test_it_is_never_worse_on_validation_than_its_parts(combined: Path, lite_run: Path, polished: Path) -> None:
+    maes = [
+        {name: one["val"]["mae"] for name, one in content(run, RESULTS)["properties"].items() if one["val"]}
+        for run in (combined, lite_run, polished)
+    ]
+    for name, mae in maes[0].items():
+        assert mae <= min(other[name] for other in maes[1:] if name in other) * (1 + 1e-4)
+
+
+def test_its_answers_are_those_of_the_chosen_parts(combined: Path, lite_run: Path, polished: Path) -> None:
+    members = content(combined, MANIFEST)["members"]
+    told = [pd.read_csv(run / PREDICTIONS, comment="#").set_index("id") for run in (combined, lite_run, polished)]
+    for name in ("dielectric", "band_gap", "spillage"):
+        (column,) = [title for title in told[0] if title.startswith(f"predicted {name}") and f"{name}_" not in title]
+        asked = [table for member, table in zip(members, told[1:], strict=True) if name in member["answers"]]
+        mean = sum(table.loc[told[0].index, column] for table in asked) / len(asked)
+        np.testing.assert_allclose(told[0][column], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_exported_and_predicts(combined: Path, tmp_path: Path) -> None:
+    folder = export_model(combined, tmp_path, "both")
+    tables = [predict_files(load_model(path, "cpu"), [CIF]) for path in (combined, folder)]
+    pd.testing.assert_frame_equal(*tables)
+    assert tables[0]["error"].eq("").any()
+    assert "several networks" in (folder / "README.md").read_text()
+
+
+def test_a_run_that_saw_what_is_held_out_is_refused(
+    lite_run: Path, polished: Path, demo: CrystalTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cheat = Path(shutil.copytree(polished, tmp_path / "run_cheat"))
+    splits = content(cheat, SPLITS)
+    splits["train"].append(splits["test"][0])
+    (cheat / SPLITS).write_text(json.dumps(splits))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+        assert combine([str(lite_run), str(cheat), "--models-dir", str(tmp_path / "models")]) == 2
+    assert "was trained on 1 crystals that are held out" in capsys.readouterr().err
+    assert not (tmp_path / "models").exists()
+
+
+def test_unfinished_and_differing_runs_are_refused(
+    lite_run: Path, cgcnn_run: Path, combined: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unfinished = Path(shutil.copytree(lite_run, tmp_path / "run_unfinished"))
+    update_manifest(unfinished, status="interrupted")
+    for other, words in (
+        (unfinished, "is interrupted, not completed"),
+        (cgcnn_run, "differ in algorithm"),
+        (combined, "is combined already"),
+    ):
+        assert combine([str(lite_run), str(other), "--models-dir", str(tmp_path / "models")]) != 0
+        assert words in capsys.readouterr().err
+    assert (lite_run / BEST).is_file()
