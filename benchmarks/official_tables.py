@@ -129,7 +129,10 @@ def _mean(answers: Sequence[Answer]) -> Answer:
     return Answer(
         f"{', '.join(answer.test for answer in answers)}: mean", first.unit, first.ids,
         min(answer.labelled for answer in answers), _mean_of([answer.median for answer in answers]),
-        Published(*(fmean(getattr(one, name) for one in published) for name in ("cgcnn", "alignn", "best")), models),
+        Published(
+            fmean(one.cgcnn for one in published), fmean(one.alignn for one in published),
+            fmean(one.best for one in published), models,
+        ),
         fmean(answer.mae for answer in answers), first.network, _mean_of([answer.cgcnn for answer in answers]),
     )  # fmt: skip
 
