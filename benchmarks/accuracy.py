@@ -1,96 +1,53 @@
-"""Finished runs on the official tests of the JARVIS leaderboard, beside baselines and published models.
+"""The page of accuracy: official tests of the JARVIS leaderboard, and tests outside the training distribution.
 
     python benchmarks/accuracy.py RUN [RUN ...]
 
-Each RUN is the directory of a completed run whose split holds whole official tests. Runs of one protocol share a table:
-figures of different protocols do not compare. The page goes to benchmarks/results/accuracy.md.
+Each RUN is the directory of a completed run. Runs whose split holds whole official tests answer these beside baselines
+and published models; runs on the splits by chemical system and by prototype make the tables of tests outside the
+training distribution, where random and union runs of as many epochs may stand beside them. Runs that share their parts
+share a table, as figures of different splits do not compare. The page goes to benchmarks/results/accuracy.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from crystrata.datasets.splits import PROTOCOLS
 from crystrata.errors import CrystrataError, UsageError
 from crystrata.files import write_text
-from crystrata.properties import get_property
-from crystrata.published import PUBLISHED
-from crystrata.reports.tables import cell_text, markdown
-from crystrata.runs.directory import RESULTS
-from crystrata.runs.manifest import read_manifest
+from finished_runs import by_parts, read_run
+from official_tables import RULES, official_section
+from outside_tables import OUTSIDE, WITHIN, outside_section
 
 RESULT = Path(__file__).parent / "results" / "accuracy.md"
-RULES = {"dfpt_piezo_max_dij": ("zero where the crystal has an inversion centre, else the median", 12.93)}
-"""Benchmark -> a baseline that knows no training but symmetry, and its test MAE."""
 
-_HEAD = """# Official tests of the JARVIS leaderboard
+_HEAD = """# Accuracy
 
 Made by `python benchmarks/accuracy.py RUN ...` from completed runs. Mean absolute errors over whole official tests of
-the 2021 release, in the unit of the label. Median: predicting the median of the run's training labels. CGCNN:
-retrained, of the dielectric tests the original contribution. Published models are trained for one property each, with
-the training part of that benchmark. **Bold**: below the best published figure.
+the 2021 release, in the unit of the label. Median: predicting the median of the run's training labels. CGCNN
+retrained, ALIGNN, best: published, trained for one property each with the training part of that benchmark; of the
+dielectric tests CGCNN is the original contribution. **Bold**: below the best published figure.
 """
 
 
-def accuracy_rows(run: Path) -> list[dict[str, str]]:
-    """Return one row per official test that a run answers.
+def page(folders: Sequence[Path]) -> str:
+    """Return the page of some run directories.
 
     Raises:
-        CrystrataError: It is no completed run, or its split holds no whole official test.
+        CrystrataError: One is no completed run, or its split has no place on the page.
     """
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise UsageError(f"{run} is {manifest['status']}, not completed")
-    results = json.loads((run / RESULTS).read_text(encoding="utf-8"))
-    if not results["official_tests"]:
-        raise UsageError(f"{run} holds no whole official test: its split is {results['split']['protocol']}")
-    split, hours = results["split"], f"{results['hours']:.3g} h"
-    return [
-        {
-            "official test": f"{benchmark} [{unit}]" if (unit := get_property(figure["property"]).unit) else benchmark,
-            "ids": str(figure["ids"]),
-            "median baseline": _baseline(benchmark, figure),
-            "CGCNN retrained": cell_text(PUBLISHED[benchmark].cgcnn),
-            "ALIGNN": cell_text(PUBLISHED[benchmark].alignn),
-            "best published": f"{cell_text(PUBLISHED[benchmark].best)} {PUBLISHED[benchmark].best_model}",
-            "ours": _ours(benchmark, figure),
-            "protocol": f"{split['protocol']}, {split['train']:,} trained on, seed {split['seed']}",
-            "device and hours": f"{manifest.get('device', 'device not recorded')}, {hours}",
-        }
-        for benchmark, figure in results["official_tests"].items()
-    ]
-
-
-def _baseline(benchmark: str, figure: dict[str, Any]) -> str:
-    median = cell_text(figure.get("median_mae"))
-    return f"{median}; symmetry {cell_text(RULES[benchmark][1])}" if benchmark in RULES else median
-
-
-def _ours(benchmark: str, figure: dict[str, Any]) -> str:
-    text = cell_text(figure["mae"])
-    if figure["n"] < figure["ids"]:
-        return f"{text} (labels of {figure['n']})"
-    return f"**{text}**" if figure["mae"] < PUBLISHED[benchmark].best else text
-
-
-def page(runs: Sequence[Path]) -> str:
-    """Return the page: a table for each protocol, its runs one after another."""
-    tables: dict[str, list[dict[str, str]]] = {}
-    for run in runs:
-        rows = accuracy_rows(run)
-        tables.setdefault(rows[0]["protocol"].split(",")[0], []).extend(rows)
+    runs = [read_run(folder) for folder in folders]
+    official = [run for run in runs if run.results["official_tests"]]
+    outside = [run for run in runs if run.record.name in OUTSIDE]
+    within = [run for run in runs if run.record.name in WITHIN]
+    for folder, run in zip(folders, runs, strict=True):
+        if run not in official and run not in outside and not (outside and run in within):
+            raise UsageError(f"{folder} holds no whole official test: its split is {run.protocol}")
     text = _HEAD + "".join(f"Symmetry, {name}: {words}.\n" for name, (words, _) in RULES.items())
-    for protocol, rows in tables.items():
-        words = PROTOCOLS[protocol.partition(":")[0].partition(" ")[0]].words
-        text += f"\n## Protocol {protocol}\n\n{words[0].upper()}{words[1:]}.\n\n{markdown(pd.DataFrame(rows))}"
-    return text
+    sections = [official_section(group) for group in by_parts(official)]
+    return "\n".join([text, *sections, *([outside_section(outside, within)] if outside else [])])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
