@@ -7,12 +7,14 @@ from math import pi, sqrt
 import torch
 from torch import Tensor, nn
 
+from crystrata.elements import COVALENT_RADII
 from crystrata.graphs.batch import CrystalBatch
 
 TYPICAL_EDGES = 20.0
 """Edges of an atom in a smooth neighbourhood with k = 12: dividing sums by its root keeps them of order one."""
 
 _TYPICAL_DISTANCE = 3.5  # [A] of a neighbour
+_NEAREST, _FARTHEST = 0.6, 2.7  # sums of covalent radii: from the shortest bonds to where neighbourhoods end
 
 
 def envelope(distance: Tensor, radius: Tensor, delta: float) -> Tensor:
@@ -70,6 +72,29 @@ class GaussianBasis(nn.Module):
     def forward(self, distance: Tensor) -> Tensor:
         """Return the basis (E, n) of distances (E,) [A]."""
         return torch.exp(-(((distance.unsqueeze(-1) - self.centres) / self.step) ** 2))
+
+
+class RelativeBasis(nn.Module):
+    """Gaussians of the length over the sum of the covalent radii of both atoms: a bond is near 1 for all elements.
+
+    Args:
+        n: Number of functions, at equal steps on 0.6 to 2.7, one step wide.
+    """
+
+    centres: Tensor
+    radii: Tensor
+
+    def __init__(self, n: int = 15) -> None:
+        super().__init__()
+        self.width, self.step = n, (_FARTHEST - _NEAREST) / (n - 1)
+        self.register_buffer("centres", torch.linspace(_NEAREST, _FARTHEST, n), persistent=False)
+        self.register_buffer("radii", torch.tensor((1.0, *COVALENT_RADII)), persistent=False)
+
+    def forward(self, batch: CrystalBatch, distance: Tensor) -> Tensor:
+        """Return the basis (E, n) of the edges of a batch, of length (E,) [A]."""
+        radii = self.radii.index_select(0, batch.numbers)
+        relative = distance / (radii.index_select(0, batch.centre) + radii.index_select(0, batch.neighbour))
+        return torch.exp(-(((relative.unsqueeze(1) - self.centres) / self.step) ** 2))
 
 
 def edge_lengths(batch: CrystalBatch) -> Tensor:

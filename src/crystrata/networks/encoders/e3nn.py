@@ -117,7 +117,7 @@ class E3NNEncoder(Encoder):
         self.latent_width = latent_width or 2 * channels
         self.needs_angles = angles == "cached"
         self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
-        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles)
+        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles, relative=True)
         width = self.edges.width
         self.layers = nn.ModuleList(NodeProductLayer(channels, l_max, width, radial_hidden) for _ in range(layers))
         self.readout = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, self.latent_width), nn.SiLU())
