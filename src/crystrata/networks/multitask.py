@@ -101,11 +101,10 @@ class MultiTaskNetwork(nn.Module):
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Return predictions in physical units, property name -> (B,)."""
-        return self.describe(batch)[0]
+        return self.describe(self.encode(batch))[0]
 
-    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return predictions, as `forward`, and the further columns of the heads, title -> (B,)."""
-        latent = self.encode(batch)
+    def describe(self, latent: Latent) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return what the heads read of latents: predictions, as `forward`, and further columns, title -> (B,)."""
         values, details = {}, {}
         for name in self.heads:
             head = self.head(name)
