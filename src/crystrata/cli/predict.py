@@ -77,8 +77,10 @@ def _run(flags: argparse.Namespace) -> int:
         )
     if output:
         write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
-    if flags.interval and model.calibration is None:
-        console.print("no intervals: the model was made without; --resume of its run makes them", soft_wrap=True)
+    if flags.interval:
+        known = f"intervals are to hold {flags.interval:g} % of the true values"
+        unknown = "no intervals: the model was made without; --resume of its run makes them"
+        console.print(known if model.calibration else unknown, soft_wrap=True)
     print_predictions(table, model, console, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
 
