@@ -65,7 +65,11 @@ class Property:
     @property
     def column(self) -> str:
         """Column title in tables: name and unit, `band_gap [eV]`."""
-        return f"{self.name} [{self.unit}]" if self.unit else self.name
+        return self.titled(self.name)
+
+    def titled(self, words: str) -> str:
+        """Return the title of another column in the unit of the property: `band_gap low [eV]`."""
+        return f"{words} [{self.unit}]" if self.unit else words
 
     @property
     def heads(self) -> tuple[str, ...]:

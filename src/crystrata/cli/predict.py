@@ -24,6 +24,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         help="read disordered sites as their majority species, with a warning",
     )
     what.add_argument(
+        "--interval",
+        type=float,
+        default=90.0,
+        metavar="PERCENT",
+        help="share of true values that the intervals are to hold, 0 for none (default: 90)",
+    )
+    what.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read files (pays from some thousands on)"
     )
     model = parser.add_argument_group("model")
@@ -63,12 +70,17 @@ def _run(flags: argparse.Namespace) -> int:
         table = predict_files(
             model,
             paths,
+            interval=flags.interval,
             majority_species=flags.majority_species,
             workers=flags.workers,
             progress=lambda done: status.update(f"predicting: {done} structures"),
         )
     if output:
         write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
+    if flags.interval:
+        known = f"intervals are to hold {flags.interval:g} % of the true values"
+        unknown = "no intervals: the model was made without; --resume of its run makes them"
+        console.print(known if model.calibration else unknown, soft_wrap=True)
     print_predictions(table, model, console, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
 

@@ -53,15 +53,21 @@ class CombinedNetwork(nn.Module):
         return any(member.needs_angles for member in self.members)
 
     @property
+    def latent_width(self) -> int:
+        """Width of the latents, which are those of the first member."""
+        return self.members[0].latent_width
+
+    @property
     def detail_titles(self) -> list[str]:
         """Titles of the further columns, each once."""
         return list(dict.fromkeys(title for member in self.members for title in member.detail_titles))
 
-    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return predictions in physical units and further columns, as `MultiTaskNetwork.describe`."""
+    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Return predictions, further columns and the latents of the first member, as `MultiTaskNetwork.describe`."""
         told = [member.describe(batch) for member in self.members]
-        values, details = (_means([answer[part] for answer in told]) for part in (0, 1))
-        return {name: values[name] for name in self.properties}, details
+        values = _means([answer[0] for answer in told])
+        details = _means([answer[1] for answer in told])
+        return {name: values[name] for name in self.properties}, details, told[0][2]
 
 
 def _means(answers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

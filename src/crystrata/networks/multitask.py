@@ -90,6 +90,11 @@ class MultiTaskNetwork(nn.Module):
         return self.config.graph
 
     @property
+    def latent_width(self) -> int:
+        """Width d of its latents."""
+        return self.encoder.latent_width
+
+    @property
     def needs_angles(self) -> bool:
         """Whether it reads the angles between edges."""
         return self.encoder.needs_angles
@@ -128,8 +133,8 @@ class MultiTaskNetwork(nn.Module):
         """Return predictions in physical units, property name -> (B,)."""
         return self.describe(batch)[0]
 
-    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return predictions, as `forward`, and the further columns of the heads, title -> (B,)."""
+    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Return predictions, as `forward`, the further columns of the heads, title -> (B,), and the latents (B, d)."""
         latent = self.encode(batch)
         values, details = {}, {}
         for name in self.heads:
@@ -137,7 +142,7 @@ class MultiTaskNetwork(nn.Module):
             output = head(latent)
             values[name] = head.predict(output, latent)
             details.update(head.details(output, latent))
-        return values, details
+        return values, details, latent.crystal
 
     @property
     def detail_titles(self) -> list[str]:

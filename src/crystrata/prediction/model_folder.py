@@ -21,7 +21,7 @@ from crystrata.networks.weights import FORMAT as CONTENT_FORMAT
 from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
 
 FORMAT = 2
-_STATE, _HULLS = "state.", "hulls."  # prefixes of the names of tensors
+_STATE, _HULLS, _CALIBRATION = "state.", "hulls.", "calibration."  # prefixes of the names of tensors
 _SEAL = "sha256"
 _MEND = "copy the folder again, or make it anew with `crystrata export`"
 
@@ -31,7 +31,7 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], about: Mapping[
 
     Args:
         folder: Where to.
-        content: What `pack_network` made.
+        content: What `pack_network` made; with the tensors of a `calibration` where there is one.
         about: Plain values that tell more, for people and other programs; loading needs none of them.
 
     Returns:
@@ -44,6 +44,7 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], about: Mapping[
     hulls = facts.pop("hulls", {})
     named = {_STATE + name: tensor for name, tensor in content["state"].items()}
     named |= {f"{_HULLS}{hull}.{name}": tensor for hull, parts in hulls.items() for name, tensor in parts.items()}
+    named |= {_CALIBRATION + name: tensor for name, tensor in content.get("calibration", {}).items()}
     packed = safetensors.torch.save({name: tensor.contiguous().clone() for name, tensor in named.items()})
     description = {
         "format": FORMAT,
@@ -80,6 +81,7 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
             "network": description["network"],
             "state": _of(_STATE, tensors),
             "facts": {**description["facts"], "hulls": hulls},
+            "calibration": _of(_CALIBRATION, tensors),
         }
     except (SafetensorError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} holds no model of Crystrata ({error}); {_MEND}") from None

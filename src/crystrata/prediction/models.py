@@ -10,6 +10,7 @@ from typing import Any
 from crystrata.crystals.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
 from crystrata.networks.weights import Network, unpack_network
+from crystrata.prediction.calibration import Calibration, read_calibration
 from crystrata.prediction.model_folder import read_model_folder
 from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
@@ -25,11 +26,13 @@ class TrainedModel:
         network: In evaluation mode, on its device.
         path: The weights file.
         facts: What is known about its training: data, best epoch, score, elements seen.
+        calibration: What its errors were on validation crystals; None where it has not been calibrated.
     """
 
     network: Network
     path: Path
     facts: dict[str, Any]
+    calibration: Calibration | None = None
 
     @property
     def properties(self) -> tuple[str, ...]:
@@ -60,8 +63,10 @@ def load_model(path: Path, device: str = "auto") -> TrainedModel:
     folder = path.parent if path.name == WEIGHTS else path
     if is_model_folder(folder):
         file, content = folder / WEIGHTS, read_model_folder(folder)
+        tensors = content.get("calibration")
+        calibration = Calibration.from_tensors(tensors) if tensors else None
     else:
         file = path / BEST if path.is_dir() else path
-        content = read_checkpoint(file)
+        content, calibration = read_checkpoint(file), read_calibration(file)
     network, facts = unpack_network(content)
-    return TrainedModel(network.to(resolve_device(device)), file, facts)
+    return TrainedModel(network.to(resolve_device(device)), file, facts, calibration)

@@ -8,14 +8,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal, Rejected
+from crystrata.compositions.fractions import atomic_fractions
+from crystrata.crystals.crystal import Crystal, Rejected
 from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
+from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.build import build_graphs
 from crystrata.prediction.derived import with_derived
+from crystrata.prediction.domain import cautions
 from crystrata.prediction.inference import describe_graphs
+from crystrata.prediction.intervals import predicted_metals
 from crystrata.prediction.models import TrainedModel
-from crystrata.properties import records
+from crystrata.properties import Property, get_property, records
+
+DOMAIN_DISTANCE = "domain distance"
+"""Title of the distance from the training crystals; within 1 lie 99 % of the validation crystals."""
+
+INTERVAL = 90.0
+"""Usual level of the intervals [%]."""
 
 _CHUNK = 2000  # crystals whose graphs are in memory at once
 _CHUNK_ATOMS = 100_000  # their atoms, where cells are large; a graph takes about a kilobyte per atom
@@ -25,6 +36,7 @@ def predict_files(
     model: TrainedModel,
     paths: Iterable[Path | str],
     *,
+    interval: float = INTERVAL,
     majority_species: bool = False,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -34,22 +46,29 @@ def predict_files(
     Args:
         model: The trained model; loaded once, used for all.
         paths: Files, folders or archives.
+        interval: Share of labels that the intervals are to cover [%]; 0 makes none.
         majority_species: Read a disordered site as its majority species, with a warning in the row; else refuse it.
         workers: Processes that read the files; 0 reads them in this one.
         progress: Called with the number of inputs done.
 
     Returns:
-        Columns `id`, `formula`, one per property with its unit in the title, what the heads say besides (principal
-        values, metal probability), `warning`, `error_code` and `error`: the same for every input of a model. One row
-        per input in input order. A broken input has NaN values and a reason, and does not disturb the others.
+        Columns `id`, `formula`, one per property with its unit in the title, each followed by the ends of its interval
+        where the model knows them, what the heads say besides (principal values, metal probability), `domain distance`
+        of a calibrated model, `warning`, `error_code` and `error`: the same for every input of a model. One row per
+        input in input order. A broken input has NaN values and a reason, and does not disturb the others.
+
+    Raises:
+        UsageError: The interval is no percentage below 100.
     """
+    if not 0 <= interval < 100:
+        raise UsageError(f"--interval is a percentage from 0 to below 100, not {interval:g}")
     tables, done = [], 0
     for chunk in _chunks(read_crystals(paths, majority_species=majority_species, workers=workers)):
-        tables.append(predict_crystals(model, chunk))
+        tables.append(predict_crystals(model, chunk, interval))
         done += len(chunk)
         if progress:
             progress(done)
-    return pd.concat(tables or [predict_crystals(model, [])], ignore_index=True)
+    return pd.concat(tables or [predict_crystals(model, [], interval)], ignore_index=True)
 
 
 def _chunks(items: Iterable[Crystal | Rejected]) -> Iterator[list[Crystal | Rejected]]:
@@ -66,53 +85,76 @@ def _chunks(items: Iterable[Crystal | Rejected]) -> Iterator[list[Crystal | Reje
         yield chunk
 
 
-def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected]) -> pd.DataFrame:
+def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected], interval: float = INTERVAL) -> pd.DataFrame:
     """Predict the properties of crystals; see `predict_files` for the columns."""
-    properties = records(model.properties)
     crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
     graphs, rejected = build_graphs(crystals, model.network.graph)
-    values = np.full((len(items), len(properties)), np.nan)
-    further = {title: np.full(len(items), np.nan) for title in model.network.detail_titles}
-    if len(graphs):
-        without = dict(rejected)
-        built = [crystal for row, crystal in crystals if row not in without]
-        rows = np.asarray(graphs.source_row)
-        predicted, details = describe_graphs(model.network, graphs)
-        levels = model.levels([crystal.formula for crystal in built])
-        values[rows] = with_derived(model.properties, model.network.properties, predicted, levels)
-        for title, column in details.items():
-            further[title][rows] = column
     failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
-    seen = set(model.facts.get("elements", SYMBOLS))
-    table = pd.DataFrame(
+    columns = {title: np.full(len(items), np.nan) for title in _titles(model, interval)}
+    warnings = [""] * len(items)
+    if len(graphs):
+        rows, built = np.asarray(graphs.source_row), [crystal for row, crystal in crystals if row not in failed]
+        found, said = _predict_graphs(model, graphs, built, interval)
+        for title, column in found.items():
+            columns[title][rows] = column
+        for row, text in zip(rows, said, strict=True):
+            warnings[row] = text
+    return pd.DataFrame(
         {
             "id": [_as_text(item.id) for item in items],
             "formula": [item.formula if isinstance(item, Crystal) else "" for item in items],
+            **columns,
+            "warning": warnings,
+            "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
+            "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))],
         }
     )
-    for position, record in enumerate(properties):
-        table[record.column] = values[:, position]
-    for title, column in further.items():
-        table[title] = column
-    table["warning"] = [
-        "; ".join(_warnings(item, seen)) if isinstance(item, Crystal) and row not in failed else ""
-        for row, item in enumerate(items)
+
+
+def _titles(model: TrainedModel, interval: float) -> Iterator[str]:
+    """Yield the titles of the columns of numbers, in order."""
+    bounded = model.calibration.intervals.properties if model.calibration and interval else ()
+    for record in records(model.properties):
+        yield record.column
+        if record.name in bounded:
+            yield from interval_titles(record)
+    yield from model.network.detail_titles
+    if model.calibration:
+        yield DOMAIN_DISTANCE
+
+
+def _predict_graphs(
+    model: TrainedModel, graphs: GraphArrays, crystals: list[Crystal], interval: float
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the columns of numbers, title -> (n,), and the warnings of n crystals that have graphs."""
+    predicted, details, latents = describe_graphs(model.network, graphs)
+    levels = model.levels([crystal.formula for crystal in crystals])
+    all_values = with_derived(model.properties, model.network.properties, predicted, levels)
+    values = dict(zip(model.properties, all_values.T, strict=True))
+    columns = {get_property(name).column: column for name, column in values.items()} | details
+    metal, distance, expansion = predicted_metals(values), np.zeros(len(crystals)), np.ones(len(crystals))
+    if model.calibration:
+        intervals, domain = model.calibration.intervals, model.calibration.domain
+        columns[DOMAIN_DISTANCE] = distance = domain.distance(latents)
+        fractions = atomic_fractions(graphs.numbers, graphs.atom_offsets)
+        expansion = domain.expansion(fractions, np.array([crystal.volume_per_atom for crystal in crystals]))
+        bounds = intervals.bounds(values, latents, distance, metal, interval / 100) if interval else {}
+        for name, ends in bounds.items():
+            columns |= dict(zip(interval_titles(get_property(name)), ends, strict=True))
+    without_dielectric = metal & ("dielectric" in values)
+    seen = model.facts.get("elements", SYMBOLS)
+    warnings = [
+        "; ".join(cautions(crystal, seen, distance=far, expansion=grown, metal_with_dielectric=useless))
+        for crystal, far, grown, useless in zip(crystals, distance, expansion, without_dielectric, strict=True)
     ]
-    table["error_code"] = [failed[row].code if row in failed else "" for row in range(len(items))]
-    table["error"] = [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))]
-    return table
+    return columns, warnings
+
+
+def interval_titles(record: Property) -> tuple[str, str]:
+    """Return the titles of the ends of a property's interval: `band_gap low [eV]`, `band_gap high [eV]`."""
+    return record.titled(f"{record.name} low"), record.titled(f"{record.name} high")
 
 
 def _as_text(name: str) -> str:
     """Return what can be printed and written as UTF-8: a file name may hold bytes that are no text."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _warnings(crystal: Crystal, seen: set[str]) -> list[str]:
-    found = [crystal.note] if crystal.note else []
-    unseen = sorted({SYMBOLS[number - 1] for number in crystal.numbers} - seen)
-    if unseen:
-        found.append(f"elements never trained on: {', '.join(unseen)}")
-    if crystal.volume_per_atom > MAX_VOLUME_PER_ATOM:
-        found.append(f"{crystal.volume_per_atom:.0f} A^3 per atom: atoms stand apart")
-    return found

@@ -11,7 +11,14 @@ from typing import Any
 import pandas as pd
 
 from crystrata.files import write_text
-from crystrata.reports.tables import OFFICIAL_CAPTION, captions, mae_table, official_table
+from crystrata.reports.tables import (
+    INTERVAL_CAPTION,
+    OFFICIAL_CAPTION,
+    captions,
+    interval_table,
+    mae_table,
+    official_table,
+)
 from crystrata.runs.directory import REPORT
 
 _STYLE = """
@@ -44,6 +51,9 @@ def write_report(
     table, official = html_table(mae_table(results)), official_table(results)
     if len(official):
         table += f"<h2>Official tests</h2>{html_notes([OFFICIAL_CAPTION])}{html_table(official)}"
+    intervals = interval_table(results)
+    if len(intervals):
+        table += f"<h2>Intervals</h2>{html_notes([INTERVAL_CAPTION])}{html_table(intervals)}"
     rows = "".join(f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
     images = "".join(
         f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" '

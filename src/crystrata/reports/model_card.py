@@ -8,7 +8,15 @@ from typing import Any
 import pandas as pd
 
 from crystrata.properties import records
-from crystrata.reports.tables import OFFICIAL_CAPTION, captions, mae_table, markdown, official_table
+from crystrata.reports.tables import (
+    INTERVAL_CAPTION,
+    OFFICIAL_CAPTION,
+    captions,
+    interval_table,
+    mae_table,
+    markdown,
+    official_table,
+)
 from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
 
 _LIMITS = """\
@@ -16,8 +24,12 @@ _LIMITS = """\
   calculations. Errors on unrelaxed structures, molecules, surfaces and defects are not known.
 - The figures above hold for the split above. Errors on chemistry or structures unlike the training crystals are larger;
   a crystal with an element never seen in training gets a warning.
-- A prediction is a single value without an interval.
 """
+_INTERVAL_LIMIT = """\
+- Intervals hold for crystals like those of the validation part, on average over them; nothing is promised for a crystal
+  far from the training crystals (column `domain distance` above 1).
+"""
+_NO_INTERVAL_LIMIT = "- A prediction is a single value without an interval.\n"
 _HULL_LIMIT = "- The energy above hull refers to the hull of the training crystals, which lies beside the weights.\n"
 
 
@@ -31,12 +43,13 @@ def model_card(description: Mapping[str, Any], results: Mapping[str, Any], manif
     """
     facts, name = description["facts"], description["name"]
     notice = f"**{description['notice']}**\n\n" if "notice" in description else ""
+    limits = _LIMITS + (_INTERVAL_LIMIT if len(interval_table(results)) else _NO_INTERVAL_LIMIT)
     parts = {
         "Predicts": _properties(facts),
         "Data and split": _table(_data(facts, results, manifest)),
         "Errors": _errors(results),
         "Network and compute": _table(_compute(description, results, manifest)),
-        "Limits": _LIMITS + (_HULL_LIMIT if "ehull" in facts["properties"] else ""),
+        "Limits": limits + (_HULL_LIMIT if "ehull" in facts["properties"] else ""),
         "How to load": _loading(name),
     }
     return f"# {name}\n\n{notice}" + "\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
@@ -62,10 +75,12 @@ def _data(facts: Mapping[str, Any], results: Mapping[str, Any], manifest: Mappin
 
 def _errors(results: Mapping[str, Any]) -> str:
     """Return the official tests where the run answers any, otherwise the errors on its own test part."""
-    official = official_table(results)
+    official, intervals = official_table(results), interval_table(results)
     if len(official):
-        return f"{markdown(official)}\n{OFFICIAL_CAPTION}\n"
-    return markdown(mae_table(results)) + "\n" + "\n\n".join(captions(results)) + "\n"
+        errors = f"{markdown(official)}\n{OFFICIAL_CAPTION}\n"
+    else:
+        errors = markdown(mae_table(results)) + "\n" + "\n\n".join(captions(results)) + "\n"
+    return errors + (f"\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n" if len(intervals) else "")
 
 
 def _compute(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:

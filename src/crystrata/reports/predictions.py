@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from crystrata.prediction.models import TrainedModel
+from crystrata.prediction.predict import interval_titles
+from crystrata.properties import records
 from crystrata.reports.spreadsheets import write_spreadsheet
 from crystrata.reports.tables import DEMO_CAPTION
 
@@ -27,10 +29,15 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
     failed = table[table["error_code"] != ""]
     for row in table[table["error_code"] == ""].head(_SHOWN).to_dict("records"):
         shown = Table(title=Text(f"{row['id']}  ({row['formula']})"), title_justify="left", show_header=False, box=None)
-        for column, value in row.items():
-            if isinstance(value, float) and value == value:  # NaN: there is nothing to say
-                name, _, unit = str(column).partition(" [")
-                shown.add_row(name, f"{value:.4g}", unit.rstrip("]"))
+        numbers = {str(column): value for column, value in row.items() if isinstance(value, float) and value == value}
+        intervals = {
+            record.column: [numbers.pop(end) for end in interval_titles(record) if end in numbers]
+            for record in records(model.properties)
+        }
+        for column, value in numbers.items():  # what is NaN has nothing to say
+            name, _, unit = column.partition(" [")
+            ends = " to ".join(f"{end:.4g}" for end in intervals.get(column, ()))
+            shown.add_row(name, f"{value:.4g}", unit.rstrip("]"), ends)
         console.print(shown)
         if row["warning"]:
             console.print(f"  warning: {row['warning']}", style="yellow")

@@ -23,6 +23,10 @@ OFFICIAL_CAPTION = (
     "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is told; "
     "ids: crystals of the test; n: those with a label."
 )
+INTERVAL_CAPTION = (
+    "coverage: share of the test labels within the interval; width: mean width; metals: crystals with a predicted "
+    "gap of zero. Intervals come from the errors on the validation part; -: too few labels there."
+)
 DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures say nothing about real crystals."
 
 
@@ -65,6 +69,21 @@ def official_table(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per property and level: how the intervals do on the test part; none without intervals."""
+    rows = []
+    for name, figures in results.get("intervals", {}).items():
+        for level, groups in (figures["levels"] if figures else {"-": {}}).items():
+            row = {"property": name, "unit": get_property(name).unit, "level [%]": level}
+            for group in ("all", "metals", "non-metals"):
+                found, words = groups.get(group, {}), "" if group == "all" else f", {group}"
+                coverage = found.get("coverage")
+                row[f"coverage [%]{words}"] = None if coverage is None else 100 * coverage
+                row[f"width{words}"] = found.get("width")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     """Write the table into a run directory, as csv and markdown."""
     table, notes = mae_table(results), captions(results)
@@ -72,6 +91,9 @@ def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
     official = official_table(results)
     whole = f"\n## Official tests\n\n{markdown(official)}\n{OFFICIAL_CAPTION}\n" if len(official) else ""
+    intervals = interval_table(results)
+    if len(intervals):
+        whole += f"\n## Intervals\n\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n"
     write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n" + whole)
 
 

@@ -10,6 +10,7 @@ from crystrata.errors import UsageError
 from crystrata.files import storage_errors
 
 BEST = "best.pt"
+CALIBRATION = "calibration.pt"
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.json"
 RESULTS = "results.json"
@@ -29,15 +30,18 @@ RUN_LOCK = ".lock"
 ARTIFACTS: dict[str, str] = {
     BEST: "weights of the best validation score, with configuration and scaling: what inference loads; `top/` has "
     "those of the best epochs, as many as `--top-k` says",
+    CALIBRATION: "errors and latents of the validation crystals, from which inference makes intervals and warnings; "
+    "belongs beside `best.pt`",
     CHECKPOINT: "complete state between two steps: what `--resume` continues; `checkpoint.1.pt`, ... are earlier ones",
     HISTORY: "per epoch: losses, MAE per property, score, learning rate, sigma of each task, seconds",
-    RESULTS: "validation and test MAE, RMSE, R2 and count per property in physical units, skill, score; official tests",
+    RESULTS: "validation and test MAE, RMSE, R2 and count per property in physical units, skill, score; official "
+    "tests; coverage and width of the intervals on the test part",
     MANIFEST: "algorithm, mode, flags, seed, versions, data and split digests, device, git state, status, times",
     SPLITS: "ids of the training, validation and test crystals",
     CONFIG: "the resolved configuration",
     OUTLIERS: "labels that the outlier check speaks against: value, score, reason, and whether training masks them",
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
-    TABLE_MD: "the same table for reading, and the official tests of a published protocol",
+    TABLE_MD: "the same table for reading, the official tests of a published protocol, and the intervals",
     PREDICTIONS: "label and prediction of every test crystal, in physical units",
     OFFICIAL: "label and prediction of every crystal of each whole official test: what `crystrata leaderboard` hands "
     "in; no rows under other protocols",

@@ -117,7 +117,7 @@ def _require_unseen(parts: Sequence[Part], prepared: PreparedData) -> None:
 def _choose(parts: Sequence[Part], prepared: PreparedData) -> tuple[dict[str, list[int]], float]:
     """Return the parts that answer for each trained property, and the validation score of the combined answers."""
     dataset, split = prepared.data.dataset, prepared.data.split
-    predicted = [describe_graphs(part.network, dataset.graphs, split.val)[0] for part in parts]
+    predicted = [describe_graphs(part.network, dataset.graphs, split.val).values for part in parts]
     spread = label_spread(dataset.targets[split.train])
     chosen, scores = {}, []
     for column, name in enumerate(dataset.properties):

@@ -24,6 +24,7 @@ from crystrata.reports.official import official_answers, official_figures
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig, mode_in_words
 from crystrata.runs.directory import BEST, OFFICIAL, PREDICTIONS, RESULTS
+from crystrata.workflows.calibration import calibrate_run
 from crystrata.workflows.preparation import PreparedData
 
 _EVALUATED = ("val", "test")
@@ -46,10 +47,10 @@ def evaluate_run(
     levels = {name: hull.levels for name, hull in prepared.hulls.items()}
     labels = with_derived(names, dataset.properties, dataset.targets, levels, own_labels(dataset.labels, names))
     truth = {part: labels[split.part(part)] for part in PARTS}
-    predicted, details = {}, {}
+    predicted, details, latents = {}, {}, {}
     for part in _EVALUATED:
         rows = split.part(part)
-        values, details[part] = describe_graphs(model.network, dataset.graphs, rows)
+        values, details[part], latents[part] = describe_graphs(model.network, dataset.graphs, rows)
         placed = {name: level[rows] for name, level in levels.items()}
         predicted[part] = with_derived(names, dataset.properties, values, placed)
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
@@ -76,6 +77,7 @@ def evaluate_run(
         "val_score": model.facts["val_score"],
         "parameters": count_parameters(model.network),
         "official_tests": official_figures(answers, config.properties, dataset.labels.iloc[split.train]),
+        "intervals": calibrate_run(run, model, prepared, config.properties, truth, predicted, latents),
         "split": {"protocol": split.protocol, "seed": split.seed, **{part: len(split.part(part)) for part in PARTS}},
     }
     write_json(run / RESULTS, results)

@@ -10,6 +10,7 @@ from typing import Any
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import write_text
 from crystrata.networks.weights import unpack_network
+from crystrata.prediction.calibration import read_calibration
 from crystrata.prediction.model_folder import write_model_folder
 from crystrata.reports.model_card import model_card
 from crystrata.reports.tables import DEMO_CAPTION
@@ -48,6 +49,8 @@ def export_model(run: Path, output: Path, name: str | None = None) -> Path:
     _, facts = unpack_network(content)
     if facts["source"]["demo"] and name == DEFAULT_MODEL:
         raise UsageError(f"--name {name} is the model that predicts where none is named: a demo run cannot be it")
+    if calibration := read_calibration(run / BEST):
+        content = {**content, "calibration": calibration.as_tensors()}
     folder, origin = output / name, {"name": run.resolve().name, "started": manifest["started"]}
     _require_free(folder, origin)
     about = {

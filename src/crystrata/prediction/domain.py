@@ -1,0 +1,96 @@
+"""Whether a crystal is like those of the training. m crystals, n training crystals, d latent width."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal
+from crystrata.elements import SYMBOLS
+from crystrata.prediction.latents import nearest
+
+SAMPLE = 4000
+"""Training crystals whose latents are kept, at most."""
+
+_NEAR = 0.99  # share of the calibration crystals within the distance 1
+_USUAL_VOLUMES = (0.005, 0.995)  # quantiles of the training volumes; above the upper one lie molecules and layers
+_LEAST_REACH = 1e-6  # where all latents are equal
+_RIDGE = 1.0  # shrinks the coefficient of an element seen in few crystals
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The training crystals as a network sees them, and the volumes that their elements take.
+
+    Attributes:
+        latents: Of a sample of the training crystals, (n', d).
+        reach: Distance from them within which 99 % of the calibration crystals lie.
+        volume: Coefficients of ln(volume per atom / A^3) over atomic fractions and, last, its mean, (104,).
+        usual: Ends of the usual range of ln(volume / expected volume), (2,).
+    """
+
+    latents: np.ndarray
+    reach: float
+    volume: np.ndarray
+    usual: np.ndarray
+
+    @classmethod
+    def fit(cls, training: np.ndarray, calibration: np.ndarray, fractions: np.ndarray, volumes: np.ndarray) -> Domain:
+        """Learn what is usual.
+
+        Args:
+            training: Latents of a sample of the training crystals, (n', d).
+            calibration: Latents of crystals that were not trained on, (m, d).
+            fractions: Atomic fractions of all training crystals, (n, 103).
+            volumes: Their volumes per atom, (n,) [A^3].
+        """
+        latents, (x, y) = training.astype(np.float16), (fractions.astype(np.float64), np.log(volumes))
+        ridge = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean()))
+        reach = float(np.quantile(nearest(calibration.astype(np.float16), latents, 1)[1], _NEAR))
+        usual = np.quantile(y - y.mean() - x @ ridge, _USUAL_VOLUMES)
+        return cls(latents, max(reach, _LEAST_REACH), np.append(ridge, y.mean()), usual)
+
+    def distance(self, latents: np.ndarray) -> np.ndarray:
+        """Return the distance from the nearest training crystal of the sample, (m,), in units of `reach`."""
+        return nearest(latents.astype(np.float16), self.latents, 1)[1][:, 0] / self.reach
+
+    def expansion(self, fractions: np.ndarray, volumes: np.ndarray) -> np.ndarray:
+        """Return volumes over those that the elements usually take, (m,), from fractions (m, 103) and [A^3] per atom.
+
+        It is 1 where the volume is in the usual range.
+        """
+        log = np.log(volumes) - fractions @ self.volume[:-1] - self.volume[-1]
+        return np.where((log < self.usual[0]) | (log > self.usual[1]), np.exp(log), 1.0)
+
+
+def cautions(
+    crystal: Crystal,
+    seen: Collection[str],
+    *,
+    distance: float = 0.0,
+    expansion: float = 1.0,
+    metal_with_dielectric: bool = False,
+) -> Iterator[str]:
+    """Yield what to be careful about in the predictions for a crystal.
+
+    Args:
+        crystal: The crystal.
+        seen: Symbols of the elements of the training.
+        distance: See `Domain.distance`.
+        expansion: See `Domain.expansion`.
+        metal_with_dielectric: Whether a dielectric constant is predicted beside a gap of zero.
+    """
+    if crystal.note:
+        yield crystal.note
+    if unseen := sorted({SYMBOLS[number - 1] for number in crystal.numbers} - set(seen)):
+        yield f"elements never trained on: {', '.join(unseen)}"
+    if distance > 1:
+        yield f"unlike the training crystals (domain distance {distance:.2g})"
+    if crystal.volume_per_atom > MAX_VOLUME_PER_ATOM:
+        yield f"{crystal.volume_per_atom:.0f} A^3 per atom: atoms stand apart"
+    elif expansion != 1:
+        yield f"odd volume: {crystal.volume_per_atom:.3g} A^3 per atom, {expansion:.2g} times what its elements take"
+    if metal_with_dielectric:
+        yield "predicted to be a metal: its dielectric constant has no meaning"
