@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.edges import EdgeFeatures
+from crystrata.networks.elements import ElementEmbedding
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import GaussianBasis
 
@@ -63,7 +63,7 @@ class CGCNNEncoder(Encoder):
         super().__init__(graph)
         self.latent_width = channels
         self.needs_angles = angles == "cached"
-        self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
+        self.embedding = ElementEmbedding(channels)
         self.edges = EdgeFeatures(GaussianBasis(n_radial, graph.cutoff), graph, angles)
         self.convolutions = nn.ModuleList(GatedConvolution(channels, self.edges.width) for _ in range(layers))
 

@@ -17,12 +17,12 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.edges import EdgeFeatures
+from crystrata.networks.elements import ElementEmbedding
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 
@@ -116,7 +116,7 @@ class E3NNEncoder(Encoder):
         self.l_max = l_max
         self.latent_width = latent_width or 2 * channels
         self.needs_angles = angles == "cached"
-        self.embedding = nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
+        self.embedding = ElementEmbedding(channels)
         self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles, relative=True)
         width = self.edges.width
         self.layers = nn.ModuleList(NodeProductLayer(channels, l_max, width, radial_hidden) for _ in range(layers))
