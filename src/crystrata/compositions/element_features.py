@@ -116,9 +116,10 @@ def element_features_csv() -> str:
             units.append(f"#   {names[-1]}{f' [{unit}]' if unit else ''}")
             filled.append(int(np.isnan(known).sum()))
     head = [
-        f"# Features of the elements H to Lr from the Element data of pymatgen-core {version('pymatgen-core')},",
-        "# made by `python -m crystrata.compositions.element_features`. A gap is the mean of the nearest known elements",
+        f"# Features of the elements H to Lr from the Element data of pymatgen-core {version('pymatgen-core')}, made",
+        "# by `python -m crystrata.compositions.element_features`. A gap is the mean of the nearest known elements",
         "# above and below in the group (lanthanides and actinides pair up), or else of those beside it in the row.",
+        "# log10 means: of the number in the unit given.",
         "# Features, with unit and number of filled gaps:",
         *(f"{unit}: {gaps}" for unit, gaps in zip(units, filled, strict=True)),
     ]

@@ -98,11 +98,11 @@ def composition_key(composition: object) -> str:
     text = str(composition)
     if not isinstance(composition, (str, Mapping)):
         return "" if text in _MISSING else text
-    read = formula_amounts if isinstance(composition, str) else _mapping_amounts
     try:
-        return _written({symbol: _digits(amount) for symbol, amount in read(composition).items()})
+        amounts = _mapping_amounts(composition) if isinstance(composition, Mapping) else formula_amounts(composition)
     except InputError:
         return text
+    return _written({symbol: _digits(amount) for symbol, amount in amounts.items()})
 
 
 def composition_keys(compositions: Iterable[object]) -> list[str]:
