@@ -21,6 +21,7 @@ from crystrata.elements import SYMBOLS
 from crystrata.errors import InputError
 from crystrata.files import digest_of_json
 
+_GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
 _EXAMPLES = 5  # of keys without a descriptor, in the warning
 
 
@@ -147,6 +148,8 @@ class PrecomputedDescriptors:
             self._table = frame.to_numpy(dtype=np.float32, na_value=np.nan)
         self._row_of: dict[str, int] = {}
         for row, key in enumerate(composition_keys(frame.index)):
+            if not key:
+                continue
             first = self._row_of.setdefault(key, row)
             if not np.array_equal(self._table[first], self._table[row], equal_nan=True):
                 raise InputError(f"{path} has two different rows for {key!r} (rows {first + 1} and {row + 1})")
@@ -167,8 +170,11 @@ def _read_table(path: Path, composition_column: str | None) -> Any:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
         elif ".csv" in path.suffixes:
-            as_text = {composition_column or 0: str}  # else sodium nitride, NaN, would be a missing value
-            frame = pd.read_csv(path, index_col=0 if composition_column is None else None, converters=as_text)
+            columns = pd.read_csv(path, nrows=0).columns
+            composition_column = composition_column or columns[0]
+            gaps = {column: _GAPS for column in columns if column != composition_column}  # NaN is sodium nitride there
+            text = {composition_column: str}
+            frame = pd.read_csv(path, dtype=text, index_col=False, keep_default_na=False, na_values=gaps)
         else:
             raise InputError(f"{path} is neither csv nor parquet")
     except (OSError, ValueError) as error:

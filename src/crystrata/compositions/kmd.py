@@ -93,7 +93,7 @@ class KernelMeanDescriptor:
         found[found < _TINY] = 0.0
         found /= found.sum(axis=1, keepdims=True)
         residual = np.linalg.norm(found @ self.matrix - rows, axis=1)
-        return found.reshape(*z.shape[:-1], -1), residual.reshape(z.shape[:-1])
+        return found.reshape(*z.shape[:-1], len(self.matrix)), residual.reshape(z.shape[:-1])
 
 
 def _checked_features(features: np.ndarray) -> np.ndarray:
