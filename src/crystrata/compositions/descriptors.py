@@ -1,0 +1,242 @@
+"""Where the numbers that describe a composition come from: computed, or read from a table; all with one interface.
+
+n compositions, D descriptor width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from crystrata.compositions.element_features import load_element_features
+from crystrata.compositions.keys import composition_keys, known_weights
+from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
+from crystrata.compositions.statistics import STATISTICS, composition_statistics
+from crystrata.elements import SYMBOLS
+from crystrata.errors import InputError
+from crystrata.files import digest_of_json
+
+_GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
+_EXAMPLES = 5  # of keys without a descriptor, in the warning
+
+
+class DescriptorSource(Protocol):
+    """Something that describes compositions.
+
+    Attributes:
+        names: Name of each number, (D,).
+        digest: SHA-256 of all that the numbers depend on besides the composition.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return descriptors (n, D) float32 and which of them are valid, (n,) bool; the other rows are zero."""
+
+
+class KernelMean:
+    """The kernel mean descriptor of the element features that come with the package.
+
+    Args:
+        form: `1d` or `nd`.
+        sigma: Width of the Gaussians in scaled features; default: from the grid or the nearest elements.
+        grid: Grid points for each feature of the 1-D form.
+
+    Attributes:
+        kernel: The descriptor itself, with `matrix` (Z, D) and `inverse`.
+
+    Raises:
+        InputError: The settings cannot be used.
+    """
+
+    def __init__(self, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
+        features = load_element_features()
+        self.kernel = KernelMeanDescriptor(features.values, form=form, sigma=sigma, grid=grid)
+        if form == "1d":
+            self.names = tuple(f"{name}[{point}]" for name in features.names for point in range(grid))
+        else:
+            self.names = tuple(f"like {symbol}" for symbol in SYMBOLS)
+        settings = {"form": form, "sigma": sigma, "grid": grid if form == "1d" else None}
+        self.digest = digest_of_json({"kernel mean": settings, "features": features.digest})
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; a key is valid where it is a formula of known elements."""
+        weights, valid = known_weights(keys)
+        return self.kernel.transform(weights).astype(np.float32), valid
+
+
+class Statistics:
+    """Weighted mean, weighted variance, maximum and minimum of the element features that come with the package."""
+
+    def __init__(self) -> None:
+        features = load_element_features()
+        self._features = features.values
+        self.names = tuple(f"{statistic} {name}" for statistic in STATISTICS for name in features.names)
+        self.digest = digest_of_json({"statistics": STATISTICS, "features": features.digest})
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; a key is valid where it is a formula of known elements."""
+        weights, valid = known_weights(keys)
+        table = np.zeros((len(valid), len(self.names)), dtype=np.float32)
+        table[valid] = composition_statistics(weights[valid], self._features)
+        return table, valid
+
+
+class Matminer:
+    """Element statistics of matminer's `ElementProperty` (minimum, maximum, mean and others of each property).
+
+    Args:
+        preset: `magpie`, `matminer`, `deml`, or another that matminer knows.
+
+    Raises:
+        InputError: matminer is not installed (0.10.1 asks for pandas < 3; older ones fail with the pymatgen in use), or
+            has no such preset.
+    """
+
+    def __init__(self, preset: str = "magpie") -> None:
+        try:
+            from matminer import __version__
+            from matminer.featurizers.composition import ElementProperty
+        except ImportError as error:
+            raise InputError(f"matminer cannot be loaded ({error}): python -m pip install 'matminer>=0.10'") from None
+        try:
+            self._featurizer: Any = ElementProperty.from_preset(preset, impute_nan=True)
+        except ValueError as error:
+            raise InputError(f"matminer has no preset {preset!r}: {error}") from None
+        self.names = tuple(self._featurizer.feature_labels())
+        self.digest = digest_of_json({"matminer": __version__, "preset": preset})
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; not valid either where matminer gives no number for an element."""
+        from pymatgen.core import Composition
+
+        valid = known_weights(keys)[1]
+        table = np.zeros((len(valid), len(self.names)), dtype=np.float32)
+        for row in np.flatnonzero(valid).tolist():
+            table[row] = self._featurizer.featurize(Composition(keys[row]))
+        return _without_gaps(table, valid)
+
+
+class PrecomputedDescriptors:
+    """Descriptors read from a table, a row for each composition; rows with a gap are not valid.
+
+    Args:
+        path: A csv (also compressed) or parquet file; every column but that of the compositions is a number.
+        composition_column: Its column of compositions. Default: the index of a parquet table, the first
+            column of a csv.
+
+    Raises:
+        InputError: The file cannot be read, a column is missing or no number, or a composition has two different rows.
+    """
+
+    def __init__(self, path: Path | str, composition_column: str | None = None) -> None:
+        frame = _read_table(Path(path), composition_column)
+        text = [str(name) for name in frame.columns if frame[name].dtype.kind not in "fiub"]
+        if text or frame.empty:
+            raise InputError(f"{path} has {f'columns that are no numbers: {text[:5]}' if text else 'no descriptors'}")
+        self.names = tuple(map(str, frame.columns))
+        with np.errstate(over="ignore"):  # a number too large for float32 is a gap
+            self._table = frame.to_numpy(dtype=np.float32, na_value=np.nan)
+        self._row_of: dict[str, int] = {}
+        for row, key in enumerate(composition_keys(frame.index)):
+            if not key:
+                continue
+            first = self._row_of.setdefault(key, row)
+            if not np.array_equal(self._table[first], self._table[row], equal_nan=True):
+                raise InputError(f"{path} has two different rows for {key!r} (rows {first + 1} and {row + 1})")
+        content = hashlib.sha256(self._table.tobytes()).hexdigest()
+        self.digest = digest_of_json({"names": self.names, "rows": self._row_of, "content": content})
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; a key is valid where the table has a row without gaps for it."""
+        rows = np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)
+        return _without_gaps(self._table[rows], rows >= 0)
+
+
+def _read_table(path: Path, composition_column: str | None) -> Any:
+    """Return a data frame whose index holds the compositions."""
+    import pandas as pd
+
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        elif ".csv" in path.suffixes:
+            columns = pd.read_csv(path, nrows=0).columns
+            composition_column = composition_column or columns[0]
+            gaps = {column: _GAPS for column in columns if column != composition_column}  # NaN is sodium nitride there
+            text = {composition_column: str}
+            frame = pd.read_csv(path, dtype=text, index_col=False, keep_default_na=False, na_values=gaps)
+        else:
+            raise InputError(f"{path} is neither csv nor parquet")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from None
+    if composition_column is not None:
+        if composition_column not in frame.columns:
+            raise InputError(f"{path} has no column {composition_column!r} (columns: {list(frame.columns)[:10]})")
+        return frame.set_index(composition_column)
+    if isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"the index of {path} holds row numbers, no compositions: name the column of the compositions")
+    return frame
+
+
+def _without_gaps(table: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the table with zeros in rows that are not valid or hold a number that is not finite; and who is left."""
+    valid = valid & np.isfinite(table).all(axis=1)
+    return np.where(valid[:, None], table, np.float32(0)), valid
+
+
+class CachedDescriptors:
+    """Any source behind a memory: every key is described once.
+
+    Args:
+        source: Where descriptors come from.
+    """
+
+    def __init__(self, source: DescriptorSource) -> None:
+        self._source = source
+        self.names, self.digest = source.names, source.digest
+        self._row_of: dict[str, int] = {}
+        self._table = np.zeros((0, len(source.names)), dtype=np.float32)
+        self._valid = np.zeros(0, dtype=bool)
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._row_of]
+        if new:
+            table, valid = self._source.describe(new)
+            self._row_of.update(zip(new, range(len(self._valid), len(self._valid) + len(new)), strict=True))
+            self._table, self._valid = np.concatenate([self._table, table]), np.concatenate([self._valid, valid])
+        rows = np.array([self._row_of[key] for key in keys], dtype=np.int64)
+        return self._table[rows], self._valid[rows]
+
+
+def describe_valid(source: DescriptorSource, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Describe what can be described; one warning counts and names the rest.
+
+    Returns:
+        Descriptors (m, D) float32 of the valid keys, and their places in `keys`, (m,) int64, ascending.
+
+    Raises:
+        InputError: No key has a descriptor.
+    """
+    table, valid = source.describe(keys)
+    dropped = list(dict.fromkeys(key for key, kept in zip(keys, valid, strict=True) if not kept))
+    shown = ", ".join(map(repr, dropped[:_EXAMPLES])) + (", ..." if len(dropped) > _EXAMPLES else "")
+    if not valid.any():
+        raise InputError(f"none of {len(keys)} compositions has a descriptor: {shown or 'there is none'}")
+    if dropped:
+        warnings.warn(
+            f"{int((~valid).sum())} of {len(keys)} rows are left out: no descriptor for {len(dropped)} compositions "
+            f"({shown})",
+            stacklevel=2,
+        )
+    return table[valid], np.flatnonzero(valid)
