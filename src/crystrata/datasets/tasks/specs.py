@@ -88,10 +88,10 @@ class TaskSpec:
         yield not _number(self.loss_weight) or self.loss_weight < 0, "loss_weight must be a number of at least 0"
         ratio = self.task_masking_ratio
         yield not _number(ratio) or not 0 < ratio <= 1, "task_masking_ratio must be above 0 and at most 1"
-        yield (
-            (self.kind == "autoencoder") == bool(self.data_column),
-            ("an autoencoder has no data_column" if self.data_column else "data_column names the column of its labels"),
-        )
+        if self.kind == "autoencoder":
+            yield bool(self.data_files or self.data_column), "an autoencoder has no data_files and no data_column"
+        else:
+            yield not self.data_column, "data_column names the column of its labels, and must be given"
         yield self.needs_t and not self.t_column, "t_column names the column of its coordinate, and must be given"
         yield bool(self.t_column) and self.kind not in ("curve", "sequence"), f"a {self.kind} has no t_column"
         yield self.kind == "classification" and len(self.classes) < 2, "classes: a number of at least 2, or their names"
@@ -123,7 +123,7 @@ class TaskSpec:
         name = str(record.get("name", ""))
         fields = {item.name for item in dataclasses.fields(cls)}
         values: dict[str, Any] = {}
-        head = dict(record.get("head") or {})
+        head = _settings("head", record.get("head"), name)
         for key, value in record.items():
             known = _ALIASES.get(key, key)
             if key.startswith(_RETIRED) or key == "head":
@@ -184,14 +184,11 @@ def parse_tasks(
                 raise unknown_name(f"task in {key}s", name, [*names, *others])
     if retired := sorted({key for record in records for key in record if key.startswith(_RETIRED)}):
         warnings.warn(f"low-rank adapters are gone: {', '.join(retired)} change nothing", stacklevel=2)
-    if attributes_source is not None:
-        for name, record in zip(names, records, strict=True):
-            if not record.get("data_files") and str(record.get("kind", record.get("type"))).lower() != "autoencoder":
-                shared[name]["data_files"] = attributes_source
-    return tuple(
-        TaskSpec.from_dict({**record, **{key: value for key, value in shared[name].items() if not record.get(key)}})
-        for name, record in zip(names, records, strict=True)
-    )
+    merged = [{**shared[name], **record} for name, record in zip(names, records, strict=True)]
+    for record in merged:
+        if attributes_source is not None and record.get("data_column") and not record.get("data_files"):
+            record["data_files"] = attributes_source
+    return tuple(map(TaskSpec.from_dict, merged))
 
 
 def _plain(key: str, value: Any, task: str) -> Any:
@@ -208,10 +205,16 @@ def _plain(key: str, value: Any, task: str) -> Any:
             raise UsageError(f"task {task!r}: {key} must be a list, not {value!r}")
         return tuple(map(str, value or ()))
     if key == "optimizer":
-        return dict(value or {})
+        return _settings(key, value, task)
     if key in ("data_column", "t_column"):
         return value or ""
     return value
+
+
+def _settings(key: str, value: Any, task: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping | None):
+        raise UsageError(f"task {task!r}: {key} must be a mapping of settings, not {value!r}")
+    return dict(value or {})
 
 
 def _names_of(field_name: str) -> list[str]:
