@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+GAPS = ["", "nan", "NaN", "NAN", "-nan", "na", "NA", "N/A", "n/a", "null", "NULL", "None", "<NA>", "#N/A"]
+"""Texts that stand for an unknown value; JARVIS writes `na`."""
+
 _UNREADABLE = "their cells cannot be read"
 
 
@@ -150,7 +153,7 @@ def _class_name(cell: object) -> str:
 
 def _missing(cells: pd.Series) -> np.ndarray:
     """Return whether nothing is in a cell, (n,)."""
-    empty = [isinstance(cell, str) and not cell.strip() for cell in cells]
+    empty = [isinstance(cell, str) and cell.strip() in GAPS for cell in cells]
     gaps: np.ndarray = cells.isna().to_numpy() | np.array(empty, dtype=bool)
     return gaps
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from crystrata.datasets.tasks.cells import GAPS
 from crystrata.errors import DataError, nearest
 
 
@@ -46,8 +47,7 @@ def indexed_by_composition(table: pd.DataFrame, composition: str | None, source:
             f"{source} has no column {composition!r} of compositions{nearest(composition, map(str, table.columns))}; "
             "composition_column names another one"
         )
-    missing = keys.isna() | (keys == "")
-    names = [None if gap else str(key) for key, gap in zip(keys, missing, strict=True)]
+    names = [None if gap else str(key).strip() or None for key, gap in zip(keys, keys.isna(), strict=True)]
     return table.set_axis(pd.Index(names, dtype=object), axis="index")
 
 
@@ -77,8 +77,10 @@ def _reader(path: Path) -> tuple[Callable[[Path, str | None], Any], bool]:
 
 
 def _csv(path: Path, composition: str | None) -> pd.DataFrame:
-    column = str(pd.read_csv(path, nrows=0).columns[0]) if composition is None else composition
-    table = pd.read_csv(path, converters={column: str.strip}, low_memory=False)  # `NaN` is also sodium nitride
+    header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+    column = header[0] if composition is None else composition
+    gaps = {name: GAPS for name in header if name != column}  # `NaN` is also sodium nitride
+    table = pd.read_csv(path, dtype={column: str}, na_values=gaps, keep_default_na=False, low_memory=False)
     return table.set_index(column) if composition is None else table
 
 

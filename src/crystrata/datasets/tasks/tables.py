@@ -167,7 +167,7 @@ def _distinct(
     spec: TaskSpec, table: pd.DataFrame, key_of: Callable[[str], str]
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Leave out rows without a composition, and all but the first of each key."""
-    there = np.array([name is not None for name in table.index], dtype=bool)
+    there = ~table.index.isna()
     keys = pd.Index([key_of(name) for name in table.index[there]], dtype=object)
     again = keys.duplicated()
     if not there.all():
