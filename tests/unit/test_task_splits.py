@@ -234,7 +234,7 @@ def test_another_seed_gives_another_split() -> None:
     one, two = (split_universe(universe, seed=seed) for seed in (42, 43))
     np.testing.assert_array_equal(one.test, split_universe(universe, seed=42).test)
     assert one.test.tolist() != two.test.tolist()
-    assert one.seed == 42
+    assert (one.seed, one.notes) == (42, {})
     assert set(one.as_dict(universe.keys)["test"]) == {universe.keys[row] for row in one.test}
 
 

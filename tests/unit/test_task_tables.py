@@ -212,6 +212,17 @@ def test_rows_without_a_composition_are_left_out(tmp_path: Path) -> None:
         assert from_files(tmp_path / "t.csv").keys == ("A",)
 
 
+@pytest.mark.parametrize("header", ["composition", ""])
+def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path, header: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header},e\n007,1\n1.50,2\n1e5,na\nInF,4\n")
+    spec = TaskSpec("energy", "regression", (str(tmp_path / "t.csv"),), "e", composition_column=header or None)
+    found = load_labels([spec])["energy"]
+    assert found.keys == ("007", "1.50", "1e5", "InF")
+    assert found.known.tolist() == [True, True, False, True]
+    (tmp_path / "t.csv").write_text(f"{header},e\n007,1\n1.50,2\n")  # numbers alone
+    assert load_labels([spec])["energy"].keys == ("007", "1.50")
+
+
 def test_the_index_may_hold_the_compositions(tmp_path: Path) -> None:
     spec = TaskSpec("energy", "regression", data_column="e", composition_column=None)
     table = pd.DataFrame({"e": [1.0, 2.0]}, index=["id-1", "NaN"])

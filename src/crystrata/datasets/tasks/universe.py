@@ -124,26 +124,29 @@ def split_universe(
     np.maximum.at(part_of_group, group, universe.stated)
     free = part_of_group == _NOWHERE
     protocol = RARE_FIRST if free.all() else STATED if not free.any() else f"{STATED} + {RARE_FIRST}"
-    if free.any():
-        available = np.zeros((len(names), len(universe.known)), dtype=bool)
-        tasks = sorted(universe.known)
-        for column, task in enumerate(tasks):
-            np.logical_or.at(available[:, column], group, universe.known[task])
-        drawn = stream_seed(seed, "split")
-        order = np.array([hash_position(drawn, name) for name in names[free]])
-        part_of_group[free] = rare_first(available[free], order, val=val, test=test)
+    available = np.zeros((len(names), len(universe.known)), dtype=bool)
+    for column, task in enumerate(sorted(universe.known)):
+        np.logical_or.at(available[:, column], group, universe.known[task])
+    drawn = stream_seed(seed, "split")
+    order = np.array([hash_position(drawn, name) for name in names[free]])
+    part_of_group[free] = rare_first(available[free], order, val=val, test=test)
     part = np.where(universe.stated == _NOWHERE, part_of_group[group], universe.stated)
-    lowest = np.full(len(names), len(PARTS))
+    torn = _torn_groups(part, group, len(names))
+    return _as_split(part, protocol, seed, {"groups in several parts": torn} if torn else {})
+
+
+def _torn_groups(part: np.ndarray, group: np.ndarray, groups: int) -> int:
+    """Return how many groups stand in several parts, with a warning where any does."""
+    lowest, highest = np.full(groups, len(PARTS)), np.full(groups, _NOWHERE)
     np.minimum.at(lowest, group, part)
-    highest = np.full(len(names), _NOWHERE)
     np.maximum.at(highest, group, part)
     torn = int((lowest < highest).sum())
     if torn:
         warnings.warn(
             f"the tables put {torn} groups of one reduced formula into several parts; their test figures are too good",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return _as_split(part, protocol, seed, {"groups in several parts": torn} if torn else {})
+    return torn
 
 
 def rare_first(available: np.ndarray, order: np.ndarray, *, val: float, test: float) -> np.ndarray:
