@@ -1,0 +1,1 @@
+"""Tasks on compositions: their settings, label tables, the universe of keys, its split, and what is trained on."""
