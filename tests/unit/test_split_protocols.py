@@ -20,6 +20,7 @@ from rich.console import Console
 from crystrata.cli.train import main
 from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.demo import open_demo
+from crystrata.crystals.hull import CONVENTIONS
 from crystrata.crystals.jarvis import open_data_file
 from crystrata.crystals.jarvis.download import Transport
 from crystrata.crystals.table import CrystalTable
@@ -49,7 +50,7 @@ from drills.rewritings import supercell
 
 SEED = 5
 NAMED = [name for name in PROTOCOLS if name != "official"] + [f"official:{group[0]}" for group in SUITE_GROUPS]
-GROUPED = ("random", "by-chemical-system", "by-prototype")
+GROUPED = ("random", "by-chemical-system", "by-prototype", "refit")
 
 
 def scaled(crystal: Crystal, factor: float, id: str) -> Crystal:
@@ -153,6 +154,11 @@ def test_no_group_is_in_two_parts(
     assert len(set.union(*groups)) == sum(map(len, groups)) > len(parts)
 
 
+def test_a_refit_holds_little_out(splits: dict[str, Split], dataset: CrystalPropertyDataset) -> None:
+    shares = [len(splits["refit"].part(part)) / len(dataset) for part in PARTS]
+    assert shares == pytest.approx([0.95, 0.025, 0.025], abs=0.02)
+
+
 @pytest.mark.parametrize("name", GROUPED)
 def test_near_duplicates_stay_together(name: str, splits: dict[str, Split], dataset: CrystalPropertyDataset) -> None:
     part_of = np.empty(len(dataset), dtype=np.int64)
@@ -178,12 +184,13 @@ def test_no_label_of_a_tested_crystal_is_trained_on(
     for part in PARTS:
         assert np.array_equal(again.part(part), split.part(part))
     np.testing.assert_array_equal(changed.targets[split.train], known.targets[split.train])
-    before, after = (one.training_hull(split.train, folder / name) for one in (known, changed))
-    np.testing.assert_array_equal(after.energies, before.energies)
-    np.testing.assert_array_equal(after.reference.energies, before.reference.energies)
-    np.testing.assert_array_equal(after.reference.counts, before.reference.counts)
-    leaking = changed.training_hull(np.arange(len(changed)), folder / name)
-    assert (leaking.energies < before.energies - 1).any()  # the change would show, if tested crystals spanned the hull
+    for hull in CONVENTIONS:
+        before, after = (one.training_hull(hull, split.train, folder / name) for one in (known, changed))
+        np.testing.assert_array_equal(after.levels.level, before.levels.level)
+        np.testing.assert_array_equal(after.reference.energies, before.reference.energies)
+        np.testing.assert_array_equal(after.reference.counts, before.reference.counts)
+        leaking = changed.training_hull(hull, np.arange(len(changed)), folder / name)
+        assert (leaking.levels.level < before.levels.level - 1).any()  # it would show, if tested crystals spanned it
 
 
 @pytest.mark.parametrize("benchmark", SUITE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crystrata.datasets.splits.grouped import split_by_chemical_system, split_by_formula
+from crystrata.datasets.splits.grouped import split_by_chemical_system, split_by_formula, split_for_use
 from crystrata.datasets.splits.kept_prototypes import split_by_prototype
 from crystrata.datasets.splits.official import (
     split_as_published,
@@ -75,6 +75,11 @@ PROTOCOLS: dict[str, Protocol] = {
             "by-prototype", "by-prototype",
             "80/10/10 with each structure type (anonymous formula, space group, Wyckoff positions) on one side, "
             "near-duplicates together: tests on structures never seen", split_by_prototype,
+        ),
+        Protocol(
+            "refit", "refit",
+            "95/2.5/2.5 as random: nearly all crystals, for a model to be used. How good its recipe is, a run by "
+            "another protocol must tell", split_for_use,
         ),
     )
 }  # fmt: skip
