@@ -50,7 +50,7 @@ class DenseLayer(nn.Module):
         return functional.leaky_relu(y, SLOPE)
 
 
-class Perceptron(nn.Sequential):
+class Perceptron(nn.Module):
     """Dense layers and a linear one at the end: what it returns may have any sign and size.
 
     Args:
@@ -63,12 +63,18 @@ class Perceptron(nn.Sequential):
     """
 
     def __init__(self, widths: Sequence[int], norm: Norm = "layer", residual: bool = False) -> None:
+        super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise UsageError(f"the widths of a perceptron are at least two numbers from 1 on, not {list(widths)}")
         if norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
-        dense = [DenseLayer(before, after, norm, residual) for before, after in pairwise(widths[:-1])]
-        super().__init__(*dense, nn.Linear(widths[-2], widths[-1]))
+        dense = (DenseLayer(before, after, norm, residual) for before, after in pairwise(widths[:-1]))
+        self.hidden = nn.Sequential(*dense)
+        self.last = nn.Linear(widths[-2], widths[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return values (B, widths[-1]) of features (B, widths[0])."""
+        return self.last(self.hidden(x))
 
 
 def _normed_linear(width_in: int, width_out: int, norm: Norm) -> nn.Sequential:

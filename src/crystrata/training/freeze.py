@@ -37,6 +37,8 @@ def freeze_all_but_heads(network: nn.Module, names: Iterable[str], balance: nn.M
     known = [name for name, _ in heads.named_children()]
     for name in sorted(wanted - set(known)):
         raise unknown_name("head", name, known)
+    for parameter in network.parameters(recurse=False):
+        parameter.requires_grad_(False)
     for part_name, part in network.named_children():
         if part_name != "heads":
             freeze(part)
