@@ -41,7 +41,7 @@ def test_numbers_that_were_not_hidden_have_no_influence() -> None:
 
 
 def test_masked_features_teach_an_encoder_how_numbers_hang_together() -> None:
-    """Ten numbers that are all the same one: the hidden follow from the others, so that the loss falls below their variance."""
+    """Ten numbers that are all the same one, of variance 1: the hidden follow from the others."""
     masked, encoder = MaskedFeatures(8, 10), nn.Sequential(nn.Linear(10, 32), nn.SiLU(), nn.Linear(32, 8))
     optimiser = torch.optim.Adam([*masked.parameters(), *encoder.parameters()], lr=5e-3)
     for _ in range(300):

@@ -123,12 +123,17 @@ _ERRORS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def known_errors(kind: ErrorKind, output: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Return the squared error or Huber loss (delta 1) of each standardised label; 0 without gradient where unknown.
+def checked_error(kind: ErrorKind) -> ErrorKind:
+    """Return the kind of error.
 
     Raises:
-        UsageError: The kind of error is unknown.
+        UsageError: It is unknown.
     """
     if kind not in _ERRORS:
-        raise unknown_name("loss", kind, _ERRORS)
+        raise unknown_name("error", kind, _ERRORS)
+    return kind
+
+
+def known_errors(kind: ErrorKind, output: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    """Return the squared error or Huber loss (delta 1) of each standardised label; 0 without gradient where unknown."""
     return _ERRORS[kind](output.where(known, 0.0), wanted.where(known, 0.0), reduction="none")

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.networks.heads.task_head import TaskHead
-from crystrata.networks.task_scaling import CoordinateScaling, ErrorKind, TaskScaling, TaskTransform, known_errors
+from crystrata.networks.task_scaling import (
+    CoordinateScaling,
+    ErrorKind,
+    TaskScaling,
+    TaskTransform,
+    checked_error,
+    known_errors,
+)
 
 
 class CurveHead(TaskHead):
@@ -21,7 +28,7 @@ class CurveHead(TaskHead):
 
     def __init__(self, width: int, transform: TaskTransform = "identity", error: ErrorKind = "mse") -> None:
         super().__init__(width)
-        self.error = error
+        self.error = checked_error(error)
         self.scaling = TaskScaling(transform)
         self.coordinate = CoordinateScaling()
 

@@ -77,7 +77,7 @@ class KernelHead(CurveHead):
         """
         if labels is None or labels.t is None:
             raise UsageError("a curve is predicted at coordinates t: give those that are wanted")
-        t, sample = self.coordinate(labels.t).unsqueeze(1), labels.sample
+        t, sample = self.coordinate(labels.t).to(latent.dtype).unsqueeze(1), labels.sample
         shared = torch.cat([self.beta(latent), self.mu1(latent)], dim=1).index_select(0, sample)  # (M, J + 1)
         y = (shared[:, :-1] * self.kernels(t)).sum(1) + shared[:, -1] + self.mu2(t).squeeze(1)
         if self.mu3 is not None:

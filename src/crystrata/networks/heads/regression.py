@@ -9,7 +9,7 @@ from torch import Tensor
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.networks.heads.task_head import TaskHead
 from crystrata.networks.perceptron import Perceptron
-from crystrata.networks.task_scaling import ErrorKind, TaskScaling, TaskTransform, known_errors
+from crystrata.networks.task_scaling import ErrorKind, TaskScaling, TaskTransform, checked_error, known_errors
 
 
 class RegressionHead(TaskHead):
@@ -32,7 +32,7 @@ class RegressionHead(TaskHead):
         error: ErrorKind = "mse",
     ) -> None:
         super().__init__(width)
-        self.components, self.error = components, error
+        self.components, self.error = components, checked_error(error)
         self.scaling = TaskScaling(transform, components)
         self.layers = Perceptron([width, *hidden, components or 1])
 

@@ -53,7 +53,7 @@ class SequenceHead(CurveHead):
         else:
             raise UsageError("a sequence is predicted at steps: give those that are wanted, or set seq_len")
         given = None if labels is None else labels.t
-        t = step_grid(present, latent) if given is None else self.coordinate(given)
+        t = step_grid(present, latent) if given is None else self.coordinate(given).to(latent.dtype)
         return self.read(latent, t.where(present, 0.0), present)
 
     def read(self, latent: Tensor, t: Tensor, present: Tensor) -> Tensor:
