@@ -207,3 +207,11 @@ def test_every_curve_counts_the_same(kind: str) -> None:
     total, count = head.loss(output, labels)
     assert count == len(means) < int((LENGTHS > 0).sum()) + 1
     torch.testing.assert_close(total, torch.stack(means).sum())
+
+
+def test_all_it_makes_is_where_the_latents_are(case: TaskCase) -> None:
+    """The meta device stands for any other: a tensor left on the CPU is refused in the first product with it."""
+    head, labels = case.build().to("meta"), case.labels().to("meta")
+    output = head(latents().to("meta"), labels)
+    total, count = head.loss(output, labels)
+    assert {tensor.device.type for tensor in (output, total, count, head.predict(output))} == {"meta"}
