@@ -1,4 +1,8 @@
-"""Encoders: from a batch of crystals to latents. A new encoder is one file here and one row of `tiers.ENCODERS`."""
+"""Encoders: from a batch of crystals, or from descriptors, to latents.
+
+A new encoder of crystals is one file here and one row of `tiers.ENCODERS`; one of descriptors is one file and one row
+of `DESCRIPTOR_ENCODERS`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,14 @@ from typing import Any
 
 from crystrata.errors import unknown_name
 from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.encoders.encoder import Encoder
+from crystrata.networks.encoders.mlp import MLPEncoder
+from crystrata.networks.encoders.transformer import TransformerEncoder
 from crystrata.tiers import ENCODERS
+
+DESCRIPTOR_ENCODERS: dict[str, type[DescriptorEncoder]] = {"mlp": MLPEncoder, "transformer": TransformerEncoder}
+"""Name -> class; every row passes the contract suite in tests/contracts."""
 
 
 def encoder_class(name: str) -> type[Encoder]:
@@ -37,3 +47,18 @@ def build_encoder(name: str, graph: GraphSettings, settings: Mapping[str, Any]) 
         if setting not in known:
             raise unknown_name(f"setting of encoder {name}", setting, known)
     return encoder(graph, **settings)
+
+
+def build_descriptor_encoder(name: str, settings: Mapping[str, Any]) -> DescriptorEncoder:
+    """Make an encoder of descriptors by name.
+
+    Raises:
+        UsageError: The name or a setting is unknown, or a setting does not fit.
+    """
+    if name not in DESCRIPTOR_ENCODERS:
+        raise unknown_name("encoder", name, DESCRIPTOR_ENCODERS)
+    known = DESCRIPTOR_ENCODERS[name].setting_names()
+    for setting in settings:
+        if setting not in known:
+            raise unknown_name(f"setting of encoder {name}", setting, known)
+    return DESCRIPTOR_ENCODERS[name](**settings)
