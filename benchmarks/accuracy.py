@@ -4,8 +4,8 @@
 
 Each RUN is the directory of a completed run. Runs whose split holds whole official tests answer these beside baselines
 and published models; runs on the splits by chemical system and by prototype make the tables of tests outside the
-training distribution, where random and union runs of as many epochs may stand beside them. Runs that share their parts
-share a table, as figures of different splits do not compare. The page goes to benchmarks/results/accuracy.md.
+training distribution. An e3nn run and a CGCNN run that share their parts share a table. The page goes to
+benchmarks/results/accuracy.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crystrata.errors import CrystrataError, UsageError
 from crystrata.files import write_text
 from finished_runs import by_parts, read_run
 from official_tables import RULES, official_section
-from outside_tables import OUTSIDE, WITHIN, outside_section
+from outside_tables import OUTSIDE, outside_section
 
 RESULT = Path(__file__).parent / "results" / "accuracy.md"
 
@@ -41,13 +41,12 @@ def page(folders: Sequence[Path]) -> str:
     runs = [read_run(folder) for folder in folders]
     official = [run for run in runs if run.results["official_tests"]]
     outside = [run for run in runs if run.record.name in OUTSIDE]
-    within = [run for run in runs if run.record.name in WITHIN]
     for folder, run in zip(folders, runs, strict=True):
-        if run not in official and run not in outside and not (outside and run in within):
+        if run not in official and run not in outside:
             raise UsageError(f"{folder} holds no whole official test: its split is {run.protocol}")
     text = _HEAD + "".join(f"Symmetry, {name}: {words}.\n" for name, (words, _) in RULES.items())
     sections = [official_section(group) for group in by_parts(official)]
-    return "\n".join([text, *sections, *([outside_section(outside, within)] if outside else [])])
+    return "\n".join([text, *sections, *([outside_section(outside)] if outside else [])])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,11 +1,10 @@
-"""What the page of accuracy reads of completed runs, and which of several runs of one split answers for a property."""
+"""What the page of accuracy reads of completed runs."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,8 @@ from crystrata.datasets.splits.protocols import Protocol
 from crystrata.errors import ModelError, UsageError
 from crystrata.reports.tables import cell_text
 from crystrata.runs.config import mode_in_words
-from crystrata.runs.directory import CONFIG, HISTORY, RESULTS
+from crystrata.runs.directory import RESULTS
 from crystrata.runs.manifest import read_manifest
-
-SELECTION = (
-    "Where several networks were trained on the same parts, each property is answered by the one with the lowest "
-    "validation MAE of that property: selected on validation, tested once."
-)
 
 
 @dataclass(frozen=True)
@@ -30,21 +24,17 @@ class FinishedRun:
     Attributes:
         name: Its directory's name without the prefix.
         results: Content of `results.json`.
-        config: Content of `config.json`.
         manifest: Content of `run_manifest.json`.
-        trained: Properties with a head of their own.
     """
 
     name: str
     results: dict[str, Any]
-    config: dict[str, Any]
     manifest: dict[str, Any]
-    trained: frozenset[str]
 
     @property
     def algorithm(self) -> str:
         """Track, e3nn or cgcnn."""
-        return self.config["algorithm"]
+        return self.manifest["algorithm"]
 
     @property
     def protocol(self) -> str:
@@ -66,16 +56,25 @@ class FinishedRun:
         figures = self.results["properties"].get(name, {}).get(part)
         return figures["mae"] if figures else None
 
-    def row(self) -> dict[str, str]:
-        """Return its row in a table of networks."""
-        return {
+    def rows(self) -> list[dict[str, str]]:
+        """Return its rows in a table of networks: its own, and those of the runs that it was made of."""
+        split = self.results["split"]
+        own = {
             "network": self.name,
-            "kind": f"{self.config['encoder']}, {mode_in_words(self.config['mode'])}",
-            "trained on": f"{self.results['split']['train']:,}, seed {self.results['split']['seed']}",
-            "epochs, best": f"{self.config['epochs']}, {self.results['best_epoch']}",
+            "kind": f"{self.algorithm}, {mode_in_words(self.manifest['mode'])}",
+            "trained on": f"{split['train']:,}, seed {split['seed']}",
             "device": self.manifest.get("device", "not recorded"),
             "hours": cell_text(self.results["hours"], 3),
         }
+        parts = [
+            {
+                "network": f"- {part['run'].removeprefix('run_')}",
+                "kind": f"answers {', '.join(part['answers']) or 'nothing'}",
+                "hours": cell_text(part["hours"], 3),
+            }
+            for part in self.manifest.get("members", [])
+        ]
+        return [own, *parts]
 
 
 def read_run(run: Path) -> FinishedRun:
@@ -88,24 +87,25 @@ def read_run(run: Path) -> FinishedRun:
     if manifest["status"] != "completed":
         raise UsageError(f"{run} is {manifest['status']}, not completed")
     try:
-        results, config, history = (
-            json.loads((run / name).read_text(encoding="utf-8")) for name in (RESULTS, CONFIG, HISTORY)
-        )
+        results = json.loads((run / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{run} is no whole run directory: {error}") from None
-    name = run.name.removeprefix("run_")
-    return FinishedRun(name, results, config, manifest, frozenset(history[-1]["val_mae"]))
+    return FinishedRun(run.name.removeprefix("run_"), results, manifest)
 
 
-def answering(runs: Iterable[FinishedRun], name: str) -> FinishedRun | None:
-    """Return the run with the lowest validation MAE of a property, the first of equals; None where none reports it."""
-    reporting = [run for run in runs if name in run.results["properties"]]
-    return min(reporting, key=lambda run: inf if (mae := run.mae(name, "val")) is None else mae, default=None)
+def of(runs: Iterable[FinishedRun], algorithm: str) -> FinishedRun | None:
+    """Return the run of a track, or None.
 
-
-def of(runs: Iterable[FinishedRun], algorithm: str) -> list[FinishedRun]:
-    """Return the runs of a track."""
-    return [run for run in runs if run.algorithm == algorithm]
+    Raises:
+        UsageError: There are several, so that one would have to be chosen.
+    """
+    found = [run for run in runs if run.algorithm == algorithm]
+    if len(found) > 1:
+        names = " and ".join(run.name for run in found)
+        raise UsageError(
+            f"{names} are {algorithm} runs on the same parts: give one, or make one with crystrata combine"
+        )
+    return found[0] if found else None
 
 
 def by_parts(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
@@ -120,8 +120,3 @@ def heading(runs: Sequence[FinishedRun]) -> str:
     """Return protocol and meaning of the split that runs share."""
     words = runs[0].record.words
     return f"{runs[0].protocol}\n\n{words[0].upper()}{words[1:]}."
-
-
-def hours(runs: Iterable[FinishedRun]) -> str:
-    """Return the training hours of some runs together."""
-    return f"{cell_text(float(sum(run.results['hours'] for run in runs)), 3)} h of training together"

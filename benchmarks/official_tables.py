@@ -12,8 +12,8 @@ import pandas as pd
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.properties import get_property
 from crystrata.published import PUBLISHED, Published
-from crystrata.reports.tables import cell_text, markdown
-from finished_runs import SELECTION, FinishedRun, answering, heading, hours, of
+from crystrata.reports.tables import INTERVAL_CAPTION, cell_text, interval_table, markdown
+from finished_runs import FinishedRun, heading, of
 
 RULES = {"dfpt_piezo_max_dij": ("zero where the crystal has an inversion centre, else the median", 12.93)}
 """Benchmark -> a baseline that knows no training but symmetry, and its test MAE."""
@@ -40,8 +40,7 @@ class Answer:
         labelled: Those with a label.
         median: MAE of predicting the median training label, or None.
         published: Published errors.
-        mae: Test MAE of the network that answers.
-        network: Its name.
+        mae: Test MAE of the run that answers.
         cgcnn: Test MAE of our CGCNN on the same parts, or None.
     """
 
@@ -52,7 +51,6 @@ class Answer:
     median: float | None
     published: Published
     mae: float
-    network: str
     cgcnn: float | None
 
     def below(self, figure: float) -> bool:
@@ -72,53 +70,46 @@ class Answer:
             "best published": f"{cell_text(self.published.best)} {self.published.best_model}",
             "our CGCNN": self.cgcnn,
             "ours": f"**{text}**" if self.below(self.published.best) else partly,
-            "network": self.network,
         }
 
 
 def official_section(runs: Sequence[FinishedRun]) -> str:
-    """Return the section of runs that share their parts: protocol, answers, the tests won, and the networks."""
-    ours = of(runs, "e3nn") or list(runs)
-    answers = official_answers(ours, [run for run in runs if run not in ours])
+    """Return the section of runs that share their parts: protocol, answers, the tests won, intervals and networks."""
+    cgcnn, ours = of(runs, "cgcnn"), of(runs, "e3nn") or runs[0]
+    answers = official_answers(ours, None if cgcnn is ours else cgcnn)
     table = pd.DataFrame(answer.row() for answer in answers).dropna(axis="columns", how="all")
-    rule = f"{SELECTION}\n" if len(ours) > 1 else ""
-    made = next((run for run in ours if run.name == _network(answers, "ehull")), None)
-    note = _EHULL if made and "ehull_official" not in made.trained else ""
-    networks = markdown(pd.DataFrame(run.row() for run in runs))
+    networks = pd.DataFrame(row for run in runs for row in run.rows()).fillna("")
+    intervals = interval_table(ours.results)
+    held = f"\nIntervals of {ours.name} on its test part:\n\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n"
     return (
-        f"## Protocol {heading(runs)}\n{rule}\n{markdown(table)}\n{_count(answers)}\n{note}\n"
-        f"Networks ({hours(ours)}{'' if ours == list(runs) else ', without CGCNN'}):\n\n{networks}"
+        f"## Protocol {heading(runs)}\n\n{markdown(table)}\n{_count(answers)}\n"
+        f"{_EHULL if any(answer.test == 'ehull' for answer in answers) else ''}"
+        f"\nNetworks:\n\n{markdown(networks)}{held if len(intervals) else ''}"
     )
 
 
-def official_answers(ours: Sequence[FinishedRun], baseline: Sequence[FinishedRun]) -> list[Answer]:
-    """Return the answers to all official tests of the suite that our runs hold whole, and the mean of `COMPONENTS`.
+def official_answers(ours: FinishedRun, cgcnn: FinishedRun | None) -> list[Answer]:
+    """Return the answers to all official tests of the suite that a run holds whole, and the mean of `COMPONENTS`.
 
     Args:
-        ours: Runs that share their parts; for each test the best on validation answers.
-        baseline: Runs of our CGCNN on the same parts.
+        ours: The run that answers.
+        cgcnn: Our CGCNN on the same parts.
     """
     answers = []
     for test in SUITE:
-        run = _answering_test(ours, test)
-        if run:
-            answers.append(_answer(test, run, _answering_test(baseline, test)))
+        if test in ours.results["official_tests"]:
+            answers.append(_answer(test, ours, cgcnn))
         components = [answer for answer in answers if answer.test in COMPONENTS]
         if test == COMPONENTS[-1] and len(components) == len(COMPONENTS):
             answers.append(_mean(components))
     return answers
 
 
-def _answering_test(runs: Sequence[FinishedRun], test: str) -> FinishedRun | None:
-    holding = [run for run in runs if test in run.results["official_tests"]]
-    return answering(holding, holding[0].results["official_tests"][test]["property"]) if holding else None
-
-
 def _answer(test: str, run: FinishedRun, baseline: FinishedRun | None) -> Answer:
     figure = run.results["official_tests"][test]
     return Answer(
         test, get_property(figure["property"]).unit, figure["ids"], figure["n"], figure.get("median_mae"),
-        PUBLISHED[test], figure["mae"], run.name, baseline.results["official_tests"][test]["mae"] if baseline else None,
+        PUBLISHED[test], figure["mae"], baseline.results["official_tests"][test]["mae"] if baseline else None,
     )  # fmt: skip
 
 
@@ -133,17 +124,13 @@ def _mean(answers: Sequence[Answer]) -> Answer:
             fmean(one.cgcnn for one in published), fmean(one.alignn for one in published),
             fmean(one.best for one in published), models,
         ),
-        fmean(answer.mae for answer in answers), first.network, _mean_of([answer.cgcnn for answer in answers]),
+        fmean(answer.mae for answer in answers), _mean_of([answer.cgcnn for answer in answers]),
     )  # fmt: skip
 
 
 def _mean_of(figures: Sequence[float | None]) -> float | None:
     known = [figure for figure in figures if figure is not None]
     return fmean(known) if len(known) == len(figures) else None
-
-
-def _network(answers: Sequence[Answer], test: str) -> str | None:
-    return next((answer.network for answer in answers if answer.test == test), None)
 
 
 def _count(answers: Sequence[Answer]) -> str:

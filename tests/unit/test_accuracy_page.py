@@ -12,7 +12,7 @@ from accuracy import main, page
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.errors import UsageError
 from crystrata.published import PUBLISHED
-from crystrata.runs.directory import CONFIG, HISTORY, MANIFEST, RESULTS
+from crystrata.runs.directory import MANIFEST, RESULTS
 
 FIGURES: dict[str, dict[str, Any]] = {
     "formation_energy_peratom": {
@@ -31,12 +31,10 @@ def made_run(
     protocol: str = "union",
     *,
     algorithm: str = "e3nn",
-    epochs: int = 20,
     val: dict[str, float] | None = None,
     test: dict[str, float] | None = None,
     tests: dict[str, Any] | None = None,
     hours: float = 0.8765,
-    trained: tuple[str, ...] = ("formation_energy",),
     **manifest: Any,
 ) -> Path:
     """Write the files of a run: `val` and `test` are its MAE per property, `tests` its official tests."""
@@ -50,9 +48,14 @@ def made_run(
     results = {"official_tests": tests, "properties": both, "hours": hours, "best_epoch": 7, "split": split}
     contents = {
         RESULTS: results,
-        CONFIG: {"algorithm": algorithm, "encoder": algorithm, "mode": "std", "epochs": epochs},
-        HISTORY: [{"val_mae": dict.fromkeys(trained, 1.0)}],
-        MANIFEST: {"status": "completed", "device": "A card", "split": {"digest": protocol}, **manifest},
+        MANIFEST: {
+            "status": "completed",
+            "device": "A card",
+            "split": {"digest": protocol},
+            "algorithm": algorithm,
+            "mode": "std",
+            **manifest,
+        },
     }
     for file, content in contents.items():
         (run / file).write_text(json.dumps(content))
@@ -73,15 +76,15 @@ def answers(text: str) -> dict[str, dict[str, str]]:
 def test_a_row_tells_all_of_a_test(tmp_path: Path) -> None:
     head, energy, dielectric, piezo, networks, network = cells(page([made_run(tmp_path, "a")]))
     assert head == [
-        "official test", "ids", "median baseline", "CGCNN retrained", "ALIGNN", "best published", "ours", "network",
+        "official test", "ids", "median baseline", "CGCNN retrained", "ALIGNN", "best published", "ours",
     ]  # fmt: skip
     assert energy == [
-        "formation_energy_peratom [eV/atom]", "5572", "0.86", "0.0551", "0.0331", "0.0263 CrystalFramer", "0.0301", "a",
+        "formation_energy_peratom [eV/atom]", "5572", "0.86", "0.0551", "0.0331", "0.0263 CrystalFramer", "0.0301",
     ]  # fmt: skip
     assert (piezo[2], piezo[6]) == ("14.8; symmetry 12.93", "**11.21**")
     assert (dielectric[2], dielectric[6]) == ("-", "9 (labels of 4000)")
-    assert networks == ["network", "kind", "trained on", "epochs, best", "device", "hours"]
-    assert network == ["a", "e3nn, level std", "34,549, seed 42", "20, 7", "A card", "0.876"]
+    assert networks == ["network", "kind", "trained on", "device", "hours"]
+    assert network == ["a", "e3nn, level std", "34,549, seed 42", "A card", "0.876"]
 
 
 def test_splits_have_tables_of_their_own(tmp_path: Path) -> None:
@@ -99,21 +102,27 @@ def test_splits_have_tables_of_their_own(tmp_path: Path) -> None:
     assert "Of 1 property, ours is below the retrained CGCNN on 1, below ALIGNN on 1, below the best" in official
 
 
-def test_the_best_on_validation_answers_and_not_the_best_on_the_test(tmp_path: Path) -> None:
-    better = {name: {**figure, "mae": figure["mae"] / 2} for name, figure in FIGURES.items()}
-    runs = [
-        made_run(tmp_path, "a", val={"formation_energy": 0.3, "piezoelectric": 0.1, "dielectric": 0.1}),
-        made_run(tmp_path, "b", val={"formation_energy": 0.2, "piezoelectric": 0.2, "dielectric": 0.2}, tests=better),
+def test_several_networks_of_one_split_must_be_combined_first(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a and b are e3nn runs on the same parts.*crystrata combine"):
+        page([made_run(tmp_path, "a"), made_run(tmp_path, "b")])
+    members = [
+        {"run": "run_shared", "answers": ["formation_energy"], "hours": 0.8},
+        {"run": "run_polished", "answers": [], "hours": 0.0765},
     ]
-    text = page(runs)
-    rows = answers(text)
-    assert rows["formation_energy_peratom [eV/atom]"]["network"] == "b"
-    assert rows["formation_energy_peratom [eV/atom]"]["ours"] == "**0.01505**"
-    assert rows["dfpt_piezo_max_dij [pC/N]"]["network"] == "a"
-    assert rows["dfpt_piezo_max_dij [pC/N]"]["ours"] == "**11.21**"
-    assert "Networks (1.75 h of training together)" in text
-    assert "selected on validation, tested once" in text
-    assert "selected on validation" not in page(runs[:1])
+    text = page([made_run(tmp_path, "both", members=members)])
+    assert cells(text)[-2:] == [
+        ["- shared", "answers formation_energy", "", "", "0.8"], ["- polished", "answers nothing", "", "", "0.0765"],
+    ]  # fmt: skip
+
+
+def test_the_coverage_of_intervals_is_told(tmp_path: Path) -> None:
+    run = made_run(tmp_path, "a")
+    results = json.loads((run / RESULTS).read_text())
+    share = {"n": 100, "coverage": 0.905, "width": 0.4}
+    levels = {level: {"all": share, "metals": share, "non-metals": share} for level in ("80", "90", "95")}
+    results["intervals"] = {"formation_energy": {"calibration": 50, "levels": levels}}
+    (run / RESULTS).write_text(json.dumps(results))
+    assert "| formation_energy | eV/atom | 80 | 90.5 |" in page([run])
 
 
 def test_our_cgcnn_stands_beside_and_never_answers(tmp_path: Path) -> None:
@@ -121,7 +130,7 @@ def test_our_cgcnn_stands_beside_and_never_answers(tmp_path: Path) -> None:
     low = {figure["property"]: 0.01 for figure in FIGURES.values()}
     baseline = made_run(tmp_path, "c", algorithm="cgcnn", val=low, tests=better)
     row = answers(page([baseline, made_run(tmp_path, "a")]))["formation_energy_peratom [eV/atom]"]
-    assert (row["our CGCNN"], row["ours"], row["network"]) == ("0.01505", "0.0301", "a")
+    assert (row["our CGCNN"], row["ours"]) == ("0.01505", "0.0301")
 
 
 def test_the_dielectric_tests_count_once_by_their_mean(tmp_path: Path) -> None:
@@ -138,8 +147,7 @@ def test_the_dielectric_tests_count_once_by_their_mean(tmp_path: Path) -> None:
 
 def test_where_the_ehull_row_comes_from_is_told(tmp_path: Path) -> None:
     assert "affine function" in page([made_run(tmp_path, "a", tests=HULL)])
-    with_a_head = made_run(tmp_path, "b", tests=HULL, trained=("formation_energy", "ehull_official"))
-    assert "affine function" not in page([with_a_head])
+    assert "affine function" not in page([made_run(tmp_path, "b")])
 
 
 def outside_runs(folder: Path, protocol: str) -> list[Path]:
@@ -163,21 +171,8 @@ def test_tests_outside_training_have_tables_by_split(tmp_path: Path) -> None:
         "E3NN": "0.1", "ratio": "0.4",
     }  # fmt: skip
     assert cells(system)[-1] == [
-        "by-chemical-system", "by-chemical-system-cgcnn", "cgcnn, level std", "34,549, seed 42", "20, 7", "A card",
-        "0.876",
+        "by-chemical-system-cgcnn", "cgcnn, level std", "34,549, seed 42", "A card", "0.876",
     ]  # fmt: skip
-
-
-def test_a_run_of_as_many_epochs_stands_beside(tmp_path: Path) -> None:
-    runs = outside_runs(tmp_path, "by-prototype")
-    errors = {"val": {"formation_energy": 0.1}, "test": {"formation_energy": 0.04}}
-    union, longer = made_run(tmp_path, "u", **errors), made_run(tmp_path, "long", epochs=40, **errors)
-    random = made_run(tmp_path, "r", "random", tests={}, **errors)
-    row = answers(page([*runs, union]).split("\n### ")[1])["formation_energy [eV/atom]"]
-    assert row["E3NN on union"] == "0.04"
-    assert "CGCNN on union" not in row
-    assert "E3NN on random" in answers(page([*runs, union, random]).split("\n### ")[1])["band_gap [eV]"]
-    assert "on union |" not in page([*runs, longer]).split("\n### ")[1]
 
 
 def test_every_official_test_has_published_figures() -> None:
