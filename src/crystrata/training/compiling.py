@@ -12,6 +12,8 @@ from crystrata.training.task import MultiTaskTraining
 TOLERANCE = 1e-4
 """Largest difference between compiled and plain: of a loss relative to itself, of a gradient to the largest one."""
 
+_SMALL = 0.01  # of the largest loss: a smaller one (of a single label that is nearly hit) is compared with this
+
 
 def compile_encoder(task: MultiTaskTraining, data: CrystalDataModule, console: Console) -> bool:
     """Compile the encoder of a task for training; return whether it is used.
@@ -52,7 +54,8 @@ def _numbers(task: MultiTaskTraining, batches: list[LabelledBatch]) -> tuple[Ten
 def _difference(compiled: tuple[Tensor, dict[str, Tensor]], plain: tuple[Tensor, dict[str, Tensor]]) -> str:
     """Return what differs, in words; empty if nothing does."""
     (losses, gradients), (expected_losses, expected) = compiled, plain
-    off = float(((losses - expected_losses).abs() / expected_losses.abs().clamp(min=1e-9)).max())
+    sizes = expected_losses.abs()
+    off = float(((losses - expected_losses).abs() / sizes.clamp(min=_SMALL * float(sizes.max()))).max())
     if not off <= TOLERANCE:
         return f"a loss differs by {off:.1e} of itself"
     if gradients.keys() != expected.keys():
