@@ -17,6 +17,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
+from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleForm
@@ -99,6 +100,8 @@ class E3NNEncoder(Encoder):
         radial_hidden: Hidden width of the radial networks.
         latent_width: d; twice the channels if not given.
         angles: Extra angle features on the edges; the node products already see the angles.
+        relative: Whether edges tell their length over the radii of their atoms.
+        element_properties: Whether atoms begin with the physical properties of their element.
     """
 
     def __init__(
@@ -111,13 +114,17 @@ class E3NNEncoder(Encoder):
         radial_hidden: int = 64,
         latent_width: int | None = None,
         angles: AngleForm = "none",
+        relative: bool = True,
+        element_properties: bool = True,
     ) -> None:
         super().__init__(graph)
         self.l_max = l_max
         self.latent_width = latent_width or 2 * channels
         self.needs_angles = angles == "cached"
-        self.embedding = ElementEmbedding(channels)
-        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles, relative=True)
+        self.embedding = (
+            ElementEmbedding(channels) if element_properties else nn.Embedding(MAX_ATOMIC_NUMBER + 1, channels)
+        )
+        self.edges = EdgeFeatures(BesselBasis(n_radial, graph.cutoff), graph, angles, relative=relative)
         width = self.edges.width
         self.layers = nn.ModuleList(NodeProductLayer(channels, l_max, width, radial_hidden) for _ in range(layers))
         self.readout = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, self.latent_width), nn.SiLU())
