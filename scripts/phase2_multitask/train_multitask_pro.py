@@ -5,4 +5,4 @@ import sys
 from crystrata.cli.train import Door, main
 
 if __name__ == "__main__":
-    sys.exit(main(door=Door("train_multitask_pro.py", "e3nn", "pro", ("pro", "max"))))
+    sys.exit(main(door=Door("train_multitask_pro.py", "e3nn", "pro", ("pro", "max"), ("competition",))))

@@ -5,4 +5,4 @@ import sys
 from crystrata.cli.train import Door, main
 
 if __name__ == "__main__":
-    sys.exit(main(door=Door("train_multitask_std.py", "e3nn", "std", ("smoke", "std"))))
+    sys.exit(main(door=Door("train_multitask_std.py", "e3nn", "std", ("smoke", "std"), ("leaderboard",))))

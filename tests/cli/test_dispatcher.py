@@ -85,9 +85,9 @@ def test_a_dry_run_prints_the_table(cell: tuple[str, str], resolve: Resolve) -> 
     assert shown["properties"] == ["formation_energy", "band_gap", "bulk_modulus", "shear_modulus"]
 
 
-def test_there_are_twelve_cells() -> None:
+def test_there_are_fourteen_cells() -> None:
     assert set(CELLS) == set(PRESETS)
-    assert len(CELLS) == 12
+    assert len(CELLS) == 14
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
@@ -286,9 +286,9 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
     ("door", "flags", "said"),
     [
         (Door(STD, "e3nn", "std", ("smoke", "std")), ["--level", "pro"], "unknown level 'pro' (known: smoke, std)"),
-        (Door(STD, "e3nn", "std", ("smoke", "std")), ["--competition"], "unknown argument --competition"),
-        (Door(STD, "e3nn", "std", ("smoke", "std")), ["--level", "competition"], "unknown level 'competition'"),
-        (Door(LITE, "e3nn", "lite", ("lite",)), ["--level", "competition"], "unknown level 'competition'"),
+        (Door(STD, "e3nn", "std", ("smoke", "std"), ()), ["--competition"], "unknown argument --competition"),
+        (Door(STD, "e3nn", "std", ("smoke", "std"), ()), ["--level", "competition"], "unknown level 'competition'"),
+        (Door(LITE, "e3nn", "lite", ("lite",), ()), ["--level", "competition"], "unknown level 'competition'"),
         (Door(LITE, "e3nn", "lite", ("lite",)), ["--level", "std"], "unknown level 'std' (known: lite)"),
         (Door(CGCNN, "cgcnn", "std"), ["--algorithm", "e3nn"], "unknown argument --algorithm"),
         (Door("one.py", single_task=True), [], "the following arguments are required: --property"),

@@ -16,7 +16,7 @@ from crystrata.tiers import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
     "top_k": 7, "time_budget": 2.5, "run_id": "mine", "data_file": "other.json",
-    "device": "cpu", "compiled": True, "source": "demo", "splits_file": "other.parquet",
+    "device": "cpu", "compiled": True, "source": "demo", "splits_file": "other.parquet", "start": "other",
 }  # fmt: skip
 """Another place and manner of the same run, by field."""
 

@@ -26,6 +26,7 @@ class Door:
         algorithm: Fixed algorithm, or None where it is a flag.
         level: Default level.
         levels: Levels the script serves.
+        profiles: Profiles the script serves.
         single_task: Whether it trains single-property specialists (`--property`).
     """
 
@@ -33,6 +34,7 @@ class Door:
     algorithm: str | None = None
     level: str = "std"
     levels: tuple[str, ...] = LEVELS
+    profiles: tuple[str, ...] = PROFILES
     single_task: bool = False
 
 
@@ -51,8 +53,11 @@ def build_parser(door: Door) -> Parser:
     if door.algorithm is None:
         what.add_argument("--algorithm", default="e3nn", metavar=_choices(ALGORITHMS), help="track")
     what.add_argument("--level", default=None, metavar=_choices(door.levels), help=f"preset (default: {door.level})")
-    if "pro" in door.levels:
-        what.add_argument("--profile", metavar=_choices(PROFILES), help="preset for one purpose; wins over --level")
+    if door.profiles:
+        what.add_argument(
+            "--profile", metavar=_choices(door.profiles), help="one-purpose preset; wins over --level"
+        )
+    if COMPETITION in door.profiles:
         what.add_argument(
             "--competition", dest="profile", action="store_const", const=COMPETITION, help="--profile competition"
         )
@@ -186,11 +191,10 @@ def _heads(given: Sequence[str]) -> dict[str, str]:
 
 def _mode(flags: argparse.Namespace, door: Door) -> str:
     level = flags.level or door.level
-    profiles = PROFILES if "pro" in door.levels else ()
-    profile = getattr(flags, "profile", None) or (level if level in profiles else None)
+    profile = getattr(flags, "profile", None) or (level if level in door.profiles else None)
     if profile is not None:
-        if profile not in profiles:
-            raise unknown_name("profile", profile, profiles)
+        if profile not in door.profiles:
+            raise unknown_name("profile", profile, door.profiles)
         if flags.level not in (None, profile):
             print(f"notice: the profile {profile} wins over --level {flags.level}", file=sys.stderr)
         return str(profile)
