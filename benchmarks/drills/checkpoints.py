@@ -10,14 +10,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from crystrata.errors import ModelError, StorageError
 from crystrata.runs.directory import CHECKPOINT
+from crystrata.training import parts
 from crystrata.training.checkpoints import AtomicCheckpointIO, earlier, newest_sound, read_checkpoint, write_checkpoint
 from drills.drill import Drill, NotTried, Tally
+
+_SMALL_PARTS = 400_000
+"""Size of parts [byte] where a drill is about files in parts: a checkpoint here has four."""
 
 
 def _values(number: int) -> dict[str, object]:
@@ -29,8 +34,8 @@ def _is_whole(values: dict[str, object]) -> bool:
     return all(bool((part == values["number"]).all()) for part in values["weights"])  # type: ignore[attr-defined]
 
 
-def _write_for_ever(path: Path, elsewhere: Path) -> None:
-    os.environ["TMPDIR"] = str(elsewhere)
+def _write_for_ever(path: Path, elsewhere: Path, part_bytes: int) -> None:
+    os.environ["TMPDIR"], parts.PART_BYTES = str(elsewhere), part_bytes
     writer = AtomicCheckpointIO(keep=3)
     number = newest_number(path)
     while True:
@@ -43,7 +48,7 @@ def newest_number(path: Path) -> int:
     return int(read_checkpoint(newest_sound(path)[0])["number"]) if path.exists() else 0
 
 
-def _kills_while_saving(quick: bool, scratch: Path, tally: Tally) -> None:
+def _kills_while_saving(quick: bool, scratch: Path, tally: Tally, part_bytes: int = parts.PART_BYTES) -> None:
     if "fork" not in multiprocessing.get_all_start_methods():
         raise NotTried("this system cannot fork")
     luck, path = random.Random(4), scratch / "run" / CHECKPOINT
@@ -51,7 +56,7 @@ def _kills_while_saving(quick: bool, scratch: Path, tally: Tally) -> None:
     context, last = multiprocessing.get_context("forkserver"), 0
     context.set_forkserver_preload(["drills.checkpoints"])
     for _ in range(5 if quick else 200):
-        process = context.Process(target=_write_for_ever, args=(path, elsewhere))
+        process = context.Process(target=_write_for_ever, args=(path, elsewhere, part_bytes))
         process.start()
         while process.is_alive() and not path.exists():
             time.sleep(0.001)
@@ -66,6 +71,9 @@ def _kills_while_saving(quick: bool, scratch: Path, tally: Tally) -> None:
         last = values["number"]
         for leftover in path.parent.glob(".*.part"):  # as the next start of a run does
             leftover.unlink()
+        parts.remove_unnamed_parts(path.parent)
+        files = sorted(file.name for file in path.parent.iterdir() if not file.name.endswith(".pt"))
+        tally.check(bool(files) == (part_bytes < parts.PART_BYTES) and len(files) <= 12, f"left after a kill: {files}")
 
 
 def _corruption(quick: bool, scratch: Path, tally: Tally) -> None:
@@ -85,6 +93,37 @@ def _corruption(quick: bool, scratch: Path, tally: Tally) -> None:
         tally.check(read_checkpoint(found)["number"] == 1, "the one before is not as it was")
     path.write_bytes(whole)
     tally.check(newest_sound(path) == (path, []), "a whole file is not read")
+
+
+def _corruption_of_parts(quick: bool, scratch: Path, tally: Tally) -> None:
+    luck, path = random.Random(6), scratch / CHECKPOINT
+    with _small_parts():
+        write_checkpoint(path, _values(1), keep=2)
+        first = set(scratch.iterdir())
+        write_checkpoint(path, _values(2), keep=2)
+    files = [path, *sorted(file for file in set(scratch.iterdir()) - first if not file.name.endswith(".pt"))]
+    for attempt in range(30 if quick else 600):
+        file = files[attempt % len(files)]
+        whole = file.read_bytes()
+        damaged = bytearray(whole)
+        if luck.randrange(3):
+            damaged[luck.randrange(len(damaged))] ^= 1 << luck.randrange(8)
+        else:
+            del damaged[luck.randrange(len(damaged)) :]
+        file.write_bytes(damaged)
+        found, wrong = newest_sound(path)
+        tally.check(found == earlier(path, 1) and len(wrong) == 1, f"damage {attempt} of {file.name} not found")
+        file.write_bytes(whole)
+    tally.check(newest_sound(path) == (path, []), "a whole file is not read")
+
+
+@contextmanager
+def _small_parts() -> Iterator[None]:
+    usual, parts.PART_BYTES = parts.PART_BYTES, _SMALL_PARTS
+    try:
+        yield
+    finally:
+        parts.PART_BYTES = usual
 
 
 @contextmanager
@@ -162,7 +201,9 @@ DRILLS = (
         "killed while it saves, temporary folder on another disk: the newest is whole",
         _kills_while_saving,
     ),
+    Drill("kills-in-parts", "the same where it saves in parts", partial(_kills_while_saving, part_bytes=_SMALL_PARTS)),
     Drill("corruption", "a flipped bit or a cut is found, the checkpoint before is taken", _corruption),
+    Drill("corruption-of-parts", "the same where a part or their list is damaged", _corruption_of_parts),
     Drill("full-disk", "one line, the checkpoint before stays, nothing half-written is left", _full_disk),
     Drill("read-only", "one line, the checkpoint before stays", _read_only),
     Drill("foreign-checkpoint", "a file that holds code or rubbish is refused, and the code not run", _foreign),

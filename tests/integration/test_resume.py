@@ -19,7 +19,12 @@ import pandas as pd
 import pytest
 import torch
 
-from crystrata.runs.directory import ARTIFACTS, BEST, CHECKPOINT, CONFIG, HISTORY, MANIFEST, RESULTS, SPLITS
+from crystrata.prediction.models import load_model
+from crystrata.prediction.predict import predict_files
+from crystrata.runs.directory import ARTIFACTS, BEST, CHECKPOINT, CONFIG, HISTORY, MANIFEST, RESULTS, SPLITS, TOP
+from crystrata.training import parts
+from crystrata.training.checkpoints import read_checkpoint
+from crystrata.workflows.export import export_model
 
 Launch = Callable[..., int]
 Train = Callable[..., Path]
@@ -82,7 +87,7 @@ def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
 def assert_same_run(run: Path, expected: Path) -> None:
     """Every bit of weights, averages and optimiser, every figure and every id; only clocks and names may differ."""
     for name in (BEST, CHECKPOINT):
-        found, wanted = (tensors(torch.load(path / name, weights_only=True)) for path in (run, expected))
+        found, wanted = (tensors(read_checkpoint(path / name)) for path in (run, expected))
         assert found.keys() == wanted.keys()
         assert len(wanted) > 20
         assert [path for path in wanted if not torch.equal(found[path], wanted[path])] == []
@@ -221,6 +226,56 @@ def test_a_killed_run_is_continued_exactly(
     assert_same_run(run, straight)
     assert content(run, MANIFEST)["status"] == "completed"
     assert not [path.name for path in run.iterdir() if path.suffix == ".part"]
+
+
+@pytest.mark.parametrize("case", ["cosine"], indirect=True)
+def test_a_run_in_parts_moves_to_another_machine_and_goes_on_exactly(
+    straight: Path, case: str, launch: Launch, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART_BYTES", 100_000)
+    with pytest.raises(RuntimeError, match="the machine fails"):
+        cut(launch, tmp_path / "here", RUNS[case], 2, failure=crash)
+    moved = Path(shutil.copytree(tmp_path / "here", tmp_path / "there"))
+    shutil.rmtree(tmp_path / "here")
+    run = only_run(moved)
+    assert (run / CHECKPOINT).stat().st_size < 10_000
+    for folder in (run, run / TOP):  # of a process that was killed while it wrote
+        (folder / "checkpoint.pt.0123456789abcdef.1").write_bytes(b"half")
+        (folder / ".checkpoint.pt.x.part").write_bytes(b"half")
+    assert launch(moved, *RUNS[case], "--resume") == 0
+    assert_same_run(run, straight)
+    assert_only_whole_files(run)
+    assert max(file.stat().st_size for file in run.rglob("*.pt*")) == 100_000
+    models = [load_model(path, "cpu") for path in (run, straight, export_model(run, tmp_path / "shared"))]
+    assert all(model.calibration is not None for model in models)
+    tables = [predict_files(model, [root / "examples" / "cifs"]) for model in models]
+    pd.testing.assert_frame_equal(tables[0], tables[1], check_exact=True)
+    pd.testing.assert_frame_equal(tables[0], tables[2], check_exact=True)
+
+
+def assert_only_whole_files(run: Path) -> None:
+    """Each file can be read, each part is one of them."""
+    for folder in (run, run / TOP):
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if ".pt" in path.name}
+        indices = [text for name, text in files.items() if text.startswith(b"# SHA-256")]
+        listed = {line.split()[1].decode() for text in indices for line in text.splitlines()[1:]}
+        assert files.keys() - listed == {name for name in files if name.endswith(".pt")}
+        assert all(read_checkpoint(folder / name) for name in files.keys() - listed)
+
+
+@pytest.mark.slow
+def test_the_pro_network_is_carried_in_parts_of_15_megabytes(train: Train, launch: Launch, tmp_path: Path) -> None:
+    flags = ("--level", "pro", "--max-samples", 60)
+    straight = train(tmp_path / "straight", *flags, "--epochs", 2)
+    with pytest.raises(RuntimeError, match="the machine fails"):
+        cut(launch, tmp_path / "cut", (*flags, "--epochs", 2), 1, failure=crash)
+    moved = Path(shutil.copytree(tmp_path / "cut", tmp_path / "moved"))
+    assert launch(moved, *flags, "--epochs", 2, "--resume") == 0
+    run = only_run(moved)
+    assert_same_run(run, straight)
+    assert_only_whole_files(run)
+    assert max(file.stat().st_size for file in run.rglob("*")) == 15_000_000
+    assert len(list(run.glob("checkpoint.pt.*.2"))) == 2  # the newest and the one before
 
 
 def epochs_done(models: Path) -> int:

@@ -545,14 +545,23 @@ def test_the_configuration_of_the_network_is_that_of_the_run(lite_run: Path) -> 
     assert model.network.config.graph == config.graph
 
 
-def test_as_many_checkpoints_and_best_epochs_are_kept_as_asked(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_as_many_checkpoints_and_best_epochs_are_kept_as_asked(
+    in_parts: bool, launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_parts:
+        monkeypatch.setattr("crystrata.training.parts.PART_BYTES", 50_000)
     flags = ("--algorithm", "cgcnn", "--level", "smoke", "--max-samples", 80, "--batch-size", 8)
     assert launch(tmp_path, *flags, "--epochs", 4, "--keep-last-k", 2, "--top-k", 3) == 0
     run = only_run(tmp_path)
     assert sorted(file.name for file in run.glob("checkpoint*.pt")) == ["checkpoint.1.pt", CHECKPOINT]
     scores = {record["epoch"]: record["val_score"] for record in json.loads((run / HISTORY).read_text())}
     best = sorted(scores, key=lambda epoch: scores[epoch])[:3]
-    assert sorted(file.name for file in (run / "top").iterdir()) == sorted(f"epoch_{epoch:04d}.pt" for epoch in best)
+    kept = {f"epoch_{epoch:04d}.pt" for epoch in best}
+    assert {file.name for file in (run / "top").glob("*.pt")} == kept
+    assert {file.name.partition(".pt")[0] + ".pt" for file in (run / "top").iterdir()} == kept
+    assert any(file.suffix == ".2" for file in (run / "top").iterdir()) == in_parts
+    assert len({file.name.split(".")[2] for file in run.glob("checkpoint.pt.*")}) == 2 * in_parts
     for epoch in best:
         assert load_model(run / "top" / f"epoch_{epoch:04d}.pt", "cpu").facts["val_score"] == scores[epoch]
     weights_of = [

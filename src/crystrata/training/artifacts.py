@@ -14,7 +14,7 @@ from crystrata.files import write_json
 from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
 from crystrata.training.averaging import MovingAverage
-from crystrata.training.checkpoints import write_checkpoint
+from crystrata.training.checkpoints import remove_checkpoint, write_checkpoint
 from crystrata.training.random_state import random_state, set_random_state
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import MultiTaskTraining
@@ -121,7 +121,7 @@ class RunArtifacts(L.Callback):
                 write_checkpoint(self.run / name, weights)
         for file in (self.run / TOP).glob("epoch_*.pt"):
             if file.name not in top:
-                file.unlink()
+                remove_checkpoint(file)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Nothing is left that a signal could cost."""

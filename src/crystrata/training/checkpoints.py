@@ -15,7 +15,8 @@ import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from crystrata.errors import ModelError
-from crystrata.files import replace, write_atomically
+from crystrata.files import replace
+from crystrata.training.parts import read_in_parts, remove_unnamed_parts, write_in_parts
 
 _UNREADABLE = (
     RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, pickle.UnpicklingError,
@@ -50,14 +51,15 @@ class AtomicCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
+        remove_checkpoint(Path(path))
 
 
 def write_checkpoint(path: Path, values: dict[str, Any], *, keep: int = 1) -> None:
     """Write tensors and plain values, atomically, with their SHA-256.
 
     The file is a zip archive that `torch.load` reads as it is; the digest of all bytes before it is the archive's
-    comment. It is packed in memory first: torch's own writer hides a full disk behind an error of its archive.
+    comment. It is packed in memory first: torch's own writer hides a full disk behind an error of its archive. A file
+    of more than 15 MB is written in parts.
 
     Args:
         path: Destination.
@@ -66,14 +68,16 @@ def write_checkpoint(path: Path, values: dict[str, Any], *, keep: int = 1) -> No
     """
     packed = BytesIO()
     torch.save(values, packed)
-    content = packed.getbuffer()[:-2]  # an archive without a comment ends with the comment's length, 0
-    digest = hashlib.sha256(content).hexdigest().encode()
+    digest = hashlib.sha256(packed.getbuffer()[:-2]).hexdigest().encode()
+    packed.seek(-2, os.SEEK_END)  # an archive without a comment ends with the comment's length, 0
+    packed.write(_COMMENT.to_bytes(2, "little") + _MARK + digest)
+    write_in_parts(path, packed.getbuffer(), before=lambda: _rotate(path, keep))
 
-    def write(file: Any) -> None:
-        for part in (content, _COMMENT.to_bytes(2, "little"), _MARK, digest):
-            file.write(part)
 
-    write_atomically(path, write, before=lambda: _rotate(path, keep))
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint or a weights file, with its parts."""
+    path.unlink(missing_ok=True)
+    remove_unnamed_parts(path.parent)
 
 
 def earlier(path: Path, number: int) -> Path:
@@ -94,6 +98,7 @@ def _rotate(path: Path, keep: int) -> None:
         except OSError:  # a file system without second names
             shutil.copyfile(path, second_name)
         replace(second_name, earlier(path, 1))
+        second_name.unlink(missing_ok=True)  # it stays where both are names of one file, after a kill just here
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -103,7 +108,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         ModelError: The file is missing, damaged, or holds more than tensors and plain values.
     """
     try:
-        content = path.read_bytes()
+        content = read_in_parts(path)
     except FileNotFoundError:
         raise ModelError(f"there is no {path}; train a model first or name another run") from None
     except OSError as error:
