@@ -49,7 +49,7 @@ def _write_parts(path: Path, content: memoryview) -> bytes:
     key = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
     names = [f"{path.name}.{key}.{number}" for number in range(1, len(parts) + 1)]
     for name, part in zip(names, parts, strict=True):
-        write_bytes(path.with_name(name), part)
+        write_bytes(path.with_name(name), bytes(part))
     return _HEADER + "".join(f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)).encode()
 
 
