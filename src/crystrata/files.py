@@ -136,7 +136,7 @@ def replace(source: Path, target: Path, *, windows: bool = os.name == "nt") -> N
             time.sleep(0.05)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write bytes, atomically."""
     write_atomically(path, lambda file: file.write(content))
 

@@ -275,7 +275,7 @@ def test_the_pro_network_is_carried_in_parts_of_15_megabytes(train: Train, launc
     assert_same_run(run, straight)
     assert_only_whole_files(run)
     assert max(file.stat().st_size for file in run.rglob("*")) == 15_000_000
-    assert len(list(run.glob("checkpoint.pt.*.2"))) == 2  # the newest and the one before
+    assert len(list(run.glob("checkpoint.pt.*.2"))) == len(list(run.glob("checkpoint*.pt"))) > 1
 
 
 def epochs_done(models: Path) -> int:
