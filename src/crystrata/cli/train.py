@@ -54,9 +54,7 @@ def build_parser(door: Door) -> Parser:
         what.add_argument("--algorithm", default="e3nn", metavar=_choices(ALGORITHMS), help="track")
     what.add_argument("--level", default=None, metavar=_choices(door.levels), help=f"preset (default: {door.level})")
     if door.profiles:
-        what.add_argument(
-            "--profile", metavar=_choices(door.profiles), help="one-purpose preset; wins over --level"
-        )
+        what.add_argument("--profile", metavar=_choices(door.profiles), help="one-purpose preset; wins over --level")
     if COMPETITION in door.profiles:
         what.add_argument(
             "--competition", dest="profile", action="store_const", const=COMPETITION, help="--profile competition"
