@@ -51,7 +51,8 @@ def test_equal_latents_do_no_harm() -> None:
 
 
 def test_a_usual_crystal_has_no_caution() -> None:
-    assert list(cautions(salt(), ["Na", "Cl"], distance=0.99, expansion=1.0)) == []
+    for gaps in ((0.0, 0.0), (0.0, 1.9), (3.0, 5.0)):
+        assert list(cautions(salt(), ["Na", "Cl"], distance=0.99, expansion=1.0, gaps=gaps)) == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,11 @@ def test_a_usual_crystal_has_no_caution() -> None:
         (salt(2), {"expansion": 2.0}, r"odd volume: 40 A\^3 per atom, 2 times what its elements take"),
         (salt(20), {"expansion": 20.0}, r"400 A\^3 per atom: atoms stand apart"),
         (salt(), {"metal_with_dielectric": True}, "predicted to be a metal: its dielectric constant has no meaning"),
+        (
+            salt(),
+            {"gaps": (0.0, 9.31)},
+            r"the two gaps contradict each other: 0 eV \(OptB88vdW\), 9.31 eV \(MBJ\)",
+        ),
         (replace(salt(), note="a choice was made"), {}, "a choice was made"),
     ],
 )

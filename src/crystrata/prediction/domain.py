@@ -17,6 +17,7 @@ SAMPLE = 4000
 _NEAR = 0.99  # share of the calibration crystals within the distance 1
 _USUAL_VOLUMES = (0.005, 0.995)  # quantiles of the training volumes; above the upper one lie molecules and layers
 _LEAST_REACH = 1e-6  # where all latents are equal
+_OPENED = 2.0  # [eV] a larger MBJ gap have 1 % of the crystals without an OptB88vdW gap
 _RIDGE = 1.0  # shrinks the coefficient of an element seen in few crystals
 
 
@@ -72,6 +73,7 @@ def cautions(
     distance: float = 0.0,
     expansion: float = 1.0,
     metal_with_dielectric: bool = False,
+    gaps: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[str]:
     """Yield what to be careful about in the predictions for a crystal.
 
@@ -81,6 +83,7 @@ def cautions(
         distance: See `Domain.distance`.
         expansion: See `Domain.expansion`.
         metal_with_dielectric: Whether a dielectric constant is predicted beside a gap of zero.
+        gaps: Predicted gaps, OptB88vdW and MBJ [eV].
     """
     if crystal.note:
         yield crystal.note
@@ -94,3 +97,5 @@ def cautions(
         yield f"odd volume: {crystal.volume_per_atom:.3g} A^3 per atom, {expansion:.2g} times what its elements take"
     if metal_with_dielectric:
         yield "predicted to be a metal: its dielectric constant has no meaning"
+    if min(gaps) == 0 and max(gaps) > _OPENED:
+        yield f"the two gaps contradict each other: {gaps[0]:.3g} eV (OptB88vdW), {gaps[1]:.3g} eV (MBJ)"

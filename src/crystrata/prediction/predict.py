@@ -25,6 +25,9 @@ from crystrata.properties import Property, get_property, records
 DOMAIN_DISTANCE = "domain distance"
 """Title of the distance from the training crystals; within 1 lie 99 % of the validation crystals."""
 
+GAPS = ("band_gap", "band_gap_mbj")
+"""Properties that should agree on what is a metal."""
+
 INTERVAL = 90.0
 """Usual level of the intervals [%]."""
 
@@ -142,10 +145,13 @@ def _predict_graphs(
         for name, ends in bounds.items():
             columns |= dict(zip(interval_titles(get_property(name)), ends, strict=True))
     without_dielectric = metal & ("dielectric" in values)
+    gaps = np.stack([values[name] for name in GAPS], 1) if {*GAPS} <= {*values} else np.zeros((len(crystals), 2))
     seen = model.facts.get("elements", SYMBOLS)
     warnings = [
-        "; ".join(cautions(crystal, seen, distance=far, expansion=grown, metal_with_dielectric=useless))
-        for crystal, far, grown, useless in zip(crystals, distance, expansion, without_dielectric, strict=True)
+        "; ".join(cautions(crystal, seen, distance=far, expansion=grown, metal_with_dielectric=useless, gaps=both))
+        for crystal, far, grown, useless, both in zip(
+            crystals, distance, expansion, without_dielectric, gaps.tolist(), strict=True
+        )
     ]
     return columns, warnings
 
