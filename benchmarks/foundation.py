@@ -2,9 +2,10 @@
 
     python benchmarks/foundation.py --data-file FILE --splits FILE [--curves FILE] [--only NAME] [--epochs N]
 
-`--splits` is a parquet table (benchmark, jid, split), `--curves` one of densities of states (jid, split, ph_dos). Every crystal is a sample of its own, named by its id and described by its formula alone, so that the split is the
-official one to the crystal. The curves are compared with those of the training compositions nearest in descriptor.
-Each result is kept in results/foundation.json as soon as it is over; the page results/foundation.md is made from it.
+`--splits` is a parquet table (benchmark, jid, split), `--curves` one of densities of states (jid, split, ph_dos). Every
+crystal is a sample of its own, named by its id and described by its formula alone, so that the split is the official
+one to the crystal. The curves are compared with those of the training compositions nearest in descriptor. Each result
+is kept in results/foundation.json as soon as it is over; the page results/foundation.md is made from it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def main() -> int:
     parser.add_argument("--splits", required=True)
     parser.add_argument("--curves")
     parser.add_argument("--only")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=30)
     flags = parser.parse_args()
     crystals = pd.read_parquet(flags.data_file).set_index("jid")
     splits = pd.read_parquet(flags.splits)
@@ -93,12 +94,13 @@ def _train(task: dict[str, Any], table: pd.DataFrame, source: ByFormula, epochs:
     with tempfile.TemporaryDirectory() as models:
         config = TaskRunConfig(
             (task,),
-            encoder_settings={"hidden_dims": [None, 512, 512, 256], "residual": False},
+            encoder_settings={"hidden_dims": [None, 512, 256, 256], "residual": True},
             latent_stage="tanh",
             epochs=epochs,
-            batch_size=256,
-            lr=2e-3,
+            batch_size=128,
+            lr=1e-3,
             weight_decay=1e-2,
+            ema=0.995,
             models_dir=models,
             device="cpu",
         )

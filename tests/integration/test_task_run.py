@@ -16,6 +16,7 @@ from rich.console import Console
 
 from crystrata.compositions.descriptors import KernelMean, Statistics
 from crystrata.compositions.keys import composition_keys
+from crystrata.crystals.table import CrystalTable
 from crystrata.errors import ModelError, TrainingError, UsageError
 from crystrata.networks.weights import unpack_task_network
 from crystrata.prediction.models import load_model
@@ -130,7 +131,7 @@ def test_a_run_is_not_continued_with_other_labels(straight: Path, tmp_path: Path
     with pytest.raises(UsageError, match="started with other labels"):
         resume_tasks(run, [], QUIET, table=label_table().assign(energy=1.0))
     with pytest.raises(UsageError, match="started with other descriptors"):
-        resume_tasks(run, [], QUIET, table=label_table(), source=KernelMean(grid=2))
+        resume_tasks(run, [], QUIET, table=label_table(), source=KernelMean())
 
 
 def test_weights_of_compositions_are_refused_where_crystals_are_predicted(straight: Path) -> None:
@@ -152,11 +153,18 @@ def test_a_head_alone_is_trained_from_another_run(straight: Path, tmp_path: Path
     """Head-only fine-tuning: the shared part and frozen heads keep their bits, scaling and all."""
     frozen = tuple({**task, "optimizer": {"freeze_parameters": task["name"] != "energy"}} for task in TASKS)
     config = replace(
-        CONFIG, tasks=frozen, freeze_shared=True, start=str(straight), epochs=2, models_dir=str(tmp_path), ema=1e-9
+        CONFIG,
+        tasks=frozen,
+        pretrain={},
+        freeze_shared=True,
+        start=str(straight),
+        epochs=2,
+        models_dir=str(tmp_path),
+        ema=1e-9,
     )
     run = run_tasks(config, [], QUIET, table=label_table())
     before, after = (unpack_task_network(read_checkpoint(path / BEST))[0].state_dict() for path in (straight, run))
-    moved = {name.rsplit(".layers")[0] for name in before if not torch.equal(before[name], after[name])}
+    moved = {name.rsplit(".layers")[0] for name in after if not torch.equal(before[name], after[name])}
     assert moved == {"heads.energy"}
 
 
@@ -192,3 +200,31 @@ def test_configurations_survive_json() -> None:
     assert TaskRunConfig.from_dict(json.loads(json.dumps(CONFIG.as_dict()))).digest() == CONFIG.digest()
     with pytest.raises(UsageError, match="configuration key 'epoch'"):
         TaskRunConfig.from_dict({**CONFIG.as_dict(), "epoch": 3})
+
+
+def test_crystals_join_in_where_a_composition_has_one(
+    demo: CrystalTable, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+    table = demo.labels.drop_duplicates("formula").rename(columns={"formula": "composition"}).iloc[:60]
+    table = pd.concat([table, table.iloc[:1].assign(composition="Xe9Kr7")])  # nobody has its crystal
+    config = replace(
+        CONFIG,
+        tasks=({"name": "energy", "kind": "regression", "data_column": "formation_energy_peratom"},),
+        pretrain={"contrastive": 0.1, "cross_reconstruction": 0.1},
+        graph_encoder="cgcnn",
+        graph_settings={"channels": 8, "layers": 1},
+        source="demo",
+        data_dir=str(data_dir),
+        models_dir=str(tmp_path),
+        epochs=2,
+    )
+    structures = prepare_tasks(config, QUIET, table=table).data.dataset.structures
+    assert structures is not None
+    assert (structures.row < 0).sum() == 1
+    run = run_tasks(config, [], QUIET, table=table)
+    history = content(run, HISTORY)
+    assert set(history[-1]["train_loss"]) == {"energy", "contrastive", "cross_reconstruction"}
+    assert set(history[-1]["val_mae"]) == {"energy"}
+    assert all(np.isfinite(list(record["train_loss"].values())).all() for record in history)
+    assert content(run, MANIFEST)["algorithm"] == "composition+cgcnn"

@@ -43,6 +43,7 @@ _LIGHTNING_NOISE = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # the order is a function of the step
     ".*`isinstance.treespec, LeafSpec.`.*",
     ".*GPU available but not used.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen parts are meant to be
 )
 
 

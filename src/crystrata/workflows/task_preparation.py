@@ -77,10 +77,8 @@ def prepare_tasks(
     universe = universe.keep(np.isin(np.arange(len(universe)), places))
     split = split_universe(universe, seed=config.seed, val=config.val_split, test=config.test_split, group_of=group_key)
     counts_per_part(universe, split)
-    train_keys = [universe.keys[row] for row in split.train]
-    specs = tuple(
-        with_label_widths(spec, labels[spec.name], train_keys) if spec.name in labels else spec for spec in specs
-    )
+    inside = [universe.keys[row] for row in split.train]
+    specs = tuple(with_label_widths(spec, labels[spec.name], inside) if spec.name in labels else spec for spec in specs)
     dataset = CompositionDataset(
         universe,
         descriptors,
