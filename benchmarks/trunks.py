@@ -24,7 +24,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.files import lock, write_text
 from crystrata.networks.multitask import count_parameters
@@ -110,14 +111,14 @@ def trial_config(encoder: str, **overrides: Any) -> RunConfig:
     )  # fmt: skip
 
 
-def fixed_subset(config: RunConfig) -> CrystalDataModule:
+def fixed_subset(config: RunConfig) -> BatchDataModule[CrystalPropertyDataset]:
     """Return the data of a run cut down to the subset, which depends on nothing but the data file."""
     data = prepare_data(config, Console(quiet=True)).data
     small = np.asarray(data.dataset.graphs.atom_counts) <= MOST_ATOMS
     rows = np.flatnonzero(small & np.isfinite(data.dataset.targets[:, 0]))
     val, test, train_rows = np.split(np.random.default_rng(0).permutation(rows)[:CRYSTALS], [HELD_OUT, 2 * HELD_OUT])
     split = Split(train=np.sort(train_rows), val=np.sort(val), test=np.sort(test), protocol="subset", seed=0)
-    return CrystalDataModule(data.dataset, split, batch_size=BATCH, seed=config.seed)
+    return BatchDataModule(data.dataset, split, batch_size=BATCH, seed=config.seed)
 
 
 def _page(trials: list[Trial]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from crystrata.errors import unknown_name
 
-Schedule = Literal["cosine", "plateau"]
+Schedule = Literal["cosine", "plateau", "constant"]
 
 ALGORITHMS = ("e3nn", "cgcnn")
 LEVELS = ("smoke", "lite", "std", "pro", "max")

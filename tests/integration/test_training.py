@@ -22,7 +22,7 @@ from rich.console import Console
 
 from crystrata.cli.train import main
 from crystrata.crystals.table import CrystalTable
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.elements import SYMBOLS
@@ -296,7 +296,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_step(demo: Cry
         settings = OptimiserSettings(1e-3, clip=1e9)
         spread = dict.fromkeys(dataset.properties, 1.0)
         task = MultiTaskTraining(network, settings, spread, dataset.ids, Console(quiet=True))
-        data = CrystalDataModule(dataset, split, batch_size=size, accumulate=accumulate)
+        data = BatchDataModule(dataset, split, batch_size=size, accumulate=accumulate)
         found.append(gradient_of_one_step(task, data))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
     assert float(found[0].abs().max()) > 1e-3
@@ -314,7 +314,7 @@ class Gradient(L.Callback):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*number of training batches:UserWarning")
-def gradient_of_one_step(task: MultiTaskTraining, data: CrystalDataModule) -> torch.Tensor:
+def gradient_of_one_step(task: MultiTaskTraining, data: BatchDataModule) -> torch.Tensor:
     gradient = Gradient()
     trainer = L.Trainer(
         accelerator="cpu", max_steps=1, callbacks=[gradient], logger=False,

@@ -15,7 +15,7 @@ from known_crystals import CRYSTALS, SETTINGS, table_of
 from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.hull import formula_counts
 from crystrata.crystals.table import CrystalTable
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
@@ -263,7 +263,7 @@ def split() -> Split:
 
 
 def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
-    module = CrystalDataModule(dataset, split(), batch_size=4, accumulate=2, seed=3)
+    module = BatchDataModule(dataset, split(), batch_size=4, accumulate=2, seed=3)
     (batches,) = module.train_dataloader()
     assert [len(batch.rows) for batch in batches] == [4, 2]
     assert sorted(torch.cat([batch.rows for batch in batches]).tolist()) == TRAIN.tolist()
@@ -271,14 +271,14 @@ def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
     assert batches[0].crystals.pair.shape[1] == 0
     assert sorted(torch.cat([batch.rows for (batch,) in module.val_dataloader()]).tolist()) == VAL.tolist()
     assert sorted(torch.cat([batch.rows for (batch,) in module.test_dataloader()]).tolist()) == TEST.tolist()
-    with_angles = CrystalDataModule(dataset, split(), batch_size=4, form=BatchForm(angles=True))
+    with_angles = BatchDataModule(dataset, split(), batch_size=4, form=BatchForm(angles=True))
     assert next(iter(with_angles.train_dataloader()))[0].crystals.pair.shape[1] > 0
 
 
 @pytest.mark.slow
 def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset) -> None:
-    here = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3).train_dataloader())
-    there = list(CrystalDataModule(dataset, split(), batch_size=4, seed=3, workers=1).train_dataloader())
+    here = list(BatchDataModule(dataset, split(), batch_size=4, seed=3).train_dataloader())
+    there = list(BatchDataModule(dataset, split(), batch_size=4, seed=3, workers=1).train_dataloader())
     for (one,), (other,) in zip(here, there, strict=True):
         assert torch.equal(one.rows, other.rows)
         assert torch.equal(one.crystals.vector, other.crystals.vector)
@@ -286,15 +286,15 @@ def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset
 
 
 def test_parts_without_labels_are_refused_by_name(dataset: CrystalPropertyDataset, stores: Path) -> None:
-    module = CrystalDataModule(dataset, split(), batch_size=4)
+    module = BatchDataModule(dataset, split(), batch_size=4)
     assert module.label_counts()["bulk_modulus"] == {"train": 6, "val": 2, "test": 1}
     with pytest.raises(TrainingError, match="band_gap_mbj has no label in the training part"):
-        CrystalDataModule(dataset, replace(split(), train=np.array([4])), batch_size=4).check()
-    CrystalDataModule(dataset, replace(split(), val=np.array([4])), batch_size=4).check()  # the others can select
+        BatchDataModule(dataset, replace(split(), train=np.array([4])), batch_size=4).check()
+    BatchDataModule(dataset, replace(split(), val=np.array([4])), batch_size=4).check()  # the others can select
     gaps = CrystalPropertyDataset(table(), stores, ["band_gap"], SETTINGS)
-    CrystalDataModule(gaps, split(), batch_size=4).check()
+    BatchDataModule(gaps, split(), batch_size=4).check()
     with pytest.raises(TrainingError, match="the val part is empty"):
-        CrystalDataModule(gaps, replace(split(), val=VAL[:0]), batch_size=4).check()
+        BatchDataModule(gaps, replace(split(), val=VAL[:0]), batch_size=4).check()
 
 
 def test_pyg_is_imported_only_for_items() -> None:

@@ -6,8 +6,9 @@ n compositions, D descriptor width.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from crystrata.compositions.keys import composition_keys, known_weights
 from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
 from crystrata.compositions.statistics import STATISTICS, composition_statistics
 from crystrata.elements import SYMBOLS
-from crystrata.errors import InputError
+from crystrata.errors import InputError, unknown_name
 from crystrata.files import digest_of_json
 
 _GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
@@ -192,6 +193,31 @@ def _without_gaps(table: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.
     """Return the table with zeros in rows that are not valid or hold a number that is not finite; and who is left."""
     valid = valid & np.isfinite(table).all(axis=1)
     return np.where(valid[:, None], table, np.float32(0)), valid
+
+
+DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
+    "kernel_mean": KernelMean,
+    "statistics": Statistics,
+    "matminer": Matminer,
+    "table": PrecomputedDescriptors,
+}
+"""Kind -> source."""
+
+
+def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
+    """Make a source of descriptors by name.
+
+    Raises:
+        UsageError: The kind or a setting is unknown.
+        InputError: The settings cannot be used.
+    """
+    if kind not in DESCRIPTORS:
+        raise unknown_name("kind of descriptor", kind, DESCRIPTORS)
+    known = list(inspect.signature(DESCRIPTORS[kind]).parameters)
+    for setting in settings:
+        if setting not in known:
+            raise unknown_name(f"setting of descriptor {kind}", setting, known)
+    return DESCRIPTORS[kind](**settings)
 
 
 class CachedDescriptors:

@@ -3,50 +3,51 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from crystrata.datasets.dataset import CrystalPropertyDataset
-from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
+from crystrata.datasets.training_batch import TrainingBatch, TrainingData
 from crystrata.errors import TrainingError
-from crystrata.graphs.batch import ALL_ATOMS, BatchForm
+from crystrata.graphs.batch import ALL_ATOMS
 
 EVALUATION_BATCH, EVALUATION_ATOMS = 128, 4000
+
+Data = TypeVar("Data", bound=TrainingData)
 
 
 class _Batches(Dataset):
     """The dataset as the loader sees it: a step in, its micro-batches out."""
 
-    def __init__(self, dataset: CrystalPropertyDataset, form: BatchForm) -> None:
+    def __init__(self, dataset: TrainingData, form: Any) -> None:
         self.dataset, self.form = dataset, form
 
-    def __getitem__(self, step: Step) -> list[LabelledBatch]:
+    def __getitem__(self, step: Step) -> Sequence[TrainingBatch]:
         return self.dataset.batches(step, self.form)
 
 
-class CrystalDataModule(L.LightningDataModule):
+class BatchDataModule(L.LightningDataModule, Generic[Data]):
     """Loaders over one dataset and one split; an item is an optimiser step, a list of its micro-batches.
 
     Args:
-        dataset: Crystals with targets.
+        dataset: Crystals or compositions with targets.
         split: Rows of each part.
-        batch_size: Crystals per micro-batch.
+        batch_size: Samples per micro-batch.
         accumulate: Micro-batches per optimiser step.
         seed: Seed of the order.
         workers: Loader processes; 0 loads in the training process.
         pin_memory: Whether batches go through page-locked memory (with a GPU).
-        form: What the network reads of the graphs.
+        form: What the network reads of the data.
     """
 
     def __init__(
         self,
-        dataset: CrystalPropertyDataset,
+        dataset: Data,
         split: Split,
         *,
         batch_size: int,
@@ -54,7 +55,7 @@ class CrystalDataModule(L.LightningDataModule):
         seed: int = 0,
         workers: int = 0,
         pin_memory: bool = False,
-        form: BatchForm = ALL_ATOMS,
+        form: Any = ALL_ATOMS,
     ) -> None:
         super().__init__()
         self.dataset, self.split = dataset, split
@@ -62,10 +63,10 @@ class CrystalDataModule(L.LightningDataModule):
         self.sampler = EpochSampler(split.train, batch_size, accumulate=accumulate, seed=seed)
 
     def label_counts(self) -> dict[str, dict[str, int]]:
-        """Return the known labels of each property in each part."""
+        """Return the samples with a known label of each task in each part."""
         return {
-            name: {part: int(np.isfinite(self.dataset.targets[self.split.part(part), column]).sum()) for part in PARTS}
-            for column, name in enumerate(self.dataset.properties)
+            name: {part: int(known[self.split.part(part)].sum()) for part in PARTS}
+            for name, known in self.dataset.known.items()
         }
 
     def check(self) -> None:
@@ -87,9 +88,9 @@ class CrystalDataModule(L.LightningDataModule):
         if not any(parts["val"] for parts in counts.values()):
             raise TrainingError("no property has a label in the validation part: use more crystals (--max-samples)")
 
-    def micro_batches(self, step: Step) -> list[LabelledBatch]:
+    def micro_batches(self, step: Step) -> list[Any]:
         """Return the micro-batches of a step, as the loaders do."""
-        return self.dataset.batches(step, self.form)
+        return list(self.dataset.batches(step, self.form))
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order is a function of seed and epoch."""
@@ -105,8 +106,8 @@ class CrystalDataModule(L.LightningDataModule):
 
     def evaluation_loader(self, part: str) -> DataLoader:
         """Return the loader of a part in a fixed order."""
-        atom_counts = np.asarray(self.dataset.graphs.atom_counts)
-        return self._loader(fixed_batches(self.split.part(part), atom_counts, EVALUATION_BATCH, EVALUATION_ATOMS))
+        rows, atom_counts = self.split.part(part), self.dataset.atom_counts
+        return self._loader(fixed_batches(rows, atom_counts, EVALUATION_BATCH, EVALUATION_ATOMS))
 
     def state_dict(self) -> dict[str, int]:
         """Return the place in the order of training, for a checkpoint."""

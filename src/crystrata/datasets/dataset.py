@@ -64,6 +64,16 @@ class CrystalPropertyDataset(Dataset):
         """The mapped graphs of all crystals."""
         return self.store.arrays
 
+    @property
+    def atom_counts(self) -> np.ndarray:
+        """Atoms of each crystal, (n,)."""
+        return np.asarray(self.graphs.atom_counts)
+
+    @property
+    def known(self) -> dict[str, np.ndarray]:
+        """Property -> whether the label of each crystal is known, (n,)."""
+        return {name: np.isfinite(self.targets[:, column]) for column, name in enumerate(self.properties)}
+
     def __len__(self) -> int:
         return len(self.graphs)
 

@@ -16,10 +16,12 @@ class Step:
     Attributes:
         rows: Positions in the dataset, (n,).
         part: Crystals per micro-batch.
+        epoch: Epoch of the training, which may see other labels than the next one; None in an evaluation.
     """
 
     rows: np.ndarray
     part: int
+    epoch: int | None = None
 
     def micro_batches(self) -> list[np.ndarray]:
         """Return the positions of each micro-batch."""
@@ -56,7 +58,7 @@ class EpochSampler(Sampler[Step]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows)
         size = self.batch_size * self.accumulate
         for first in range(self.done * size, len(order), size):
-            yield Step(order[first : first + size], self.batch_size)
+            yield Step(order[first : first + size], self.batch_size, self.epoch)
 
 
 def fixed_batches(

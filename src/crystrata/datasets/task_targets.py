@@ -93,13 +93,14 @@ class TaskTargets:
 
     def to(self, device: torch.device | str) -> TaskTargets:
         """Return the targets on another device."""
-        return self._moved(lambda tensor: tensor.to(device))
+        return self.moved(lambda tensor: tensor.to(device))
 
     def pin_memory(self) -> TaskTargets:
         """Return the targets in page-locked memory."""
-        return self._moved(lambda tensor: tensor.pin_memory())
+        return self.moved(lambda tensor: tensor.pin_memory())
 
-    def _moved(self, move: Callable[[Tensor], Tensor]) -> TaskTargets:
+    def moved(self, move: Callable[[Tensor], Tensor]) -> TaskTargets:
+        """Return the targets with a function applied to every tensor."""
         return TaskTargets(
             move(self.values),
             move(self.known),

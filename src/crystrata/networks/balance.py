@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ class LossBalance(nn.Module):
     Args:
         tasks: Task names.
         learned: Whether the s_t are trained; they must be handed to the optimiser, without weight decay.
+        static: Tasks without an s_t in any case.
         weights: Static weights w_t; 1 where not given.
         emphasis: v_t; 1 where not given.
     """
@@ -31,30 +32,33 @@ class LossBalance(nn.Module):
         tasks: Sequence[str],
         *,
         learned: bool,
+        static: Collection[str] = (),
         weights: Mapping[str, float] | None = None,
         emphasis: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.learned = learned
         self.weights = {task: float((weights or {}).get(task, 1.0)) for task in tasks}
         self.emphasis = {task: float((emphasis or {}).get(task, 1.0)) for task in tasks}
-        self.log_sigma = nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in tasks} if learned else {})
+        self.log_sigma = nn.ParameterDict(
+            {task: nn.Parameter(torch.zeros(())) for task in tasks if learned and task not in static}
+        )
 
     def forward(self, sums: Mapping[str, Tensor], counts: Mapping[str, Tensor], share: float = 1.0) -> Tensor:
         """Return the loss of a step or of one of its micro-batches.
 
         Args:
             sums: Loss sum of each task over this micro-batch.
-            counts: Known labels of each task over the *whole* optimiser step; a task with none contributes nothing.
+            counts: Known labels of each task over the *whole* optimiser step, or the sum of their weights; a task with
+                none contributes nothing.
             share: Part of the step that this micro-batch is: the shares of a step add up to 1.
         """
         terms = []
         for task, total in sums.items():
-            present = (counts[task] > 0).to(total.dtype)
-            mean = self.weights[task] * total / counts[task].clamp(min=1)
-            if self.learned:
+            present = counts[task] > 0
+            mean = self.weights[task] * total / counts[task].where(present, 1)
+            if task in self.log_sigma:
                 s = self.log_sigma[task].clamp(-_LIMIT, _LIMIT)
-                mean = 0.5 * torch.exp(-2 * s) * mean + s * share * present
+                mean = 0.5 * torch.exp(-2 * s) * mean + s * share * present.to(total.dtype)
             terms.append(self.emphasis[task] * mean)
         return torch.stack(terms).sum()
 

@@ -9,13 +9,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from crystrata.datasets.labelled_batch import Components
+from crystrata.datasets.labelled_batch import Components, LabelledBatch
 from crystrata.graphs.batch import BatchForm, CrystalBatch
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads import build_head
 from crystrata.networks.heads.head import Head
+from crystrata.networks.trainable import TrainableNetwork
 from crystrata.properties import get_property
 
 
@@ -54,7 +55,7 @@ class NetworkConfig:
         return cls(**{**values, "properties": tuple(values["properties"]), "graph": graph})
 
 
-class MultiTaskNetwork(nn.Module):
+class MultiTaskNetwork(TrainableNetwork[LabelledBatch]):
     """crystals -> encoder -> latent -> heads -> physical properties."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -82,6 +83,11 @@ class MultiTaskNetwork(nn.Module):
     @property
     def properties(self) -> tuple[str, ...]:
         """Properties that it predicts, in order."""
+        return self.config.properties
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The properties: each is a task of the training."""
         return self.config.properties
 
     @property
@@ -171,6 +177,23 @@ class MultiTaskNetwork(nn.Module):
             parts = (components or {}).get(name)
             sums[name], counts[name] = head.loss(head(latent), latent, targets[:, column], mask[:, column], parts)
         return sums, counts
+
+    def loss_sums(self, batch: LabelledBatch) -> dict[str, Tensor]:
+        """Return the loss sum of each property over a micro-batch."""
+        return self.losses(batch.crystals, batch.targets, batch.mask, batch.components)[0]
+
+    def step_counts(self, batches: Sequence[LabelledBatch]) -> Tensor:
+        """Return the known labels of each property in the step that is cut into these micro-batches, (P,)."""
+        return batches[0].step_counts
+
+    def errors(self, batch: LabelledBatch) -> dict[str, Tensor]:
+        """Return the absolute errors of known labels in physical units, property name -> (M,)."""
+        predicted = self(batch.crystals)
+        errors = {}
+        for column, name in enumerate(self.config.properties):
+            known = batch.mask[:, column]
+            errors[name] = (predicted[name] - batch.targets[:, column]).abs()[known]
+        return errors
 
     def fit_scaling(self, targets: Tensor, fractions: Tensor) -> None:
         """Fit the scaling of every head on training labels (n, P), NaN where unknown, and fractions (n, 103)."""

@@ -18,13 +18,14 @@ from crystrata.properties import NINE
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import MANIFEST
 from crystrata.runs.slurm import job_id
+from crystrata.runs.task_config import TaskRunConfig
 
 _PACKAGES = (
     "torch", "e3nn", "lightning", "torch-geometric", "numpy", "numba", "pandas", "pymatgen", "ase", "jarvis-tools",
 )  # fmt: skip
 
 
-def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: Any) -> None:
+def start_manifest(run: Path, config: RunConfig | TaskRunConfig, command: list[str], **facts: Any) -> None:
     """Write the manifest of a run that starts; its status is `running`."""
     write_json(
         run / MANIFEST,

@@ -152,7 +152,7 @@ class RunArtifacts(L.Callback):
     def _epoch_record(self, trainer: L.Trainer, task: MultiTaskTraining, score: float) -> dict[str, Any]:
         maes = {
             name: float(trainer.callback_metrics[f"val_{name}_mae"])
-            for name in task.network.config.properties
+            for name in task.network.tasks
             if f"val_{name}_mae" in trainer.callback_metrics
         }
         return {

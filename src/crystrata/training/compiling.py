@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from rich.console import Console
 from torch import Tensor
 
-from crystrata.datasets.data_module import CrystalDataModule
-from crystrata.datasets.labelled_batch import LabelledBatch
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.training_batch import TrainingBatch
+from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.training.task import MultiTaskTraining
 
 TOLERANCE = 1e-4
@@ -15,7 +18,7 @@ TOLERANCE = 1e-4
 _SMALL = 0.01  # of the largest loss: a smaller one (of a single label that is nearly hit) is compared with this
 
 
-def compile_encoder(task: MultiTaskTraining, data: CrystalDataModule, console: Console) -> bool:
+def compile_encoder(task: MultiTaskTraining, data: BatchDataModule[Any], console: Console) -> bool:
     """Compile the encoder of a task for training; return whether it is used.
 
     Loss and gradient of the first step of the next epoch are computed with both. Where compiling fails, or they differ,
@@ -26,24 +29,24 @@ def compile_encoder(task: MultiTaskTraining, data: CrystalDataModule, console: C
         data: Where the step comes from.
         console: Where the outcome is told.
     """
-    step = next(iter(data.sampler))
+    network, step = cast(MultiTaskNetwork, task.network), next(iter(data.sampler))
     batches = [batch.to(task.device) for batch in data.micro_batches(step)]
     task.train()
     plain = _numbers(task, batches)
     with console.status("compiling the encoder"):
         try:
-            task.network.compile_encoder()
+            network.compile_encoder()
             trouble = _difference(_numbers(task, batches), plain)
         except Exception as error:  # a compiler fails in as many ways as there are machines
             lines = str(error).strip().splitlines() or [""]
             trouble = f"{type(error).__name__}: {lines[0]}"
     if trouble:
-        task.network.forget_compiled_encoder()
+        network.forget_compiled_encoder()
         console.print(f"warning: --compile has no effect: {trouble}", style="yellow", soft_wrap=True)
     return not trouble
 
 
-def _numbers(task: MultiTaskTraining, batches: list[LabelledBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+def _numbers(task: MultiTaskTraining, batches: list[TrainingBatch]) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss sum of each property and the gradient of each weight."""
     losses, _ = task.set_gradient(batches)
     gradients = {name: part.grad.clone() for name, part in task.named_parameters() if part.grad is not None}

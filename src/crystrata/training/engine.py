@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning as L
 import numpy as np
@@ -16,7 +16,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.errors import TrainingError
 from crystrata.files import storage_errors
 from crystrata.networks.device import resolve_device
@@ -24,6 +25,7 @@ from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.properties import get_property
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import CHECKPOINT, LOGS
+from crystrata.tiers import Schedule
 from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
@@ -41,7 +43,39 @@ _LIGHTNING_NOISE = (
     ".*resuming from a checkpoint that ended before the epoch ended.*",  # the order is a function of the step
     ".*`isinstance.treespec, LeafSpec.`.*",
     ".*GPU available but not used.*",
+    ".*module\\(s\\) in eval mode at the start of training.*",  # frozen parts are meant to be
 )
+
+
+class FitConfig(Protocol):
+    """What the training of any task asks of a configuration; see `RunConfig`."""
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def lr(self) -> float: ...
+
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def ema(self) -> float: ...
+
+    @property
+    def patience(self) -> int: ...
+
+    @property
+    def top_k(self) -> int: ...
+
+    @property
+    def keep_last(self) -> int: ...
+
+    @property
+    def time_budget(self) -> float | None: ...
+
+    @property
+    def device(self) -> str: ...
 
 
 def network_config(config: RunConfig) -> NetworkConfig:
@@ -66,7 +100,7 @@ def label_share(targets: np.ndarray) -> np.ndarray:
     return np.sqrt(np.isfinite(targets).mean(axis=0))
 
 
-def build_task(config: RunConfig, data: CrystalDataModule, console: Console) -> MultiTaskTraining:
+def build_task(config: RunConfig, data: BatchDataModule[CrystalPropertyDataset], console: Console) -> MultiTaskTraining:
     """Return the task of a run: its network, scaled on the training labels, with optimiser settings and balance.
 
     Args:
@@ -91,7 +125,7 @@ def build_task(config: RunConfig, data: CrystalDataModule, console: Console) -> 
 
 def train(
     config: RunConfig,
-    data: CrystalDataModule,
+    data: BatchDataModule[CrystalPropertyDataset],
     run: Path,
     *,
     facts: dict[str, Any],
@@ -118,10 +152,25 @@ def train(
     seed_everything(config.seed)
     task = build_task(config, data, console)
     if config.start and not resume:
-        shared = start_from(task.network, Path(config.start))
+        shared = start_from(cast(MultiTaskNetwork, task.network), Path(config.start))
         console.print(f"encoder from {config.start}, and {len(shared)} of {len(config.trained_properties)} heads")
     if config.compiled:
         compile_encoder(task.to(resolve_device(config.device)), data, console)
+    fit(task, config, data, run, facts=facts, console=console, stop=stop, resume=resume)
+
+
+def fit(
+    task: MultiTaskTraining,
+    config: FitConfig,
+    data: BatchDataModule[Any],
+    run: Path,
+    *,
+    facts: dict[str, Any],
+    console: Console,
+    stop: StopRequest,
+    resume: bool,
+) -> None:
+    """Carry out the training of any task on any data; arguments and errors as in `train`."""
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(
         run, average, facts, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
@@ -163,7 +212,7 @@ def seed_everything(seed: int) -> None:
     L.seed_everything(seed, workers=True, verbose=False)
 
 
-def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def _trainer(config: FitConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     plugins: list[Any] = [AtomicCheckpointIO(config.keep_last)]
     if SLURMEnvironment.detect():  # Lightning's requeue would end the job before manifest and checkpoint are written

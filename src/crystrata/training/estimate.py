@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.networks.device import resolve_device
 from crystrata.runs.config import RunConfig
 from crystrata.training.compiling import compile_encoder
@@ -51,7 +52,7 @@ class Estimate:
         return max(1, int(hours * 3600 / self.epoch_seconds))
 
 
-def estimate(config: RunConfig, data: CrystalDataModule, console: Console) -> Estimate:
+def estimate(config: RunConfig, data: BatchDataModule[CrystalPropertyDataset], console: Console) -> Estimate:
     """Time some steps of a run, drawn from its first epoch; nothing is written, and no random state is touched.
 
     Args:
@@ -81,7 +82,7 @@ def estimate(config: RunConfig, data: CrystalDataModule, console: Console) -> Es
         started = _now(device)
         with torch.inference_mode():
             for step in validation[:: max(1, len(validation) // 4)]:
-                task.network(data.micro_batches(step)[0].to(device).crystals)
+                task.network.errors(data.micro_batches(step)[0].to(device))
         share = len(validation) / len(validation[:: max(1, len(validation) // 4)])
         return Estimate(len(steps), step_seconds, (_now(device) - started) * share, _peak_bytes(device))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from crystrata.errors import TrainingError
@@ -22,7 +22,7 @@ class NonFiniteGuard:
         in_a_row: Bad steps since the last good one.
     """
 
-    def __init__(self, ids: list[str]) -> None:
+    def __init__(self, ids: Sequence[str]) -> None:
         self.ids = ids
         self.steps: list[dict[str, Any]] = []
         self.in_a_row = 0

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import torch
 
-from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import Step
+from crystrata.datasets.training_batch import TrainingBatch
 
 Result = TypeVar("Result")
-Collate = Callable[[Step], list[LabelledBatch]]
+Collate = Callable[[Step], list[TrainingBatch]]
 
 _WORDS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")  # of plain RuntimeErrors
 
@@ -29,7 +29,7 @@ class MicroBatches:
         self.largest: int | None = None
 
     def carry_out(
-        self, batches: list[LabelledBatch], work: Callable[[list[LabelledBatch]], Result], collate: Collate
+        self, batches: list[TrainingBatch], work: Callable[[list[TrainingBatch]], Result], collate: Collate
     ) -> Result:
         """Return what `work` returns for the micro-batches of a step, cut finer where memory runs out.
 

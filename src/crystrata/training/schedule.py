@@ -21,8 +21,9 @@ class LearningRate(L.Callback):
     Lightning's own schedulers are stepped after a checkpoint is written, so that a resumed run would miss a step.
 
     Args:
-        schedule: `cosine` (per step, to 1 % of the peak) or `plateau` (halved without progress).
-        peak: Peak learning rate.
+        schedule: `cosine` (per step, to 1 % of the peak), `plateau` (halved without progress) or `constant`; for
+            groups of the optimiser that name no `schedule` of their own.
+        peak: Peak learning rate, for groups that name no `peak`.
         patience: Most validations without progress that the plateau rule waits (and never more than 20).
     """
 
@@ -33,12 +34,13 @@ class LearningRate(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Attach the plateau rule to the optimiser, continuing where a checkpoint left it."""
-        if self.schedule == "plateau":
+        groups = trainer.optimizers[0].param_groups
+        if any(self._schedule(group) == "plateau" for group in groups):
             self._plateau = ReduceLROnPlateau(
                 trainer.optimizers[0],
                 factor=_PLATEAU_FACTOR,
                 patience=min(_PLATEAU_PATIENCE, self.patience),
-                min_lr=_FINAL * self.peak,
+                min_lr=[(_FINAL if self._schedule(group) == "plateau" else 1) * self._peak(group) for group in groups],
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -50,15 +52,21 @@ class LearningRate(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Set the rate of this step."""
-        if self.schedule == "cosine":
-            rate = self.peak * cosine_factor(trainer.global_step, int(trainer.estimated_stepping_batches))
-            for group in trainer.optimizers[0].param_groups:
-                group["lr"] = rate
+        factor = cosine_factor(trainer.global_step, int(trainer.estimated_stepping_batches))
+        for group in trainer.optimizers[0].param_groups:
+            if self._schedule(group) == "cosine":
+                group["lr"] = self._peak(group) * factor
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Halve the rate where the score has stopped falling."""
         if self._plateau is not None:
             self._plateau.step(float(trainer.callback_metrics["val_score"]))
+
+    def _schedule(self, group: dict[str, Any]) -> Schedule:
+        return group.get("schedule", self.schedule)
+
+    def _peak(self, group: dict[str, Any]) -> float:
+        return group.get("peak", self.peak)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the plateau rule for a checkpoint."""

@@ -1,9 +1,9 @@
-"""The one Lightning task: loss, steps, validation metrics and optimiser. B crystals, P properties."""
+"""The one Lightning task: loss, steps, validation metrics and optimiser, of any network and batch. T tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,26 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from crystrata.datasets.labelled_batch import LabelledBatch
 from crystrata.datasets.sampling import Step
+from crystrata.datasets.training_batch import TrainingBatch
 from crystrata.networks.balance import LossBalance
-from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.trainable import TrainableNetwork
+from crystrata.tiers import Schedule
 from crystrata.training.guard import NonFiniteGuard
 from crystrata.training.memory import MicroBatches
+
+
+@dataclass(frozen=True)
+class HeadOptimiser:
+    """How the head of one task is trained.
+
+    Attributes:
+        lr: Peak learning rate.
+        schedule: Learning rate over time; that of the run if None.
+    """
+
+    lr: float
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class OptimiserSettings:
         clip: Largest gradient norm.
         learned_balance: Whether task weights are learned.
         emphasis: How much each task may pull on the shared encoder; 1 where not given.
+        weights: Static weight of the loss of each task; 1 where not given.
+        heads: Tasks whose head is trained in another way than the rest.
     """
 
     lr: float
@@ -38,10 +54,12 @@ class OptimiserSettings:
     clip: float = 0.5
     learned_balance: bool = True
     emphasis: Mapping[str, float] | None = None
+    weights: Mapping[str, float] | None = None
+    heads: Mapping[str, HeadOptimiser] = field(default_factory=dict)
 
 
 class MultiTaskTraining(L.LightningModule):
-    """Trains a multi-task network on masked labels.
+    """Trains a network of several tasks on masked labels.
 
     A batch of the trainer is an optimiser step, a list of micro-batches. A step whose loss or gradient is not finite
     is left out; one that does not fit into memory is cut finer and repeated.
@@ -49,17 +67,18 @@ class MultiTaskTraining(L.LightningModule):
     Args:
         network: The network; its scaling is already fitted.
         settings: Optimiser and balance.
-        spread: Mean absolute deviation of the training labels of each property, in its unit: what an MAE is divided by.
-        ids: Id of each crystal of the dataset, so that bad ones can be named.
+        spread: What the figure of each task is divided by in the selection score: of a number, the mean absolute
+            deviation of the training labels.
+        ids: Id of each sample of the dataset, so that bad ones can be named.
         console: Where bad steps are told of.
     """
 
     def __init__(
         self,
-        network: MultiTaskNetwork,
+        network: TrainableNetwork[Any],
         settings: OptimiserSettings,
         spread: Mapping[str, float],
-        ids: list[str],
+        ids: Sequence[str],
         console: Console,
     ) -> None:
         super().__init__()
@@ -69,8 +88,10 @@ class MultiTaskTraining(L.LightningModule):
         self.spread = dict(spread)
         self.console = console
         self.balance = LossBalance(
-            network.config.properties,
+            network.tasks,
             learned=settings.learned_balance,
+            static=network.unbalanced_tasks,
+            weights=settings.weights,
             emphasis=settings.emphasis,
         )
         self.guard = NonFiniteGuard(ids)
@@ -79,7 +100,7 @@ class MultiTaskTraining(L.LightningModule):
         self._loss_sums, self._loss_counts = self._no_losses(), self._no_losses()
         self.save_hyperparameters({"network": network.config.as_dict(), "optimiser": asdict(settings)})
 
-    def training_step(self, batches: list[LabelledBatch], index: int) -> None:
+    def training_step(self, batches: list[TrainingBatch], index: int) -> None:
         """Carry out an optimiser step."""
         optimizer = self.optimizers()
         sums, counts = self.micro_batches.carry_out(batches, self.set_gradient, self._collate)
@@ -91,16 +112,17 @@ class MultiTaskTraining(L.LightningModule):
             self._leave_out(batches)
         optimizer.step()  # type: ignore[union-attr]
 
-    def set_gradient(self, batches: list[LabelledBatch]) -> tuple[Tensor, Tensor]:
-        """Set the gradient to that of a whole step; return the loss sums and label counts of each property, (P,)."""
+    def set_gradient(self, batches: list[TrainingBatch]) -> tuple[Tensor, Tensor]:
+        """Set the gradient to that of a whole step; return the loss sums and label counts of each task, (T,)."""
         self.forget_gradient()
-        sums, counts = self._no_losses(), self._no_losses()
+        sums, counts = self._no_losses(), self.network.step_counts(batches)
+        by_task = dict(zip(self.network.tasks, counts, strict=True))
         for batch in batches:
-            parts, _ = self.network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
-            step_counts = dict(zip(self.network.config.properties, batch.step_counts, strict=True))
-            self.balance(parts, step_counts, batch.share).backward()
+            parts = self.network.loss_sums(batch)
+            loss = self.balance(parts, by_task, batch.share)
+            if loss.requires_grad:  # not where no trained part has a label
+                loss.backward()
             sums += torch.stack([part.detach() for part in parts.values()])
-            counts += batch.mask.sum(0)
         return sums, counts
 
     @cached_property
@@ -116,7 +138,7 @@ class MultiTaskTraining(L.LightningModule):
     def _clipped_norm(self) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(self._weights, self.settings.clip)
 
-    def _leave_out(self, batches: list[LabelledBatch]) -> None:
+    def _leave_out(self, batches: list[TrainingBatch]) -> None:
         def is_finite(row: int) -> bool:
             sums, _ = self.set_gradient(self._collate(Step(np.array([row]), 1)))
             return bool(torch.isfinite(self._clipped_norm() + sums.sum()))
@@ -128,12 +150,13 @@ class MultiTaskTraining(L.LightningModule):
             self.forget_gradient()  # the optimiser passes over parameters without a gradient
         self.console.print(told, style="yellow", soft_wrap=True)
 
-    def _collate(self, step: Step) -> list[LabelledBatch]:
-        """Return the micro-batches of a step on the device of the network."""
+    def _collate(self, step: Step) -> list[TrainingBatch]:
+        """Return the micro-batches of a step on the device of the network, in training as this epoch sees them."""
+        step = replace(step, epoch=self.current_epoch if self.training else None)
         return [batch.to(self.device) for batch in self.trainer.datamodule.micro_batches(step)]  # type: ignore[attr-defined]
 
     def _no_losses(self) -> Tensor:
-        return torch.zeros(len(self.network.config.properties), dtype=torch.double, device=self.device)
+        return torch.zeros(len(self.network.tasks), dtype=torch.double, device=self.device)
 
     def on_train_epoch_start(self) -> None:
         """Start the sums of the epoch's training losses."""
@@ -141,9 +164,9 @@ class MultiTaskTraining(L.LightningModule):
         self.guard.steps = []
 
     def training_losses(self) -> dict[str, float]:
-        """Return the mean loss of each property over the epoch so far, on the standardised scale."""
+        """Return the mean loss of each task over the epoch so far, on the standardised scale."""
         means = (self._loss_sums / self._loss_counts).tolist()
-        return dict(zip(self.network.config.properties, means, strict=True))
+        return dict(zip(self.network.tasks, means, strict=True))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the epoch has gathered so far."""
@@ -164,35 +187,38 @@ class MultiTaskTraining(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last validation."""
-        self._errors = {name: [] for name in self.network.config.properties}
+        self._errors = {name: [] for name in self.network.tasks}
         self._evaluation_batches.largest = None  # the same cuts in every validation, of a continued run too
 
-    def validation_step(self, batches: list[LabelledBatch], _: int) -> None:
-        """Collect the absolute errors of known labels, in physical units."""
-        found = self._evaluation_batches.carry_out(batches, self._absolute_errors, self._collate)
-        for name, errors in found.items():
-            self._errors[name].extend(errors)
+    def validation_step(self, batches: list[TrainingBatch], _: int) -> None:
+        """Collect the errors of known labels, in physical units."""
+        found = self._evaluation_batches.carry_out(batches, self._found_errors, self._collate)
+        for errors in found:
+            for name, terms in errors.items():
+                self._errors[name].append(terms)
 
-    def _absolute_errors(self, batches: list[LabelledBatch]) -> dict[str, list[Tensor]]:
-        errors: dict[str, list[Tensor]] = {name: [] for name in self.network.config.properties}
-        for batch in batches:
-            predicted = self.network(batch.crystals)
-            for column, name in enumerate(errors):
-                known = batch.mask[:, column]
-                errors[name].append((predicted[name] - batch.targets[:, column]).abs()[known].cpu())
-        return errors
+    def _found_errors(self, batches: list[TrainingBatch]) -> list[dict[str, Tensor]]:
+        return [{name: terms.cpu() for name, terms in self.network.errors(batch).items()} for batch in batches]
 
     def on_validation_epoch_end(self) -> None:
-        """Log the MAE of each property and the selection score, the mean of MAE / MAD."""
-        errors = {name: torch.cat(parts) for name, parts in self._errors.items()}
+        """Log the MAE of each property (of another task, its figure) and the selection score, the mean of MAE / MAD."""
+        errors = {name: torch.cat(parts) for name, parts in self._errors.items() if parts}
         maes = {name: float(error.mean()) for name, error in errors.items() if len(error)}
         scores = [mae / self.spread[name] for name, mae in maes.items()]
         self.log_dict({f"val_{name}_mae": mae for name, mae in maes.items()})
         self.log("val_score", sum(scores) / len(scores), prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW with the balance in a group of its own, without weight decay."""
-        groups = [{"params": list(self.network.parameters()), "weight_decay": self.settings.weight_decay}]
-        if self.settings.learned_balance:
+        """Return AdamW with the balance in a group of its own, without weight decay, and so each head that differs."""
+        decay, groups = self.settings.weight_decay, []
+        apart: set[nn.Parameter] = set()
+        for name, head in self.settings.heads.items():
+            weights = list(self.network.get_submodule(f"heads.{name}").parameters())
+            schedule = {} if head.schedule is None else {"schedule": head.schedule}
+            groups.append({"params": weights, "weight_decay": decay, "lr": head.lr, "peak": head.lr, **schedule})
+            apart.update(weights)
+        shared = [weight for weight in self.network.parameters() if weight not in apart]
+        groups.insert(0, {"params": shared, "weight_decay": decay})
+        if self.balance.log_sigma:
             groups.append({"params": list(self.balance.parameters()), "weight_decay": 0.0})
         return torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)

@@ -1,4 +1,4 @@
-"""Starting from trained weights: the encoder of another run, and its heads for the same properties."""
+"""Starting from trained weights: the encoder of another run, and its heads for the same properties or tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from crystrata.errors import ModelError, UsageError
 from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.networks.weights import unpack_network
+from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.weights import unpack_network, unpack_task_network
 from crystrata.runs.directory import BEST
 from crystrata.training.checkpoints import read_checkpoint
 
@@ -39,4 +40,34 @@ def start_from(network: MultiTaskNetwork, source: Path) -> list[str]:
             network.head(name).load_state_dict(trained.head(name).state_dict())
     except RuntimeError as error:
         raise ModelError(f"the weights of {source} do not fit this network: {error}") from None
+    return shared
+
+
+def start_tasks_from(network: TaskNetwork, source: Path) -> list[str]:
+    """Take over the weights of a trained network of tasks; return the tasks whose heads were taken.
+
+    Everything but the heads is taken over, with the scaling of the descriptor; losses without labels start anew.
+
+    Args:
+        network: The new network; a head of another name, kind or shape keeps its own start.
+        source: Run directory or weights file.
+
+    Raises:
+        ModelError: The weights are missing or damaged.
+        UsageError: They are those of another encoder, or read other graphs.
+    """
+    trained, _ = unpack_task_network(read_checkpoint(source / BEST if source.is_dir() else source))
+    old, new = trained.config, network.config
+    for name in ("encoder", "settings", "latent_stage", "deposit_width", "graph_encoder", "graph_settings", "graph"):
+        if getattr(old, name) != getattr(new, name):
+            raise UsageError(f"{source} has {name} {getattr(old, name)}: a run that starts from it must have the same")
+    specs, shared = {spec.name: spec for spec in old.tasks}, []
+    for spec in new.tasks:
+        before = specs.get(spec.name)
+        if before and (before.kind, before.head, before.transform) == (spec.kind, spec.head, spec.transform):
+            network.head(spec.name).load_state_dict(trained.head(spec.name).state_dict())
+            shared.append(spec.name)
+    apart = ("heads.", "pretraining.")
+    state = {name: tensor for name, tensor in trained.state_dict().items() if not name.startswith(apart)}
+    network.load_state_dict(state, strict=False)
     return shared

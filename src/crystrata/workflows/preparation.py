@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from crystrata.crystals.hull import TrainingHull
 from crystrata.crystals.table import CrystalTable
-from crystrata.datasets.data_module import CrystalDataModule
+from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
 from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, keep_rows, resolve_split, subsample
@@ -39,7 +39,7 @@ class PreparedData:
         facts: What the manifest records about the data.
     """
 
-    data: CrystalDataModule
+    data: BatchDataModule[CrystalPropertyDataset]
     hulls: dict[str, TrainingHull]
     outliers: OutlierCheck
     facts: dict[str, Any]
@@ -93,7 +93,7 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
     if config.max_samples is not None and config.max_samples < len(dataset):
         split = subsample(split, config.max_samples, dataset.ids)
     outliers = _mask_outliers(config, dataset, split, hulls)
-    data = CrystalDataModule(
+    data = BatchDataModule(
         dataset,
         split,
         batch_size=config.batch_size,
@@ -147,7 +147,7 @@ def _mask_outliers(
     return outliers
 
 
-def _facts(table: CrystalTable, data: CrystalDataModule, split: Split) -> dict[str, Any]:
+def _facts(table: CrystalTable, data: BatchDataModule[CrystalPropertyDataset], split: Split) -> dict[str, Any]:
     return {
         "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
         "store": data.dataset.store.path.name,

@@ -1,0 +1,165 @@
+"""One frozen configuration for a run over tasks on compositions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from crystrata.errors import UsageError, unknown_name
+from crystrata.files import digest_of_json
+from crystrata.neighbourhood import GraphSettings
+from crystrata.runs.config import DEFAULT_RELEASE, DEVICES, NOT_RESULT, Source
+from crystrata.tiers import Schedule
+
+SCHEDULES: tuple[Schedule, ...] = ("cosine", "plateau", "constant")
+
+
+@dataclass(frozen=True)
+class TaskRunConfig:
+    """Everything that decides a run over tasks; saved as `config.json`.
+
+    Attributes:
+        tasks: Plain values of each task, as `TaskSpec.from_dict` takes them.
+        descriptor: `kind`, a row of `DESCRIPTORS`, and its settings.
+        encoder: Encoder of descriptors.
+        encoder_settings: Its settings; None in place of the width of the descriptor.
+        latent_stage: `none`, `tanh` or `deposit`.
+        deposit_width: Width of the latent after `deposit`, if another.
+        autoencoder: Whether a head named `autoencoder` rebuilds the descriptor.
+        pretrain: Loss without labels -> its static weight.
+        graph_encoder: Encoder of crystals that joins in, or None.
+        graph_settings: Its settings.
+        graph: Settings of its neighbourhoods.
+        modality_dropout: Part of the samples that are trained without their crystal.
+        source: Where crystals come from.
+        release: Official release of crystals.
+        data_file: Local file of crystals, or None.
+        epochs: Passes over the training part.
+        batch_size: Compositions per micro-batch.
+        accumulate: Micro-batches per optimiser step.
+        lr: Peak learning rate of the shared part, and of heads without one of their own.
+        schedule: Learning rate over time.
+        freeze_shared: Whether everything but the heads stays as it is.
+        clip: Largest gradient norm.
+        weight_decay: Of AdamW.
+        ema: Decay of the moving average of the weights.
+        learned_balance: Whether task weights are learned.
+        patience: Epochs without a better score before the run stops.
+        val_split: Share of the validation part, of compositions whose part no table states.
+        test_split: Share of the test part.
+        redraw_masks: Whether each epoch sees other samples of a task with a masking ratio.
+        seed: Seed of split, masks, order and weights.
+        trust_pickle: Whether pickled tables may be opened.
+        device: `auto`, `cpu`, `cuda`.
+        workers: Loader processes.
+        keep_last: Checkpoints that are kept.
+        top_k: Epochs whose weights are kept, the best ones.
+        time_budget: Hours after which no epoch starts, or None.
+        start: Run directory or weights file whose shared part and heads the training starts from, or None.
+        models_dir: Folder of all runs.
+        data_dir: Folder of downloads and stores.
+        run_id: Name of the run directory, or None for a time stamp.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    tasks: tuple[dict[str, Any], ...]
+    descriptor: dict[str, Any] = field(default_factory=lambda: {"kind": "kernel_mean"})
+    encoder: str = "mlp"
+    encoder_settings: dict[str, Any] = field(default_factory=lambda: {"hidden_dims": [None, 256, 128]})
+    latent_stage: str = "tanh"
+    deposit_width: int | None = None
+    autoencoder: bool = False
+    pretrain: dict[str, float] = field(default_factory=dict)
+    graph_encoder: str | None = None
+    graph_settings: dict[str, Any] = field(default_factory=dict)
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    modality_dropout: float = 0.3
+    source: Source = "auto"
+    release: str = DEFAULT_RELEASE
+    data_file: str | None = None
+    epochs: int = 100
+    batch_size: int = 64
+    accumulate: int = 1
+    lr: float = 1e-3
+    schedule: Schedule = "cosine"
+    freeze_shared: bool = False
+    clip: float = 1.0
+    weight_decay: float = 1e-5
+    ema: float = 0.999
+    learned_balance: bool = False
+    patience: int = 20
+    val_split: float = 0.1
+    test_split: float = 0.1
+    redraw_masks: bool = True
+    seed: int = 42
+    trust_pickle: bool = False
+    device: str = "auto"
+    workers: int = 0
+    keep_last: int = 3
+    top_k: int = 1
+    time_budget: float | None = None
+    start: str | None = None
+    models_dir: str = "models"
+    data_dir: str = "data"
+    run_id: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "lr", "clip", "patience", "keep_last", "top_k"):
+            if not 0 < getattr(self, name) < inf:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        for name, known in (("schedule", SCHEDULES), ("device", DEVICES)):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+        if not self.tasks and not self.autoencoder and not self.pretrain:
+            raise UsageError("a run needs a task, the autoencoder or a loss without labels")
+        if self.seed < 0 or self.workers < 0 or not 0 <= self.weight_decay < inf:
+            raise UsageError("seed, workers and weight_decay must be 0 or more")
+
+    @property
+    def algorithm(self) -> str:
+        """Track, as the manifest names it."""
+        return "composition" if self.graph_encoder is None else f"composition+{self.graph_encoder}"
+
+    @property
+    def mode(self) -> str:
+        """What takes the place of a level."""
+        return "tasks"
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(str(task.get("name", "")) for task in self.tasks)
+
+    @property
+    def family_dir(self) -> Path:
+        """Folder that receives the run."""
+        return Path(self.models_dir) / f"tasks_{self.encoder}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "tasks": [dict(task) for task in self.tasks]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TaskRunConfig:
+        """Make a configuration from the values of `as_dict`.
+
+        Raises:
+            UsageError: A key is unknown.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise unknown_name("configuration key", key, known)
+        given = dict(values)
+        if "graph" in given:
+            given["graph"] = GraphSettings(**given["graph"])
+        return cls(**{**given, "tasks": tuple(map(dict, given.get("tasks", ())))})
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides the result: a resumed run must have the same one."""
+        return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT})

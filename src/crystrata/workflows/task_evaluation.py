@@ -1,0 +1,113 @@
+"""After training on tasks: the figures of the best weights in physical units, and tables of predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crystrata.compositions.keys import composition_key
+from crystrata.datasets.composition_dataset import CompositionDataset
+from crystrata.datasets.sampling import Step
+from crystrata.datasets.splits import PARTS
+from crystrata.datasets.tasks.selection import rows_to_predict
+from crystrata.datasets.tasks.specs import TaskSpec
+from crystrata.files import write_bytes, write_json
+from crystrata.networks.device import resolve_device
+from crystrata.networks.multitask import count_parameters
+from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.weights import unpack_task_network
+from crystrata.prediction.task_inference import TaskPredictions, predict_tasks
+from crystrata.reports.metrics import property_metrics
+from crystrata.reports.task_metrics import class_metrics
+from crystrata.runs.directory import BEST, RESULTS, TASK_PREDICTIONS
+from crystrata.training.checkpoints import read_checkpoint
+from crystrata.workflows.task_preparation import PreparedTasks
+
+_EVALUATED = ("val", "test")
+_BATCH = 256
+
+
+def evaluate_tasks(
+    run: Path, device: str, prepared: PreparedTasks, history: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Evaluate the best weights of a run; write results and predictions of each task; return the results.
+
+    Args:
+        run: Its directory.
+        device: Where the network runs.
+        prepared: Its data.
+        history: Its epochs.
+    """
+    network, facts = unpack_task_network(read_checkpoint(run / BEST))
+    network = network.to(resolve_device(device))
+    dataset, split = prepared.data.dataset, prepared.data.split
+    found = {part: predict_tasks(network, dataset, split.part(part)) for part in _EVALUATED}
+    tasks: dict[str, dict[str, Any]] = {}
+    for spec in prepared.specs:
+        tasks[spec.name] = {"kind": spec.kind}
+        for part in _EVALUATED:
+            tasks[spec.name][part] = _metrics(spec, network, dataset, split.part(part), found[part].get(spec.name))
+    results = {
+        "tasks": tasks,
+        "hours": sum(epoch["seconds"] for epoch in history) / 3600,
+        "best_epoch": facts["best_epoch"],
+        "val_score": facts["val_score"],
+        "parameters": count_parameters(network),
+        "split": {**prepared.facts["split"], **{part: len(split.part(part)) for part in PARTS}},
+    }
+    write_json(run / RESULTS, results)
+    rows = rows_to_predict(prepared.specs, dataset.universe, split, composition_key)
+    for name, predictions in predict_tasks(network, dataset, rows).items():
+        _write(run / TASK_PREDICTIONS / f"{name}.parquet", as_table(predictions, dataset))
+    return results
+
+
+def as_table(predictions: TaskPredictions, dataset: CompositionDataset) -> pd.DataFrame:
+    """Return predictions as a table: key, t or component where there is one, true, pred."""
+    keys = np.array(dataset.ids, dtype=object)[predictions.row]
+    between = {"t": predictions.t, "component": predictions.component}
+    columns = {"key": keys, **{name: values for name, values in between.items() if values is not None}}
+    return pd.DataFrame({**columns, "true": predictions.true, "pred": predictions.predicted})
+
+
+def _metrics(
+    spec: TaskSpec,
+    network: TaskNetwork,
+    dataset: CompositionDataset,
+    rows: np.ndarray,
+    predictions: TaskPredictions | None,
+) -> dict[str, Any] | None:
+    if not len(rows):
+        return None
+    if predictions is None:
+        return _reconstruction(spec, network, dataset, rows)
+    labels = dataset.training_labels([spec.name])[spec.name]
+    train = labels.values[labels.known].numpy()
+    if spec.kind == "classification":
+        return class_metrics(predictions.true, predictions.predicted, train)
+    metrics = property_metrics(predictions.true, predictions.predicted, train)
+    return None if metrics is None else metrics.as_dict()
+
+
+@torch.inference_mode()
+def _reconstruction(
+    spec: TaskSpec, network: TaskNetwork, dataset: CompositionDataset, rows: np.ndarray
+) -> dict[str, Any]:
+    """Return how well descriptors are rebuilt: the mean squared error in units of the training variance."""
+    device = network.descriptor_mean.device
+    batches = dataset.batches(Step(rows, _BATCH), network.training_form)
+    errors = torch.cat([network.errors(batch.to(device))[spec.name].cpu() for batch in batches])
+    return {"n": len(rows), "mse": float(errors.mean())}
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(exist_ok=True)
+    content = BytesIO()
+    table.to_parquet(content, index=False)
+    write_bytes(path, content.getvalue())
