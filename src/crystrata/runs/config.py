@@ -236,9 +236,6 @@ def resolve_config(
     if angles is not None and "angles" in without:
         raise UsageError(f"--angles and --encoder {encoder} contradict each other: that encoder has none")
     settings = {**SIZES[algorithm, size], **({} if angles is None else {"angles": angles})}
-    untrained = sorted(set(given.get("heads", {})) - set(names))
-    if untrained:
-        raise UsageError(f"--head names {', '.join(untrained)}, which this run does not train: add it to --properties")
     values: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": cell.batch_size,
@@ -262,6 +259,9 @@ def resolve_config(
 
 def _heads(algorithm: str, names: Sequence[str], given: dict[str, str]) -> dict[str, str]:
     """Return the heads that differ from the properties' own: the baseline track has scalar heads throughout."""
+    untrained = sorted(set(given) - set(names))
+    if untrained:
+        raise UsageError(f"--head names {', '.join(untrained)}, which this run does not train: add it to --properties")
     tensors = [name for name in names if get_property(name).head != "scalar"] if algorithm == "cgcnn" else []
     return {**dict.fromkeys(tensors, "scalar"), **given}
 

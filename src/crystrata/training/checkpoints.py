@@ -16,6 +16,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from crystrata.errors import ModelError
 from crystrata.files import replace
+from crystrata.runs.directory import TOP
 from crystrata.training.parts import read_in_parts, remove_unnamed_parts, write_in_parts
 
 _UNREADABLE = (
@@ -78,6 +79,14 @@ def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint or a weights file, with its parts."""
     path.unlink(missing_ok=True)
     remove_unnamed_parts(path.parent)
+
+
+def remove_leftovers(run: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a run directory."""
+    for folder in (run, run / TOP):
+        for leftover in folder.glob(".*.part"):
+            leftover.unlink()
+        remove_unnamed_parts(folder)
 
 
 def earlier(path: Path, number: int) -> Path:

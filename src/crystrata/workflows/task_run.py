@@ -20,6 +20,7 @@ from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLI
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.tiers import Schedule
+from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import fit, seed_everything
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 from crystrata.training.stopping import StopRequest
@@ -95,8 +96,7 @@ def resume_tasks(
     config = saved_task_config(run)
     config = config if epochs is None else replace(config, epochs=epochs)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
-        for leftover in run.glob(".*.part"):  # of a process that was killed while it wrote
-            leftover.unlink()
+        remove_leftovers(run)
         before, prepared = read_manifest(run), prepare_tasks(config, console, table=table, source=source)
         for words, entry in (("labels", "labels_digest"), ("descriptors", "descriptor"), ("a split", "split")):
             if entry in before and before[entry] != json.loads(json.dumps(prepared.facts[entry])):

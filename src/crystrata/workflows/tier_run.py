@@ -19,12 +19,12 @@ from crystrata.files import lock, write_json, write_text
 from crystrata.networks.device import resolve_device
 from crystrata.reports.tables import terminal_official, terminal_table
 from crystrata.runs.config import RunConfig, mode_in_words
-from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, TOP, create_run_dir
+from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
+from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import train
 from crystrata.training.estimate import Estimate, estimate
-from crystrata.training.parts import remove_unnamed_parts
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data
@@ -61,10 +61,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     """
     device = device_in_words(config.device)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
-        for folder in (run, run / TOP):  # what a process that was killed while it wrote left over
-            for leftover in folder.glob(".*.part"):
-                leftover.unlink()
-            remove_unnamed_parts(folder)
+        remove_leftovers(run)
         before, saved = read_manifest(run), saved_config(run)
         prepared = prepare_data(config, console)
         _require_same_data(run, before, prepared)
