@@ -106,13 +106,13 @@ def _with_derived(table: CrystalTable) -> pd.DataFrame:
     labels["density"] = _GRAM_PER_CM3 * mean_mass / volume
     if _GAP in labels:
         gap = labels[_GAP]
-        labels["metal"] = np.where(gap.isna(), None, np.where(gap < _METAL_BELOW, "metal", "other"))
+        labels["metal"] = (gap < _METAL_BELOW).map({True: "metal", False: "other"}).where(gap.notna())
         if "mbj_bandgap" in labels:
             labels["gap_correction"] = labels["mbj_bandgap"] - gap
     if "spacegroup" in labels:
         number = labels["spacegroup"].to_numpy()
         system = np.array(_SYSTEMS, dtype=object)[np.searchsorted(_SYSTEM_ENDS, number)]
-        labels["crystal_system"] = np.where((number >= 1) & (number <= 230), system, None)
+        labels["crystal_system"] = pd.Series(system, index=labels.index).where((number >= 1) & (number <= 230))
     return labels
 
 
