@@ -198,7 +198,7 @@ def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
     [
         ({"replay": 0.3}, "replay 0.2 -> 0.3"),
         ({"training": {**TRAINING, "epochs": 13}}, "training.epochs 12 -> 13"),
-        ({"last": ("ionicity",)}, r"last \(\) -> \('ionicity',\)"),
+        ({"last": ("ionicity",)}, r"last \[\] -> \['ionicity'\]"),
     ],
 )
 def test_a_changed_rehearsal_is_not_continued(

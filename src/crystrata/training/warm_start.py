@@ -75,7 +75,7 @@ def start_tasks_from(network: TaskNetwork, source: Path) -> list[str]:
 
 
 def carry_heads(network: TaskNetwork, source: Path) -> list[str]:
-    """Give a network the heads of a trained one for the tasks that it lacks, frozen; return these tasks.
+    """Give a network the heads of a trained one for the tasks that it lacks, frozen and resting; return these tasks.
 
     Args:
         network: The new network; its latents must be those of the trained one.
@@ -90,7 +90,9 @@ def carry_heads(network: TaskNetwork, source: Path) -> list[str]:
         network.add_task(spec)
         network.head(spec.name).load_state_dict(trained.head(spec.name).state_dict())
         freeze(network.head(spec.name))
-    return [spec.name for spec in lacking]
+    names = [spec.name for spec in lacking]
+    network.resting = network.resting.union(names)
+    return names
 
 
 def _trained_on_tasks(source: Path) -> TaskNetwork:
