@@ -84,29 +84,30 @@ def curves_figure(name: str, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def forgetting_figure(results: Sequence[Mapping[str, float]], tasks: Sequence[str]) -> Figure:
+def forgetting_figure(rehearsals: Mapping[str, Sequence[Mapping[str, float]]], tasks: Sequence[str]) -> Figure:
     """Return the figure of merit of each task on the test part over the steps, from where it was learned.
 
     Args:
-        results: Of each step, task -> R2 or accuracy.
+        rehearsals: Title -> of each step, task -> R2 or accuracy; a panel each.
         tasks: In the order in which they were learned.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.4, 4.4), layout="constrained")
-    panel = figure.subplots()
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(tasks)))
-    for first, (task, colour) in enumerate(zip(tasks, colours, strict=True)):
-        values = [float(np.clip(step[task], _LOWEST, 1)) for step in results[first:]]
-        panel.plot(
-            range(first + 1, len(results) + 1), values, "o-", markersize=3, linewidth=1, color=colour, label=task
-        )
-    panel.set_xticks(range(1, len(tasks) + 1), tasks, rotation=45, ha="right", fontsize=7)
-    panel.set_ylim(_LOWEST - 0.05, 1.05)
-    panel.set_xlabel("after learning", fontsize=8)
-    panel.set_ylabel(f"test R2 (accuracy of classes), not below {_LOWEST:g}", fontsize=8)
-    panel.tick_params(axis="y", labelsize=7)
-    panel.grid(axis="y", linewidth=0.3)
-    figure.legend(loc="outside right center", fontsize=6, frameon=False)
+    figure = Figure(figsize=(3.0 + 5.4 * len(rehearsals), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(rehearsals), squeeze=False, sharey=True)[0]
+    colours = matplotlib.colormaps["turbo"](np.linspace(0.02, 0.98, len(tasks)))
+    for panel, (title, results) in zip(panels, rehearsals.items(), strict=True):
+        for first, (task, colour) in enumerate(zip(tasks, colours, strict=True)):
+            values = [float(np.clip(step[task], _LOWEST, 1)) for step in results[first:]]
+            steps = range(first + 1, len(results) + 1)
+            panel.plot(steps, values, "o-", markersize=3, linewidth=1, color=colour, label=task)
+        panel.set_title(title, fontsize=9)
+        panel.set_xticks(range(1, len(tasks) + 1), tasks, rotation=45, ha="right", fontsize=7)
+        panel.set_xlabel("after learning", fontsize=8)
+        panel.tick_params(axis="y", labelsize=7)
+        panel.grid(axis="y", linewidth=0.3)
+    panels[0].set_ylim(_LOWEST - 0.05, 1.05)
+    panels[0].set_ylabel(f"test R2 (accuracy of classes), drawn from {_LOWEST:g} up", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=6, frameon=False)
     return figure

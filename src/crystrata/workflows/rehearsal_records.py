@@ -107,7 +107,7 @@ def write_records(
         "steps": done,
     }
     write_json(folder / RECORDS, records)
-    write_bytes(folder / FORGETTING, png_of(forgetting_figure(results, order)))
+    write_bytes(folder / FORGETTING, png_of(forgetting_figure({"": results}, order)))
     return records
 
 
