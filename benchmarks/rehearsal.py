@@ -2,7 +2,7 @@
 
     python benchmarks/rehearsal.py --data-file FILE --output DIR [--catalogue NAME] [--epochs N] [--most N]
 
-Both rehearsals have the configuration `examples/rehearsal/demo.toml`, the same seed, split, order and epochs, over the
+Both rehearsals have the configuration `examples/rehearsal/NAME.toml`, the same seed, split, order and epochs, over the
 JARVIS table by composition. Of polymorphs the one of lowest energy counts; tasks named `generated_...` follow from the
 formula (`datasets/tasks/generated_labels.py`). "Learned" is the R2, of classes the accuracy, on the test part right
 after the step of the task, "end" after the last step; forgotten is the difference, and BWT the mean of its negative.
@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from crystrata.datasets.tasks.catalogues import CATALOGUES
 from crystrata.files import write_bytes, write_json, write_text
 from crystrata.reports.figures import png_of
 from crystrata.reports.tables import markdown
@@ -38,14 +39,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-file", required=True)
     parser.add_argument("--output", required=True, type=Path)
-    parser.add_argument("--catalogue", default="demo")
+    parser.add_argument("--catalogue", default="demo", choices=CATALOGUES)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--most", type=int)
     flags = parser.parse_args()
     config = read_rehearsal(
-        ROOT / "examples/rehearsal/demo.toml",
+        ROOT / f"examples/rehearsal/{flags.catalogue}.toml",
         data_file=flags.data_file,
-        catalogue=flags.catalogue,
         epochs=flags.epochs,
         max_compositions=flags.most,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from crystrata.cli.rehearse import main
 from crystrata.compositions.keys import composition_keys
+from crystrata.datasets.tasks.catalogues import catalogue_tasks
 from crystrata.datasets.tasks.generated_labels import TEMPERATURES, generated_labels
 from crystrata.errors import DataError, UsageError
 from crystrata.networks.task_network import TaskNetwork
@@ -252,6 +254,28 @@ data_column = "a"
 """
 
 
+JARVIS_TOML = """
+[rehearsal]
+max_compositions = 300
+
+[rehearsal.training]
+descriptor = {{ kind = "statistics" }}
+data_dir = "{data_dir}"
+device = "cpu"
+
+[[rehearsal.tasks]]
+name = "energy"
+kind = "regression"
+data_column = "formation_energy_peratom"
+
+[[rehearsal.tasks]]
+name = "system"
+kind = "classification"
+data_column = "crystal_system"
+classes = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic"]
+"""
+
+
 def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
     file = tmp_path / "rehearsal.toml"
     file.write_text(TOML)
@@ -283,6 +307,33 @@ def test_what_cannot_be_used_is_one_line(
     told = capsys.readouterr().err
     assert complaint in told
     assert told.count("\n") == 1
+
+
+def test_tasks_without_files_read_the_jarvis_table(
+    jarvis_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, output = tmp_path / "rehearsal.toml", tmp_path / "made"
+    file.write_text(JARVIS_TOML.format(data_dir=(tmp_path / "data").as_posix()))
+    assert main(["--config", str(file), "--output", str(output), "--data-file", str(jarvis_file), "--epochs", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "BWT" in told
+    assert re.search(r"system +accuracy +0\.\d+", told)
+    labels = pd.read_parquet(output / "training" / "compositions.parquet")
+    assert (len(labels), list(labels)) == (300, ["composition", "formation_energy_peratom", "crystal_system"])
+    again = ["--config", str(file), "--output", str(output), "--epochs", "2"]
+    assert main(again) == 0  # the labels are there already
+    assert capsys.readouterr().out.count("over already") == 2
+    assert main([*again, "--without-replay"]) == 2
+    assert "replay 0.05 -> 0.0" in capsys.readouterr().err
+    assert main(["--config", str(file), "--output", str(output), "--checkpoint", "x"]) == 2
+
+
+@pytest.mark.parametrize("name", ["demo", "full"])
+def test_the_examples_can_be_read(name: str, root: Path) -> None:
+    config = read_rehearsal(root / "examples" / "rehearsal" / f"{name}.toml")
+    tasks = {task["name"] for task in catalogue_tasks(name)}
+    assert config.catalogue == name
+    assert {*config.last, *config.replay_by_task} <= tasks
 
 
 def test_the_jarvis_table_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,8 @@ def prepare_rehearsal(config: RehearsalConfig, console: Console) -> PreparedRehe
     steps = plan_steps(config, names, {name: counts[name]["train"] for name in names})
     if not kept:
         write_json(split, prepared.data.split.as_dict(list(prepared.data.dataset.ids)))
-    write_json(folder / REHEARSAL, {"config": config.as_dict(), "labels_digest": digest})
+    if not before:
+        write_json(folder / REHEARSAL, {"config": config.as_dict(), "labels_digest": digest})
     return PreparedRehearsal(config, folder, dict(zip(names, tasks, strict=True)), prepared, source, steps)
 
 
@@ -104,6 +105,7 @@ def _checked_before(folder: Path, config: RehearsalConfig) -> dict[str, Any] | N
         return None
     before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     old, new = RehearsalConfig.from_dict(before["config"]).deciding(), config.deciding()
+    new["data_file"] = new["data_file"] or old["data_file"]  # its labels are in the folder
     differing = [f"{key} {old.get(key)} -> {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]
     if differing:
         raise UsageError(
