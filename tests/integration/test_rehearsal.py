@@ -120,7 +120,7 @@ def test_backward_transfer_is_that_of_the_predictions(rehearsed: tuple[Path, dic
     assert records["bwt"] == pytest.approx(-np.mean(lost))
 
 
-def test_every_step_has_the_one_split_and_grouped_formulas(rehearsed: tuple[Path, dict[str, Any]]) -> None:
+def test_every_step_has_the_one_split(rehearsed: tuple[Path, dict[str, Any]]) -> None:
     folder, records = rehearsed
     split = json.loads((folder / SPLITS).read_text())
     assert records["split"]["digest"] == split["digest"]

@@ -58,10 +58,8 @@ def evaluate_heads(run: Path, prepared: PreparedTasks, device: str, drawn: Seque
     for spec in prepared.specs:
         if spec.name not in found:
             continue
-        table, metrics[spec.name] = (
-            as_table(found[spec.name], dataset),
-            labelled_metrics(spec, dataset, found[spec.name]),
-        )
+        table = as_table(found[spec.name], dataset)
+        metrics[spec.name] = labelled_metrics(spec, dataset, found[spec.name])
         write_table(run / f"{spec.name}_pred.parquet", table)
         write_json(run / f"{spec.name}_metrics.json", metrics[spec.name])
         if spec.name in drawn and metrics[spec.name] is not None:
