@@ -7,6 +7,9 @@ JARVIS table by composition. Of polymorphs the one of lowest energy counts; task
 formula (`datasets/tasks/generated_labels.py`). "Learned" is the R2, of classes the accuracy, on the test part right
 after the step of the task, "end" after the last step; forgotten is the difference, and BWT the mean of its negative.
 Rehearsals are kept in DIR and go on there; each result is kept in results/rehearsal.json, from which the page is made.
+
+Replay has a price: a task that arrives shares the network with those that are replayed, which have the same weight in
+the loss, and learns a little less; and every head that is replayed costs time.
 """
 
 from __future__ import annotations
@@ -79,6 +82,8 @@ def _write_page(results: dict[str, dict[str, Any]]) -> None:
 def _section(catalogue: str, both: dict[str, Any]) -> str:
     one = both[WITH]
     rows = [_row(task, both) for task in one["order"]]
+    table = pd.DataFrame(rows)
+    mean = {"task": "mean", "metric": "", "train labels": "", **table.iloc[:, 3:].mean()}
     sizes = ", ".join(f"{count:,} {part}" for part, count in one["compositions"].items())
     costs = "; ".join(
         f"{name}: BWT {found['bwt']:.3f}, {found['cpu_seconds'] or float('nan'):.0f} CPU seconds"
@@ -88,7 +93,7 @@ def _section(catalogue: str, both: dict[str, Any]) -> str:
     told = ", ".join(f"{name} {amount:g}" for name, amount in amounts.items())
     return (
         f"## {catalogue}: {len(rows)} tasks\n\nCompositions: {sizes}; at most {one['epochs']} epochs a step; replay: "
-        f"{told}.\n\n**{costs}.**\n\n{markdown(pd.DataFrame(rows))}"
+        f"{told}.\n\n**{costs}.**\n\n{markdown(pd.concat([table, pd.DataFrame([mean])]))}"
     )
 
 

@@ -107,7 +107,7 @@ def forgetting_figure(rehearsals: Mapping[str, Sequence[Mapping[str, float]]], t
         panel.set_xlabel("after learning", fontsize=8)
         panel.tick_params(axis="y", labelsize=7)
         panel.grid(axis="y", linewidth=0.3)
-    panels[0].set_ylim(_LOWEST - 0.05, 1.05)
-    panels[0].set_ylabel(f"test R2 (accuracy of classes), drawn from {_LOWEST:g} up", fontsize=8)
+    panels[0].set_ylim(top=1.05)
+    panels[0].set_ylabel(f"test R2 (accuracy of classes), not below {_LOWEST:g}", fontsize=8)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=6, frameon=False)
     return figure
