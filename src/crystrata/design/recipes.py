@@ -1,0 +1,97 @@
+"""Recipes as a chemist reads them: fractions, the nearest small formula, charges. n elements."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystrata.compositions.keys import group_key
+from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
+
+LEAST = 1e-3
+"""Atomic fraction below which an element is not written down."""
+
+MOST_ATOMS = 20
+_GOOD_ENOUGH = 0.01  # largest error of an atomic fraction above which a larger formula is looked for
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A composition that was found.
+
+    Attributes:
+        weights: Atomic fractions, (n,).
+        formula: Nearest formula of small integers, reduced, its elements in alphabetical order.
+        rounding_error: Largest error of an atomic fraction in it.
+        charges: Element -> mean oxidation state with which the formula is neutral, {} where all elements are metals
+            and charges say nothing; None where no common states are neutral.
+    """
+
+    weights: np.ndarray
+    formula: str
+    rounding_error: float
+    charges: dict[str, float] | None
+
+    @classmethod
+    def of(cls, weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> Recipe:
+        """Describe atomic fractions (n,)."""
+        formula, error = integer_formula(weights, max_atoms)
+        return cls(weights, formula, error, charges_of(formula))
+
+    @property
+    def text(self) -> str:
+        """The fractions, largest first: `O0.571 P0.143 Li0.143 Fe0.143`."""
+        order = np.argsort(-self.weights, kind="stable")
+        return " ".join(f"{SYMBOLS[place]}{self.weights[place]:.3f}" for place in order if self.weights[place] >= LEAST)
+
+
+def integer_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[str, float]:
+    """Return the formula nearest to atomic fractions (n,), and its largest error of a fraction.
+
+    The smallest one whose error is below 0.01 is taken; where there is none, the one with the smallest error.
+
+    Args:
+        weights: Non-negative, not all zero.
+        max_atoms: Most atoms in it.
+
+    Raises:
+        UsageError: There is nothing to write, or no atom allowed.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    if max_atoms < 1 or not weights.sum() > 0:
+        raise UsageError("a formula needs some amounts, and one atom or more")
+    weights = weights / weights.sum()
+    best, lowest = np.zeros(len(weights), dtype=np.int64), np.inf
+    for atoms in range(1, max_atoms + 1):
+        counts = _rounded(weights * atoms)
+        error = float(np.abs(counts / atoms - weights).max())
+        if error < lowest - 1e-9:
+            best, lowest = counts, error
+        if lowest < _GOOD_ENOUGH:
+            break
+    return group_key("".join(f"{SYMBOLS[place]}{best[place]}" for place in np.flatnonzero(best))), lowest
+
+
+def _rounded(amounts: np.ndarray) -> np.ndarray:
+    """Round amounts (n,) to integers of the same sum: what is cut off most is rounded up first."""
+    counts = np.floor(amounts + 1e-9).astype(np.int64)
+    missing = round(amounts.sum()) - int(counts.sum())
+    counts[np.argsort(counts - amounts, kind="stable")[:missing]] += 1
+    return counts
+
+
+def charges_of(formula: str) -> dict[str, float] | None:
+    """Return mean oxidation states that make a formula neutral, the likeliest of pymatgen's common ones.
+
+    {} where all elements are metals; None where no common states are neutral.
+    """
+    from pymatgen.core import Composition, Element
+
+    composition = Composition(formula)
+    if all(Element(element.symbol).is_metal for element in composition):
+        return {}
+    guesses = composition.oxi_state_guesses(max_sites=-max(MOST_ATOMS, math.ceil(composition.num_atoms)))
+    return dict(guesses[0]) if guesses else None

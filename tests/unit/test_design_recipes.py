@@ -1,0 +1,63 @@
+"""Recipes as formulas: nearest small integers, rounding error, charges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crystrata.compositions.keys import group_key
+from crystrata.compositions.keys import weights as fractions_of
+from crystrata.design.recipes import Recipe, charges_of, integer_formula
+from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
+
+
+@given(
+    st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 6), min_size=1, max_size=4).filter(
+        lambda amounts: sum(amounts.values()) <= 20
+    )
+)
+def test_a_formula_comes_back_from_its_fractions(amounts: dict[str, int]) -> None:
+    formula = "".join(f"{symbol}{count}" for symbol, count in amounts.items())
+    found, error = integer_formula(fractions_of([formula])[0])
+    if error < 1e-9:
+        assert found == group_key(formula)
+    else:  # a smaller formula was near enough
+        assert error < 0.01
+        assert np.abs(fractions_of([found]) - fractions_of([formula])).max() == pytest.approx(error)
+
+
+def test_the_error_of_rounding_is_told() -> None:
+    weights = np.zeros(len(SYMBOLS))
+    weights[[SYMBOLS.index("Na"), SYMBOLS.index("Cl")]] = 0.53, 0.47
+    assert integer_formula(weights, max_atoms=4) == ("ClNa", pytest.approx(0.03))
+    formula, error = integer_formula(weights)
+    assert (formula, round(error, 4)) == ("Cl6Na7", 0.0085)
+    assert error < 0.01
+    for wrong in (np.zeros(3), weights):
+        with pytest.raises(UsageError, match="one atom or more"):
+            integer_formula(wrong, 0 if wrong.any() else 20)
+
+
+@pytest.mark.parametrize(
+    ("formula", "charges"),
+    [
+        ("ClNa", {"Na": 1, "Cl": -1}),
+        ("Fe3O4", {"Fe": 8 / 3, "O": -2}),
+        ("FeLiO4P", {"Li": 1, "Fe": 2, "P": 5, "O": -2}),
+        ("AlNi3", {}),
+        ("Na2Cl", None),
+    ],
+)
+def test_charges(formula: str, charges: dict[str, float] | None) -> None:
+    found = charges_of(formula)
+    assert found == (None if charges is None else pytest.approx(charges))
+
+
+def test_a_recipe_is_written_largest_first() -> None:
+    recipe = Recipe.of(fractions_of(["LiFePO4"])[0])
+    assert recipe.text.startswith("O0.571 ")
+    assert set(recipe.text.split()[1:]) == {"Li0.143", "Fe0.143", "P0.143"}
+    assert (recipe.formula, recipe.rounding_error) == ("FeLiO4P", pytest.approx(0, abs=1e-9))
