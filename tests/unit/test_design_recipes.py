@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from crystrata.compositions.keys import group_key
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.design.recipes import Recipe, charges_of, integer_formula
+from crystrata.design.charges import charges_of, neutral, neutral_formulas
+from crystrata.design.recipes import Recipe, integer_formula, neutral_formula
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 
@@ -49,11 +50,32 @@ def test_the_error_of_rounding_is_told() -> None:
         ("FeLiO4P", {"Li": 1, "Fe": 2, "P": 5, "O": -2}),
         ("AlNi3", {}),
         ("Na2Cl", None),
+        ("H2O4S", {"H": 1, "S": 6, "O": -2}),
+        ("OS5Sc", None),  # no sulphur of -0.2
+        ("I4Rb6S9", None),
     ],
 )
 def test_charges(formula: str, charges: dict[str, float] | None) -> None:
     found = charges_of(formula)
     assert found == (None if charges is None else pytest.approx(charges))
+
+
+def test_the_neutral_formulas_of_some_elements() -> None:
+    found = {tuple(row.tolist()) for row in neutral_formulas(["Fe", "O"], 9)}
+    assert {(1, 1), (2, 3), (3, 4), (4, 5)} <= found  # mixed iron
+    assert found.isdisjoint({(2, 1), (1, 2), (2, 2)})
+    assert [tuple(row) for row in neutral_formulas(["Na", "Cl"], 6)] == [(1, 1)]
+    assert neutral(["Na", "Cl"], np.array([[1, 1], [2, 1]])).tolist() == [True, False]
+    assert len(neutral_formulas(["Na", "K"], 6)) == 0
+
+
+def test_the_nearest_neutral_formula_is_taken() -> None:
+    recipe = Recipe.of(0.9 * fractions_of(["Li3S2"])[0] + 0.1 * fractions_of(["Li"])[0])
+    assert (recipe.formula, recipe.charges) == ("Li2S", {"Li": 1, "S": -2})
+    assert recipe.rounding_error == pytest.approx(abs(0.9 * 0.6 + 0.1 - 2 / 3))
+    assert neutral_formula(fractions_of(["AlNi3"])[0]) is None
+    assert Recipe.of(fractions_of(["AlNi3"])[0]).formula == "AlNi3"
+    assert Recipe.of(fractions_of(["MgB2"])[0]).charges is None
 
 
 def test_a_recipe_is_written_largest_first() -> None:

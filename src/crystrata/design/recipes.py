@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from crystrata.compositions.keys import group_key
+from crystrata.design.charges import all_metals, charges_of, neutral_formulas
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 
@@ -15,6 +15,7 @@ LEAST = 1e-3
 """Atomic fraction below which an element is not written down."""
 
 MOST_ATOMS = 20
+_MOST_ELEMENTS = 5  # of a formula that is sought among the neutral ones
 _GOOD_ENOUGH = 0.01  # largest error of an atomic fraction above which a larger formula is looked for
 
 
@@ -24,10 +25,10 @@ class Recipe:
 
     Attributes:
         weights: Atomic fractions, (n,).
-        formula: Nearest formula of small integers, reduced, its elements in alphabetical order.
+        formula: Nearest formula of small integers, reduced, its elements in alphabetical order; of the neutral ones
+            where there are some.
         rounding_error: Largest error of an atomic fraction in it.
-        charges: Element -> mean oxidation state with which the formula is neutral, {} where all elements are metals
-            and charges say nothing; None where no common states are neutral.
+        charges: See `charges_of`.
     """
 
     weights: np.ndarray
@@ -37,8 +38,8 @@ class Recipe:
 
     @classmethod
     def of(cls, weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> Recipe:
-        """Describe atomic fractions (n,)."""
-        formula, error = integer_formula(weights, max_atoms)
+        """Describe atomic fractions (n,) by the nearest neutral formula, or the nearest of all if none is neutral."""
+        formula, error = neutral_formula(weights, max_atoms) or integer_formula(weights, max_atoms)
         return cls(weights, formula, error, charges_of(formula))
 
     @property
@@ -75,23 +76,31 @@ def integer_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[s
     return group_key("".join(f"{SYMBOLS[place]}{best[place]}" for place in np.flatnonzero(best))), lowest
 
 
+def neutral_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[str, float] | None:
+    """Return the neutral formula of the same elements that is nearest to fractions (n,), and its largest error.
+
+    None where all elements are metals, none is neutral, or there are too many elements. Amounts below half an atom in
+    `max_atoms` are left out.
+    """
+    places = np.flatnonzero(weights >= 0.5 / max_atoms * weights.sum())
+    symbols = [SYMBOLS[place] for place in places]
+    if len(symbols) < 2 or len(symbols) > _MOST_ELEMENTS or all_metals(symbols):
+        return None
+    counts = neutral_formulas(symbols, max_atoms)
+    if not len(counts):
+        return None
+    wanted = weights / weights.sum()
+    errors = np.abs(counts / counts.sum(axis=1, keepdims=True) - wanted[places]).max(axis=1)
+    best = counts[errors.argmin()]
+    whole = np.zeros(len(weights))
+    whole[places] = best / best.sum()
+    formula = "".join(f"{symbol}{count}" for symbol, count in zip(symbols, best, strict=True))
+    return group_key(formula), float(np.abs(whole - wanted).max())
+
+
 def _rounded(amounts: np.ndarray) -> np.ndarray:
     """Round amounts (n,) to integers of the same sum: what is cut off most is rounded up first."""
     counts = np.floor(amounts + 1e-9).astype(np.int64)
     missing = round(amounts.sum()) - int(counts.sum())
     counts[np.argsort(counts - amounts, kind="stable")[:missing]] += 1
     return counts
-
-
-def charges_of(formula: str) -> dict[str, float] | None:
-    """Return mean oxidation states that make a formula neutral, the likeliest of pymatgen's common ones.
-
-    {} where all elements are metals; None where no common states are neutral.
-    """
-    from pymatgen.core import Composition, Element
-
-    composition = Composition(formula)
-    if all(Element(element.symbol).is_metal for element in composition):
-        return {}
-    guesses = composition.oxi_state_guesses(max_sites=-max(MOST_ATOMS, math.ceil(composition.num_atoms)))
-    return dict(guesses[0]) if guesses else None

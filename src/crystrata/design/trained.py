@@ -1,0 +1,117 @@
+"""A completed run over tasks as inverse design needs it: the network, what it knows, and how far it can be trusted.
+
+B recipes, n elements.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crystrata.compositions.descriptors import KernelMean
+from crystrata.compositions.keys import group_key, known_weights
+from crystrata.design.model import DesignModel
+from crystrata.errors import ModelError, UsageError
+from crystrata.networks.device import resolve_device
+from crystrata.networks.latents import nearest
+from crystrata.networks.weights import unpack_task_network
+from crystrata.runs.directory import BEST, RESULTS, SPLITS
+from crystrata.training.checkpoints import read_checkpoint
+
+_NEAR = 0.99  # share of the validation compositions within the distance 1
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TrainedCompositions:
+    """A network of compositions with what its run tells.
+
+    Attributes:
+        model: The network.
+        names: Reduced formulas of the compositions of the run: training, validation, test, in this order.
+        fractions: Their atomic fractions, (m, n).
+        latents: Of the training compositions, (m', d).
+        reach: Distance from them within which 99 % of the validation compositions lie.
+        half_widths: Task -> level [%] -> half the width of its interval.
+    """
+
+    model: DesignModel
+    names: tuple[str, ...]
+    fractions: np.ndarray
+    latents: np.ndarray
+    reach: float
+    half_widths: dict[str, dict[str, float]]
+
+    @classmethod
+    def load(cls, run: Path, device: str = "auto") -> TrainedCompositions:
+        """Open a completed run over tasks.
+
+        Raises:
+            ModelError: A file of it is missing or damaged, or it is a run of crystals.
+            UsageError: It reads something other than the kernel mean of compositions.
+        """
+        network, facts = unpack_task_network(read_checkpoint(run / BEST))
+        settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
+        if facts["descriptor"]["kind"] != "kernel_mean":
+            raise UsageError(f"{run} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
+        source = KernelMean(**settings)
+        if source.digest != facts["descriptor"]["digest"]:
+            raise ModelError(f"{run} was trained with another table of element features: train it anew")
+        model = DesignModel(network.to(resolve_device(device)), source)
+        split, tasks = _read(run / SPLITS), _read(run / RESULTS)["tasks"]
+        names = tuple(group_key(name) for part in ("train", "val", "test") for name in split[part])
+        fractions, _ = known_weights(names)
+        latents = latents_of(model, fractions[: len(split["train"]) + len(split["val"])])
+        train, val = latents[: len(split["train"])], latents[len(split["train"]) :]
+        reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
+        widths = {
+            name: {level: one["half_width"] for level, one in figures.get("intervals", {}).items()}
+            for name, figures in tasks.items()
+        }
+        return cls(model, names, fractions, train, max(reach, 1e-6), widths)
+
+    def distance(self, weights: np.ndarray) -> np.ndarray:
+        """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""
+        return nearest(latents_of(self.model, weights), self.latents, 1)[1][:, 0] / self.reach
+
+    def nearest_known(self, weights: np.ndarray, count: int = 2) -> list[list[str]]:
+        """Return the compositions of the run that share most of their atoms with each recipe (B, n)."""
+        found = []
+        for recipe in weights:
+            apart = np.abs(self.fractions - recipe).sum(axis=1)
+            found.append([self.names[place] for place in np.argsort(apart, kind="stable")[:count]])
+        return found
+
+    def seeds(self, formulas: Sequence[str]) -> np.ndarray:
+        """Return atomic fractions of formulas, (B, n).
+
+        Raises:
+            UsageError: One cannot be read.
+        """
+        fractions, valid = known_weights(formulas)
+        if not valid.all():
+            raise UsageError(f"seed {formulas[int(np.argmin(valid))]!r} is no formula")
+        return fractions
+
+
+@torch.inference_mode()
+def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
+    """Return the latents of recipes (B, n), (B, d) float32."""
+    parts = [
+        model.latents(model.descriptors(torch.as_tensor(block, dtype=torch.get_default_dtype(), device=model.device)))
+        for block in np.split(weights, range(_BATCH, len(weights), _BATCH))
+    ]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is missing or damaged: {error}; complete the run first") from None
