@@ -70,6 +70,14 @@ def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignMode
     assert (np.abs(found.initial_values[:, 0] - wanted) > 0.02).any()  # it was not there from the beginning
 
 
+def test_each_recipe_may_have_a_value_of_its_own(model: DesignModel) -> None:
+    wanted = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
+    found = optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=3))
+    np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
+    with pytest.raises(UsageError, match="3 values are wanted of 4 recipes"):
+        optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=4))
+
+
 @pytest.mark.parametrize(("relation", "sign"), [("least", -1), ("most", 1)])
 def test_an_extreme_goes_further_than_the_seeds(model: DesignModel, relation: str, sign: int) -> None:
     seeds = fractions_of(FORMULAS[:4])

@@ -113,6 +113,7 @@ def optimize_composition(
     targets = Targets(wants, model.network)
     seeds = None if seeds is None else checked_seeds(seeds)
     rows = settings.starts if seeds is None else len(seeds)
+    targets.require_rows(rows)
     simplex = Simplex(constraints, constraints.locked_amounts(seeds, rows), model.device)
     step_scale = torch.as_tensor(constraints.step_scale, dtype=torch.get_default_dtype(), device=model.device)
     logits = _first_logits(seeds, constraints, settings).to(model.device).requires_grad_()

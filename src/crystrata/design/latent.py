@@ -107,6 +107,7 @@ def optimize_latent(
     """
     settings, seeds = settings or LatentSettings(), checked_seeds(seeds)
     targets = Targets(wants, model.network)
+    targets.require_rows(len(seeds) * settings.restarts)
     space = _Space(model, settings)
     with untouched(model.network):
         x0 = model.descriptors(torch.as_tensor(seeds, dtype=torch.get_default_dtype(), device=model.device))

@@ -27,7 +27,7 @@ class Want:
     Attributes:
         task: Name of the task.
         relation: `=`, `<` or `>` a value; `least` or `most`, as far as it goes; `class`, one of some classes.
-        value: The value, in the unit of the task.
+        value: The value, in the unit of the task; or one for each recipe.
         classes: Names of the classes that are as good; their probabilities add up.
         weight: Weight of its loss.
 
@@ -37,7 +37,7 @@ class Want:
 
     task: str
     relation: Relation
-    value: float | None = None
+    value: float | tuple[float, ...] | None = None
     classes: tuple[str, ...] = ()
     weight: float = 1.0
 
@@ -107,6 +107,16 @@ class Targets:
         elif want.relation == "class":
             raise UsageError(f"{want.task} is a number: {'|'.join(want.classes)!r} is none")
 
+    def require_rows(self, rows: int) -> None:
+        """Refuse values for each recipe that are not as many as the recipes.
+
+        Raises:
+            UsageError: They are not.
+        """
+        for want in self.wants:
+            if isinstance(want.value, tuple) and len(want.value) != rows:
+                raise UsageError(f"{want.task}: {len(want.value)} values are wanted of {rows} recipes")
+
     def losses(self, latent: Tensor) -> Tensor:
         """Return the loss of each recipe, (B,): squared distances from values, -log p of classes, summed."""
         return torch.stack([want.weight * self._loss(want, latent) for want in self.wants]).sum(0)
@@ -136,7 +146,7 @@ class Targets:
         return torch.stack(columns, dim=1)
 
     def standardised(self, want: Want) -> Tensor:
-        """Return the wanted value on the scale of the network, ()."""
+        """Return the wanted value on the scale of the network, () or (B,)."""
         head = self.network.head(want.task)
         if not isinstance(head, RegressionHead):
             raise TypeError(f"{want.task} has no scale")

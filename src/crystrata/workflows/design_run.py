@@ -186,7 +186,7 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
     table = table.loc[table.groupby("id", sort=False)[energy].idxmin()] if energy in table else table
     table["miss"] = 0.0
     for want in (*wants, Want(STABLE, "<", 0.0)):
-        if want.task in graphs.properties and want.value is not None:
+        if want.task in graphs.properties and isinstance(want.value, float):
             table["miss"] += _miss(table, want)
     return table.sort_values("miss", kind="stable")
 
@@ -196,7 +196,7 @@ def _miss(table: pd.DataFrame, want: Want) -> np.ndarray:
     values = table[record.column].to_numpy()
     low, high = interval_titles(record)
     half = ((table[high] - table[low]) / 2).to_numpy() if high in table else np.ones(len(table))
-    distance = values - want.value
+    distance = values - float(np.asarray(want.value))
     if want.relation == "<":
         distance = np.maximum(distance, 0)
     elif want.relation == ">":
