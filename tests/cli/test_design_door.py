@@ -16,7 +16,9 @@ from crystrata.compositions.keys import weights as fractions_of
 from crystrata.crystals.demo import open_demo
 from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.export import export_model
 from crystrata.workflows.task_run import run_tasks
 
 
@@ -128,6 +130,18 @@ def test_a_wrong_call_is_one_line_with_the_way_out(
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export_model(run, tmp_path / "shared", "made")
+    flags = ["--want", "pull=2.2", "--starts", "3", "--steps", "20"]
+    for source, name in ((run, "straight"), (folder, "exported")):
+        assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
+    tables = [(tmp_path / name / "recipes.csv").read_text() for name in ("straight", "exported")]
+    assert tables[0] == tables[1]
+    assert "half width of 90 %" in (folder / "README.md").read_text()
+    with pytest.raises(UsageError, match="models of crystals"):
+        export_model(run, tmp_path / "other", "made", run)
 
 
 def test_a_run_of_crystals_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import UsageError
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
+from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
 
 _METHODS = ("composition", "latent", "input")
 _LEFT_OUT = ",".join(
@@ -23,7 +24,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
         description="Find compositions with wanted properties by gradient through a trained network of compositions, "
         "and candidate crystals by substitution into known structures.",
     )
-    parser.add_argument("--run", required=True, metavar="RUN", help="completed run over tasks on compositions")
+    parser.add_argument(
+        "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
+        help="completed run over tasks on compositions, or the name or folder of a shipped model",
+    )  # fmt: skip
     parser.add_argument(
         "--want", required=True, action="append", metavar="WISH",
         help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; as often as there are wishes",
@@ -85,7 +89,9 @@ def _run(flags: argparse.Namespace) -> int:
     if request.structures:
         graphs = load_model(find_run(Path(flags.models_dir), flags.model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
-    trained = TrainedCompositions.load(Path(flags.run), flags.device)
+    named = Path(flags.run)
+    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), flags.run)
+    trained = TrainedCompositions.load(shipped or named, flags.device)
     run_design(request, trained, Path(flags.output), console, graphs=graphs, known=known)
     return 0
 

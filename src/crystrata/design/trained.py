@@ -16,15 +16,19 @@ import torch
 
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.keys import group_key, known_weights
+from crystrata.datasets.splits import PARTS
 from crystrata.design.model import DesignModel
 from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
 from crystrata.networks.latents import nearest
+from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.weights import unpack_task_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
+from crystrata.runs.shipped import is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
 
 _NEAR = 0.99  # share of the validation compositions within the distance 1
+_LEAST_REACH = 1e-6  # where all latents are equal
 _BATCH = 4096
 
 
@@ -49,32 +53,30 @@ class TrainedCompositions:
     half_widths: dict[str, dict[str, float]]
 
     @classmethod
-    def load(cls, run: Path, device: str = "auto") -> TrainedCompositions:
-        """Open a completed run over tasks.
+    def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
+        """Open a completed run over tasks, or the folder of a shipped model of compositions.
 
         Raises:
-            ModelError: A file of it is missing or damaged, or it is a run of crystals.
+            ModelError: A file of it is missing or damaged, or it is a model of crystals.
             UsageError: It reads something other than the kernel mean of compositions.
         """
-        network, facts = unpack_task_network(read_checkpoint(run / BEST))
+        content = read_model_folder(path) if is_model_folder(path) else read_checkpoint(path / BEST)
+        network, facts = unpack_task_network(content)
+        if not is_model_folder(path):
+            facts = with_compositions(content, path, _read(path / RESULTS))["facts"]
         settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
         if facts["descriptor"]["kind"] != "kernel_mean":
-            raise UsageError(f"{run} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
+            raise UsageError(f"{path} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
         source = KernelMean(**settings)
         if source.digest != facts["descriptor"]["digest"]:
-            raise ModelError(f"{run} was trained with another table of element features: train it anew")
-        model = DesignModel(network.to(resolve_device(device)), source)
-        split, tasks = _read(run / SPLITS), _read(run / RESULTS)["tasks"]
-        names = tuple(group_key(name) for part in ("train", "val", "test") for name in split[part])
+            raise ModelError(f"{path} was trained with another table of element features: train it anew")
+        model, parts = DesignModel(network.to(resolve_device(device)), source), facts["compositions"]
+        names = tuple(name for part in PARTS for name in parts[part])
         fractions, _ = known_weights(names)
-        latents = latents_of(model, fractions[: len(split["train"]) + len(split["val"])])
-        train, val = latents[: len(split["train"])], latents[len(split["train"]) :]
+        latents = latents_of(model, fractions[: len(parts["train"]) + len(parts["val"])])
+        train, val = latents[: len(parts["train"])], latents[len(parts["train"]) :]
         reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
-        widths = {
-            name: {level: one["half_width"] for level, one in figures.get("intervals", {}).items()}
-            for name, figures in tasks.items()
-        }
-        return cls(model, names, fractions, train, max(reach, 1e-6), widths)
+        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"])
 
     def distance(self, weights: np.ndarray) -> np.ndarray:
         """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""
@@ -108,6 +110,26 @@ def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
         for block in np.split(weights, range(_BATCH, len(weights), _BATCH))
     ]
     return torch.cat(parts).cpu().numpy()
+
+
+def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of the weights of a run over tasks, with its compositions and intervals among the facts.
+
+    Args:
+        content: Of its `best.pt`.
+        run: Its directory.
+        results: Content of its `results.json`.
+
+    Raises:
+        ModelError: Its split is missing or damaged.
+    """
+    split = _read(run / SPLITS)
+    parts = {part: [group_key(name) for name in split[part]] for part in PARTS}
+    widths = {
+        name: {level: one["half_width"] for level, one in figures.get("intervals", {}).items()}
+        for name, figures in results["tasks"].items()
+    }
+    return {**content, "facts": {**content["facts"], "compositions": parts, "half_widths": widths}}
 
 
 def _read(path: Path) -> dict[str, Any]:

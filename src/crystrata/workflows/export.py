@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from crystrata.design.trained import with_compositions
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import write_text
+from crystrata.networks.model_folder import write_model_folder
 from crystrata.networks.weights import unpack_network
 from crystrata.prediction.calibration import read_calibration
-from crystrata.prediction.model_folder import write_model_folder
+from crystrata.reports.composition_card import composition_card
 from crystrata.reports.model_card import EvaluatedRun, model_card
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.directory import BEST, RESULTS
@@ -44,24 +46,28 @@ def export_model(run: Path, output: Path, name: str | None = None, evaluated: Pa
     if not re.fullmatch(r"\w[\w.-]*", name) or name in _RESERVED:
         raise UsageError(f"--name must be a plain folder name of letters, digits, _ . and -, not {name!r}")
     manifest, results = _completed(run)
+    folder, origin = output / name, {"name": run.resolve().name, "started": manifest["started"]}
+    about = {"name": name, "run": origin, "crystrata": manifest["versions"]["crystrata"]}
     content = read_checkpoint(run / BEST)
+    if "tasks" in results:
+        if evaluated is not None:
+            raise UsageError(f"--figures-of is for models of crystals, and {run} is one of compositions")
+        _require_free(folder, origin)
+        description = write_model_folder(folder, with_compositions(content, run, results), about)
+        write_text(folder / CARD, composition_card(description, results, manifest))
+        return folder
     _, facts = unpack_network(content)
     if facts["source"]["demo"] and name == DEFAULT_MODEL:
         raise UsageError(f"--name {name} is the model that predicts where none is named: a demo run cannot be it")
     if calibration := read_calibration(run / BEST):
         content = {**content, "calibration": calibration.as_tensors()}
     figures = None if evaluated is None else _figures_of(evaluated, run, results)
-    folder, origin = output / name, {"name": run.resolve().name, "started": manifest["started"]}
     _require_free(folder, origin)
-    about = {
-        "name": name,
-        "run": origin,
-        **({"notice": DEMO_CAPTION} if facts["source"]["demo"] else {}),
-        **({"figures_of": figures.name} if figures else {}),
-        "crystrata": manifest["versions"]["crystrata"],
-        "score": results["score"],
-    }
-    description = write_model_folder(folder, content, about)
+    if facts["source"]["demo"]:
+        about["notice"] = DEMO_CAPTION
+    if figures:
+        about["figures_of"] = figures.name
+    description = write_model_folder(folder, content, {**about, "score": results["score"]})
     write_text(folder / CARD, model_card(description, results, manifest, figures))
     return folder
 
