@@ -28,6 +28,7 @@ from rich.console import Console
 from crystrata.compositions.keys import group_key, known_weights
 from crystrata.design.composition import CompositionSettings, optimize_composition
 from crystrata.design.constraints import Constraints
+from crystrata.design.described import best_neutral
 from crystrata.design.latent import LatentSettings, optimize_latent
 from crystrata.design.recipes import integer_formula, neutral_formula
 from crystrata.design.targets import Targets, Want
@@ -174,7 +175,14 @@ def judged(
     formulas = [(neutral_formula(row, MAX_ATOMS) or integer_formula(row, MAX_ATOMS))[0] for row in chosen]
     own = met(predictions([trained], chosen), wanted, errors)
     figures = {"own": own, "recipe": told(judges, chosen, wanted, errors)}
-    figures["formula"] = told(judges, known_weights(formulas)[0], wanted, errors)
+    near = known_weights(formulas)[0]
+    figures["formula"] = told(judges, near, wanted, errors)
+    goals = Targets([Want(task, "=", tuple(wanted[task].tolist())) for task in TASKS], trained.model.network)
+    best_of = best_neutral(trained, goals, chosen, MAX_ATOMS)
+    refined = np.array(
+        [known_weights([near])[0][0] if one is None else one for one, near in zip(best_of, formulas, strict=True)]
+    )
+    figures["best"] = told(judges, refined, wanted, errors)
     same = np.mean([formula == compound for formula, compound in zip(formulas, wanted.index, strict=True)])
     elements = float((chosen > 1e-3).sum(axis=1).mean())
     print(name, figures, f"{seconds:.1f} s", flush=True)
@@ -223,6 +231,7 @@ def page(result: dict[str, Any]) -> str:
                 "own opinion [%]": f"{100 * figures['own']:.1f}",
                 "judged: recipe [%]": f"{100 * figures['recipe']:.1f}",
                 "judged: formula [%]": f"{100 * figures['formula']:.1f}",
+                "judged: best formula [%]": f"{100 * figures['best']:.1f}",
                 "the compound itself [%]": f"{100 * figures['same']:.1f}",
                 "elements": f"{figures['elements']:.1f}",
                 "CPU s per 100 recipes": f"{figures['seconds_per_100']:.2f}",
@@ -232,10 +241,14 @@ def page(result: dict[str, Any]) -> str:
     return f"""# {(__doc__ or "").strip()}
 
 {settings["targets"]} compounds, half of them with a gap; networks of {settings["epochs"]} epochs; {RESTARTS} restarts
-for each compound, of which the best in the opinion of the searching network counts. Mean absolute errors: {errors}. Own
-opinion: what the searching network says of the recipe that it found. Formula: the nearest neutral one of at most
-{MAX_ATOMS} atoms, or the nearest of all. The compounds themselves: their own formulas before the judges, which is about
-the most that can be hoped for.
+for each compound, of which the best in the opinion of the searching network counts. Mean absolute errors:
+{errors}.
+
+- Own opinion: what the searching network says of the recipe that it found.
+- Formula: the neutral one of the same elements that is nearest to the recipe, of at most {MAX_ATOMS} atoms, or the
+  nearest of all where none is neutral. Best formula: of the neutral ones, that of the lowest loss.
+- The compound itself: how often the formula is that of the compound whose properties were asked for.
+- The compounds themselves: their own formulas before the judges, whose errors are those of the network.
 
 {markdown(pd.DataFrame(rows).fillna(""))}"""
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crystrata.compositions.keys import group_key
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.design.charges import charges_of, neutral, neutral_formulas
-from crystrata.design.recipes import Recipe, integer_formula, neutral_formula
+from crystrata.design.recipes import Recipe, formula_of, integer_formula, neutral_formula, neutral_neighbours
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 
@@ -76,6 +76,15 @@ def test_the_nearest_neutral_formula_is_taken() -> None:
     assert neutral_formula(fractions_of(["AlNi3"])[0]) is None
     assert Recipe.of(fractions_of(["AlNi3"])[0]).formula == "AlNi3"
     assert Recipe.of(fractions_of(["MgB2"])[0]).charges is None
+
+
+def test_a_recipe_may_be_written_as_another_formula_of_its_elements() -> None:
+    weights = fractions_of(["Fe2O3"])[0]
+    neighbours = neutral_neighbours(weights, 7)
+    assert {formula_of(row) for row in neighbours} == {"FeO", "Fe2O3", "Fe3O4"}
+    np.testing.assert_allclose(neighbours.sum(axis=1), 1)
+    recipe = Recipe.written_as(weights, fractions_of(["FeO"])[0])
+    assert (recipe.formula, recipe.rounding_error, recipe.charges) == ("FeO", pytest.approx(0.1), {"Fe": 2, "O": -2})
 
 
 def test_a_recipe_is_written_largest_first() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from crystrata.compositions.keys import known_weights
-from crystrata.design.recipes import MOST_ATOMS, Recipe
+from crystrata.design.recipes import MOST_ATOMS, Recipe, neutral_neighbours
 from crystrata.design.targets import Targets
 from crystrata.design.trained import TrainedCompositions
 
@@ -25,6 +25,8 @@ def describe_recipes(
 ) -> pd.DataFrame:
     """Return a row for each formula, the one nearest to what is wanted first.
 
+    Each recipe gives the formula nearest to it, and the neutral one of its elements that has the lowest loss.
+
     Args:
         trained: The run.
         targets: What was wanted of its network.
@@ -38,6 +40,10 @@ def describe_recipes(
         `charges` that make it neutral, whether it is `known` to the run, and the `nearest known` ones.
     """
     recipes = [Recipe.of(row, max_atoms) for row in weights]
+    for row, best in zip(weights, best_neutral(trained, targets, weights, max_atoms), strict=True):
+        if best is not None:
+            recipes.append(Recipe.written_as(row, best))
+    weights = np.array([recipe.weights for recipe in recipes])
     formulas = [recipe.formula for recipe in recipes]
     rounded, _ = known_weights(formulas)
     before, _ = _judged(trained, targets, weights)
@@ -63,6 +69,24 @@ def describe_recipes(
     }
     table = pd.DataFrame(columns).sort_values([LOSS, ERROR], kind="stable")
     return table.drop_duplicates(FORMULA).reset_index(drop=True)
+
+
+def best_neutral(
+    trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int = MOST_ATOMS
+) -> list[np.ndarray | None]:
+    """Return for each recipe (B, n) the fractions (n,) of the neutral formula of its elements with the lowest loss.
+
+    None where no formula is neutral.
+    """
+    found: list[np.ndarray | None] = []
+    for row, recipe in enumerate(weights):
+        formulas = neutral_neighbours(recipe, max_atoms)
+        if not len(formulas):
+            found.append(None)
+            continue
+        _, losses = _judged(trained, targets.of_row(row), formulas)
+        found.append(formulas[losses.argmin()])
+    return found
 
 
 @torch.inference_mode()

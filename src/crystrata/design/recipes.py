@@ -42,6 +42,12 @@ class Recipe:
         formula, error = neutral_formula(weights, max_atoms) or integer_formula(weights, max_atoms)
         return cls(weights, formula, error, charges_of(formula))
 
+    @classmethod
+    def written_as(cls, weights: np.ndarray, fractions: np.ndarray) -> Recipe:
+        """Describe atomic fractions (n,) by a formula with these fractions (n,)."""
+        formula = formula_of(fractions)
+        return cls(weights, formula, float(np.abs(fractions - weights).max()), charges_of(formula))
+
     @property
     def text(self) -> str:
         """The fractions, largest first: `O0.571 P0.143 Li0.143 Fe0.143`."""
@@ -79,23 +85,34 @@ def integer_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[s
 def neutral_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[str, float] | None:
     """Return the neutral formula of the same elements that is nearest to fractions (n,), and its largest error.
 
-    None where all elements are metals, none is neutral, or there are too many elements. Amounts below half an atom in
-    `max_atoms` are left out.
+    None where `neutral_neighbours` has none.
+    """
+    formulas = neutral_neighbours(weights, max_atoms)
+    if not len(formulas):
+        return None
+    errors = np.abs(formulas - weights / weights.sum()).max(axis=1)
+    return formula_of(formulas[errors.argmin()]), float(errors.min())
+
+
+def neutral_neighbours(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> np.ndarray:
+    """Return the atomic fractions of all neutral formulas of the elements of a recipe (n,), (m, n), small ones first.
+
+    There are none where all elements are metals, no charges balance, or the elements are more than five. Amounts below
+    half an atom in `max_atoms` do not count.
     """
     places = np.flatnonzero(weights >= 0.5 / max_atoms * weights.sum())
     symbols = [SYMBOLS[place] for place in places]
     if len(symbols) < 2 or len(symbols) > _MOST_ELEMENTS or all_metals(symbols):
-        return None
+        return np.zeros((0, len(weights)))
     counts = neutral_formulas(symbols, max_atoms)
-    if not len(counts):
-        return None
-    wanted = weights / weights.sum()
-    errors = np.abs(counts / counts.sum(axis=1, keepdims=True) - wanted[places]).max(axis=1)
-    best = counts[errors.argmin()]
-    whole = np.zeros(len(weights))
-    whole[places] = best / best.sum()
-    formula = "".join(f"{symbol}{count}" for symbol, count in zip(symbols, best, strict=True))
-    return group_key(formula), float(np.abs(whole - wanted).max())
+    fractions = np.zeros((len(counts), len(weights)))
+    fractions[:, places] = counts / counts.sum(axis=1, keepdims=True)
+    return fractions
+
+
+def formula_of(fractions: np.ndarray) -> str:
+    """Return the reduced formula of fractions (n,) that are ratios of small integers."""
+    return group_key("".join(f"{SYMBOLS[place]}{fractions[place]:.12g}" for place in np.flatnonzero(fractions)))
 
 
 def _rounded(amounts: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -106,6 +106,11 @@ class Targets:
             raise UsageError(f"{want.task} is a {spec.kind}: only numbers and classes can be wanted")
         elif want.relation == "class":
             raise UsageError(f"{want.task} is a number: {'|'.join(want.classes)!r} is none")
+
+    def of_row(self, row: int) -> Targets:
+        """Return the wishes of one recipe alone, where each has values of its own."""
+        wants = [replace(one, value=one.value[row]) if isinstance(one.value, tuple) else one for one in self.wants]
+        return Targets(wants, self.network)
 
     def require_rows(self, rows: int) -> None:
         """Refuse values for each recipe that are not as many as the recipes.
