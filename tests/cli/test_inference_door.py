@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from crystrata.cli.predict import main
-from crystrata.prediction.model_folder import write_model_folder
+from crystrata.networks.model_folder import write_model_folder
 from crystrata.runs.directory import BEST
 from crystrata.runs.shipped import DEFAULT_MODEL, WEIGHTS
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint

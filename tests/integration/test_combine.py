@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from crystrata.prediction.models import load_model
 from crystrata.prediction.predict import predict_files
 from crystrata.runs.directory import BEST, CONFIG, MANIFEST, PREDICTIONS, RESULTS, SPLITS
 from crystrata.runs.manifest import update_manifest
+from crystrata.runs.seen import seen_before, trained_on
 from crystrata.training.warm_start import start_from
 from crystrata.workflows.combine import select
 from crystrata.workflows.export import export_model
@@ -72,6 +74,21 @@ def test_a_start_is_refused_where_it_does_not_fit(lite_run: Path, cgcnn_run: Pat
         start_from(network, cgcnn_run)
     with pytest.raises(UsageError, match="several networks"):
         start_from(network, combined)
+
+
+def test_a_start_never_saw_what_is_tested(
+    launch: Callable[..., int], lite_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lite run of another seed was trained on crystals that this one holds out."""
+    flags = ("--level", "lite", "--properties", "dielectric", "--start", lite_run, "--seed", "7")
+    assert launch(tmp_path, *flags) == 2
+    assert re.search(r"were trained on \d+ crystals that --split random tests on", capsys.readouterr().err)
+
+
+def test_what_the_start_has_seen_goes_with_the_weights(polished: Path, lite_run: Path) -> None:
+    assert trained_on(polished) == trained_on(polished / BEST)
+    assert trained_on(polished) >= set(content(lite_run, SPLITS)["train"])
+    assert seen_before(polished) == set(content(lite_run, SPLITS)["train"]) - set(content(polished, SPLITS)["train"])
 
 
 def test_the_first_epoch_is_better_than_one_from_scratch(

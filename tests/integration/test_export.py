@@ -119,6 +119,18 @@ def test_official_tests_take_the_place_of_the_runs_own(run: Path, tmp_path: Path
     assert "val MAE" not in card
 
 
+def test_a_refit_carries_the_figures_of_the_run_that_was_tested(run: Path, lite_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no official tests of the properties"):
+        export_model(lite_run, tmp_path, "used", run)
+    figures = {"property": "band_gap_mbj", "ids": 1817, "n": 1800, "mae": 0.3125, "cgcnn": 0.41, "alignn": 0.31}
+    changed(run / RESULTS, lambda results: results.update(official_tests={"mbj_bandgap": figures}))
+    folder = export_model(lite_run, tmp_path, "used", run)
+    card, own = (folder / CARD).read_text(), json.loads((lite_run / RESULTS).read_text())
+    assert json.loads((folder / DESCRIPTION).read_text())["figures_of"] == run.name
+    assert card.index(run.name) < card.index("| mbj_bandgap |") < card.index("held out of its training")
+    assert f"| {own['properties']['formation_energy']['test']['mae']:.4g} |" in card
+
+
 @pytest.mark.parametrize("place", [0, 8, 5000, -1])
 def test_a_changed_byte_of_the_weights_is_found(folder: Path, place: int) -> None:
     content = bytearray((folder / WEIGHTS).read_bytes())

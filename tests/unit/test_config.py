@@ -39,7 +39,7 @@ def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
     assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
     assert config.encoder_settings == SIZES[algorithm, preset.size]
     assert config.properties == GROUPS["core4"]
-    assert config.patience == max(10, preset.epochs // 4)
+    assert config.patience == preset.training.get("patience", max(10, preset.epochs // 4))
 
 
 def test_the_default_is_e3nn_std() -> None:
@@ -60,6 +60,7 @@ def test_none_is_not_given() -> None:
 def test_patience_follows_the_epochs_that_are_run() -> None:
     assert [resolve_config(epochs=epochs).patience for epochs in (1, 40, 44, 500)] == [10, 10, 11, 125]
     assert resolve_config(epochs=500, patience=3).patience == 3
+    assert resolve_config(mode="leaderboard", epochs=500).patience > 500  # its cosine is best at the end
 
 
 def test_settings_of_a_table_are_not_shared() -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from crystrata.errors import UsageError
+from crystrata.networks.latents import nearest
 from crystrata.prediction.intervals import (
     LEAST_LABELS,
     ConformalIntervals,
     conformal_quantile,
     predicted_metals,
 )
-from crystrata.prediction.latents import nearest
 
 WIDTH = 8
 

@@ -11,9 +11,9 @@ import pytest
 from crystrata.crystals.crystal import Crystal
 from crystrata.crystals.demo.structures import chemical_formula
 from crystrata.datasets.splits import random_split
+from crystrata.networks.model_folder import write_model_folder
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.networks.weights import pack_network
-from crystrata.prediction.model_folder import write_model_folder
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import get_property
 from reality import compare, main

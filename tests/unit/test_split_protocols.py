@@ -31,6 +31,7 @@ from crystrata.datasets.splits import (
     Candidates,
     Split,
     SplitRequest,
+    keep_unseen,
     parse_protocol,
     resolve_split,
     subsample,
@@ -159,6 +160,34 @@ def test_a_refit_holds_little_out(splits: dict[str, Split], dataset: CrystalProp
     assert shares == pytest.approx([0.95, 0.025, 0.025], abs=0.02)
 
 
+def test_a_refit_from_union_holds_out_what_union_has_not_seen(
+    splits: dict[str, Split], dataset: CrystalPropertyDataset
+) -> None:
+    refit, union, formulas = splits["union-refit"], splits["union"], Candidates.of(dataset).formulas
+    held = [*refit.val, *refit.test]
+    assert set(held) <= set(union.test)
+    seen = {formulas[row] for row in (*union.train, *union.val)}
+    assert seen.isdisjoint(formulas[row] for row in held)
+    assert {formulas[row] for row in refit.val}.isdisjoint(formulas[row] for row in refit.test)
+    assert set(union.train) <= set(refit.train)
+    keep_unseen(refit, dataset.ids, ids_of(union, dataset, "train"))  # so that a refit can start from union
+
+
+def test_what_was_seen_before_is_not_validated_on(splits: dict[str, Split], dataset: CrystalPropertyDataset) -> None:
+    split, ids = splits["random"], dataset.ids
+    seen = {ids[row] for row in (split.val[0], split.val[2], split.train[0])} | {"elsewhere"}
+    kept = keep_unseen(split, ids, seen)
+    assert set(kept.val) == set(split.val) - {split.val[0], split.val[2]}
+    assert kept.notes["validation_crystals_seen_before"] == 2
+    assert kept.as_dict(ids)["seen_before"] == sorted(seen - {ids[split.train[0]]})
+    with pytest.raises(
+        UsageError, match=rf"trained on 1 crystals that --split random tests on, such as {ids[split.test[0]]}"
+    ):
+        keep_unseen(split, ids, {ids[split.test[0]]})
+    with pytest.raises(UsageError, match="every validation crystal"):
+        keep_unseen(split, ids, ids_of(split, dataset, "val"))
+
+
 @pytest.mark.parametrize("name", GROUPED)
 def test_near_duplicates_stay_together(name: str, splits: dict[str, Split], dataset: CrystalPropertyDataset) -> None:
     part_of = np.empty(len(dataset), dtype=np.int64)
@@ -243,7 +272,7 @@ def test_a_sample_of_an_official_test_says_so(
     name: str, splits: dict[str, Split], dataset: CrystalPropertyDataset
 ) -> None:
     whole = splits[name]
-    official = PROTOCOLS[name.partition(":")[0]].published
+    official = bool(whole.official_tests)
     small = subsample(whole, 15, dataset.ids)
     assert small.protocol == (f"{name} (sample)" if official else name)
     assert not small.official_tests  # a part of an official test is none

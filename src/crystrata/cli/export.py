@@ -20,6 +20,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata expor
     parser.add_argument("run", metavar="RUN", help="directory of a completed run")
     parser.add_argument("--output", default=f"models/{PRETRAINED}", metavar="DIR", help="where the folder is made")
     parser.add_argument("--name", metavar="NAME", help="its name (default: that of the run)")
+    parser.add_argument(
+        "--figures-of", metavar="RUN",
+        help="run by the same recipe whose official tests the model card gives, where RUN was trained on the tests",
+    )  # fmt: skip
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _run(flags))
 
@@ -27,6 +31,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata expor
 def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.export import export_model
 
-    folder = export_model(Path(flags.run), Path(flags.output), flags.name)
+    evaluated = Path(flags.figures_of) if flags.figures_of else None
+    folder = export_model(Path(flags.run), Path(flags.output), flags.name, evaluated)
     terminal().print(f"exported: {folder}", soft_wrap=True)
     return 0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import combine, export, leaderboard, matrix, predict, rehearse, store, train
+from crystrata.cli import combine, design, export, leaderboard, matrix, predict, rehearse, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -18,6 +18,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "rehearse": ("learn tasks on compositions one after another", rehearse.main),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
+    "design": ("find compositions with wanted properties", lambda rest: design.main(rest, "crystrata design")),
     "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),
 }
 

@@ -94,8 +94,8 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads, graph stores and hulls")
     group.add_argument(
         "--split", default="random", metavar="NAME",
-        help="random, official:<benchmark>, union, union-strict, formation-energy, by-chemical-system, by-prototype or "
-        "refit",
+        help="random, official:<benchmark>, union, union-strict, formation-energy, by-chemical-system, by-prototype, "
+        "refit or union-refit",
     )  # fmt: skip
     group.add_argument(
         "--splits-file", metavar="FILE",

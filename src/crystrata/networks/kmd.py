@@ -18,7 +18,7 @@ class KernelMean(nn.Module):
 
     def __init__(self, matrix: np.ndarray | Tensor) -> None:
         super().__init__()
-        self.register_buffer("matrix", torch.as_tensor(matrix, dtype=torch.get_default_dtype()).clone())
+        self.register_buffer("matrix", torch.tensor(np.asarray(matrix), dtype=torch.get_default_dtype()))
 
     def forward(self, weights: Tensor) -> Tensor:
         """Return descriptors (B, D) of atomic fractions (B, n), in their precision."""

@@ -143,6 +143,10 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
         """Return what the heads read, (B, width of the latent stage)."""
         return self._joined(self.encoder(self.standardised(batch.descriptor)), self._graph_latents(batch))
 
+    def composition_latents(self, descriptor: Tensor) -> Tensor:
+        """Return what the heads read of compositions without a crystal, from descriptors (B, D)."""
+        return self.stage(self.encoder(self.standardised(descriptor)))
+
     def standardised(self, descriptor: Tensor) -> Tensor:
         """Return what the encoder reads of descriptors (B, D), of the same shape; 0 where they are not finite."""
         return ((descriptor - self.descriptor_mean) / self.descriptor_scale).nan_to_num(0.0, 0.0, 0.0)

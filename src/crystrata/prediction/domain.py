@@ -9,7 +9,7 @@ import numpy as np
 
 from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal
 from crystrata.elements import SYMBOLS
-from crystrata.prediction.latents import nearest
+from crystrata.networks.latents import nearest
 
 SAMPLE = 4000
 """Training crystals whose latents are kept, at most."""
@@ -57,12 +57,16 @@ class Domain:
         """Return the distance from the nearest training crystal of the sample, (m,), in units of `reach`."""
         return nearest(latents.astype(np.float16), self.latents, 1)[1][:, 0] / self.reach
 
+    def usual_volume(self, fractions: np.ndarray) -> np.ndarray:
+        """Return the volumes per atom that the elements usually take, (m,) [A^3], from atomic fractions (m, 103)."""
+        return np.exp(fractions @ self.volume[:-1] + self.volume[-1])
+
     def expansion(self, fractions: np.ndarray, volumes: np.ndarray) -> np.ndarray:
         """Return volumes over those that the elements usually take, (m,), from fractions (m, 103) and [A^3] per atom.
 
         It is 1 where the volume is in the usual range.
         """
-        log = np.log(volumes) - fractions @ self.volume[:-1] - self.volume[-1]
+        log = np.log(volumes / self.usual_volume(fractions))
         return np.where((log < self.usual[0]) | (log > self.usual[1]), np.exp(log), 1.0)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from crystrata.crystals.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
+from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.weights import Network, unpack_network
 from crystrata.prediction.calibration import Calibration, read_calibration
-from crystrata.prediction.model_folder import read_model_folder
 from crystrata.properties import NINE
 from crystrata.runs.directory import BEST
 from crystrata.runs.shipped import WEIGHTS, is_model_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -33,13 +34,34 @@ _NO_INTERVAL_LIMIT = "- A prediction is a single value without an interval.\n"
 _HULL_LIMIT = "- The energy above hull refers to the hull of the training crystals, which lies beside the weights.\n"
 
 
-def model_card(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run by the same recipe, tested where the model itself cannot be: on crystals that it was trained on.
+
+    Attributes:
+        name: Name of its directory.
+        results: Content of its `results.json`.
+        manifest: Content of its `run_manifest.json`.
+    """
+
+    name: str
+    results: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+def model_card(
+    description: Mapping[str, Any],
+    results: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    evaluated: EvaluatedRun | None = None,
+) -> str:
     """Return the card of a model as markdown.
 
     Args:
         description: Content of the JSON file of its folder.
         results: Content of `results.json` of its run.
         manifest: Content of `run_manifest.json` of its run.
+        evaluated: The run whose official tests it carries, if not its own.
     """
     facts, name = description["facts"], description["name"]
     notice = f"**{description['notice']}**\n\n" if "notice" in description else ""
@@ -47,7 +69,7 @@ def model_card(description: Mapping[str, Any], results: Mapping[str, Any], manif
     parts = {
         "Predicts": _properties(facts),
         "Data and split": _table(_data(facts, results, manifest)),
-        "Errors": _errors(results),
+        "Errors": _errors(results) if evaluated is None else _errors_of_both(results, evaluated),
         "Network and compute": _table(_compute(description, results, manifest)),
         "Limits": limits + (_HULL_LIMIT if "ehull" in facts["properties"] else ""),
         "How to load": _loading(name),
@@ -81,6 +103,21 @@ def _errors(results: Mapping[str, Any]) -> str:
     else:
         errors = markdown(mae_table(results)) + "\n" + "\n\n".join(captions(results)) + "\n"
     return errors + (f"\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n" if len(intervals) else "")
+
+
+def _errors_of_both(results: Mapping[str, Any], evaluated: EvaluatedRun) -> str:
+    split = evaluated.results["split"]
+    return f"""\
+This model was trained on nearly all crystals, those of the official tests among them. How good its recipe is, the run
+`{evaluated.name}` tells: the same recipe, trained on {split["train"]:,} crystals by the protocol `{split["protocol"]}`.
+Its errors:
+
+{markdown(official_table(evaluated.results))}
+{OFFICIAL_CAPTION}
+
+Errors of this model itself, on crystals held out of its training:
+
+{_errors(results)}"""
 
 
 def _compute(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:

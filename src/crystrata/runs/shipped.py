@@ -10,6 +10,9 @@ PRETRAINED = "pretrained"
 DEFAULT_MODEL = "jarvis-nine"
 """The shipped model that predicts where nothing is named and no run is suitable."""
 
+DEFAULT_COMPOSITIONS = "jarvis-compositions"
+"""The shipped model of compositions that inverse design searches with where nothing is named."""
+
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 CARD = "README.md"

@@ -28,6 +28,7 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, HISTORY, OUTLIERS, RESULTS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
+from crystrata.runs.seen import seen_before, trained_on
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.training.engine import label_spread
 from crystrata.workflows.evaluation import evaluate_run
@@ -82,7 +83,8 @@ def combine_runs(
             )
     names = resolve_properties(name for part in parts for name in part.config.properties)
     config = replace(first, properties=names, models_dir=str(models_dir), start=None, run_id=run_id, single_task=False)
-    prepared = prepare_data(config, console)
+    before = set().union(*(seen_before(part.run) for part in parts))
+    prepared = prepare_data(config, console, seen=before)
     _require_unseen(parts, prepared)
     with console.status("validating the networks"):
         chosen, score = _choose(parts, prepared)
@@ -107,8 +109,7 @@ def _require_unseen(parts: Sequence[Part], prepared: PreparedData) -> None:
     split, ids = prepared.data.split, prepared.data.dataset.ids
     held = {ids[row] for row in (*split.val, *split.test)}
     for part in parts:
-        seen = held.intersection(json.loads((part.run / SPLITS).read_text(encoding="utf-8"))["train"])
-        if seen:
+        if seen := held.intersection(trained_on(part.run) or ()):
             raise UsageError(
                 f"{part.run} was trained on {len(seen)} crystals that are held out here, such as {min(seen)}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,16 @@ from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
-from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, keep_rows, resolve_split, subsample
+from crystrata.datasets.splits import (
+    PARTS,
+    Candidates,
+    Split,
+    SplitRequest,
+    keep_rows,
+    keep_unseen,
+    resolve_split,
+    subsample,
+)
 from crystrata.datasets.targets import own_labels
 from crystrata.elements import SYMBOLS
 from crystrata.networks.device import resolve_device
@@ -64,11 +73,16 @@ class PreparedData:
         return facts
 
 
-def prepare_data(config: RunConfig, console: Console) -> PreparedData:
+def prepare_data(config: RunConfig, console: Console, *, seen: Collection[str] = ()) -> PreparedData:
     """Open source, store, split, targets and hull of a run.
 
+    Args:
+        config: The run.
+        console: Where progress goes.
+        seen: Ids of the crystals that the weights to start from were trained on: none of them is validated on.
+
     Raises:
-        CrystrataError: The source is unusable, or a property has no label to train on.
+        CrystrataError: The source is unusable, a property has no label to train on, or a tested crystal was seen.
     """
     data_dir = Path(config.data_dir)
     table = open_source(config.source, config.release, config.data_file, data_dir, console)
@@ -83,6 +97,7 @@ def prepare_data(config: RunConfig, console: Console) -> PreparedData:
         )
         bar.update(task, description="symmetry of the crystals", visible=False)
         whole = resolve_split(config.split, _split_request(config, dataset, progress))
+        whole = keep_unseen(whole, dataset.ids, seen) if seen else whole
         hulls = {}
         for name in config.properties:
             if get_property(name).derived_from:

@@ -22,6 +22,7 @@ from crystrata.networks.device import resolve_device
 from crystrata.networks.multitask import count_parameters
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.networks.weights import unpack_task_network
+from crystrata.prediction.intervals import conformal_quantile
 from crystrata.prediction.task_inference import TaskPredictions, predict_tasks
 from crystrata.reports.metrics import property_metrics
 from crystrata.reports.task_metrics import class_metrics
@@ -31,6 +32,7 @@ from crystrata.workflows.task_preparation import PreparedTasks
 
 _EVALUATED = ("val", "test")
 _BATCH = 256
+_LEVELS = (80, 90, 95)  # of the intervals [%]
 
 
 def evaluate_tasks(
@@ -53,6 +55,8 @@ def evaluate_tasks(
         tasks[spec.name] = {"kind": spec.kind}
         for part in _EVALUATED:
             tasks[spec.name][part] = _metrics(spec, network, dataset, split.part(part), found[part].get(spec.name))
+        if spec.kind == "regression":
+            tasks[spec.name]["intervals"] = _intervals(*(found[part].get(spec.name) for part in _EVALUATED))
     results = {
         "tasks": tasks,
         "hours": sum(epoch["seconds"] for epoch in history) / 3600,
@@ -100,6 +104,21 @@ def labelled_metrics(
         return class_metrics(predictions.true, predictions.predicted, train)
     metrics = property_metrics(predictions.true, predictions.predicted, train)
     return None if metrics is None else metrics.as_dict()
+
+
+def _intervals(val: TaskPredictions | None, test: TaskPredictions | None) -> dict[str, Any]:
+    """Return level [%] -> half the width of the interval in which so many validation labels lie, and its coverage on
+    test, None without labels there; no levels where validation has none.
+    """
+    if val is None or not np.isfinite(val.true).any():
+        return {}
+    errors = [np.abs(one.true - one.predicted)[np.isfinite(one.true)] for one in (val, test) if one is not None]
+    widths = {level: conformal_quantile(errors[0], level / 100) for level in _LEVELS}
+    return {
+        str(level): {"half_width": width, "coverage": float((errors[1] <= width).mean()) if len(errors[1:]) else None}
+        for level, width in widths.items()
+        if np.isfinite(width)
+    }
 
 
 @torch.inference_mode()

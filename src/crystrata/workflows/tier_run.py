@@ -22,6 +22,7 @@ from crystrata.runs.config import RunConfig, mode_in_words
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
+from crystrata.runs.seen import seen_before, trained_on
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import train
 from crystrata.training.estimate import Estimate, estimate
@@ -63,7 +64,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         remove_leftovers(run)
         before, saved = read_manifest(run), saved_config(run)
-        prepared = prepare_data(config, console)
+        prepared = prepare_data(config, console, seen=seen_before(run))
         _require_same_data(run, before, prepared)
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
@@ -131,7 +132,7 @@ def _carry_out(
 def _train_and_evaluate(
     run: Path, config: RunConfig, console: Console, stop: StopRequest, resumed: PreparedData | None, *, finished: bool
 ) -> dict[str, Any]:
-    prepared = resumed or prepare_data(config, console)
+    prepared = resumed or prepare_data(config, console, seen=_seen_by_start(config, console))
     if config.time_budget is not None and not (run / CHECKPOINT).is_file():
         config = _fitted(config, config.time_budget, prepared, console)
         write_json(run / CONFIG, config.as_dict())
@@ -149,6 +150,14 @@ def _train_and_evaluate(
     return results
 
 
+def _seen_by_start(config: RunConfig, console: Console) -> set[str]:
+    seen = trained_on(Path(config.start)) if config.start else set()
+    if seen is None:
+        told = f"no {SPLITS} beside {config.start}: whether it was trained on crystals held out here is not known"
+        console.print(f"warning: {told}", style="yellow", soft_wrap=True)
+    return seen or set()
+
+
 def _fitted(config: RunConfig, hours: float, prepared: PreparedData, console: Console) -> RunConfig:
     """Return the configuration with as many epochs as fit into some hours, and no more than it asks for."""
     with console.status("timing some steps"):
@@ -164,7 +173,7 @@ def estimate_tier(config: RunConfig, console: Console) -> Estimate:
     Raises:
         CrystrataError: Data or configuration do not allow the run.
     """
-    prepared = prepare_data(config, console)
+    prepared = prepare_data(config, console, seen=_seen_by_start(config, console))
     _announce(config, prepared.facts, console)
     with console.status("timing some steps"):
         found = estimate(config, prepared.data, console)

@@ -4,7 +4,7 @@ from crystrata.datasets.splits.candidates import Candidates
 from crystrata.datasets.splits.grouped import random_split
 from crystrata.datasets.splits.protocols import PROTOCOLS, parse_protocol, resolve_split
 from crystrata.datasets.splits.request import SplitRequest
-from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, keep_rows, subsample
+from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, keep_rows, keep_unseen, subsample
 
 __all__ = [
     "FRACTIONS",
@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "SplitRequest",
     "keep_rows",
+    "keep_unseen",
     "parse_protocol",
     "random_split",
     "resolve_split",

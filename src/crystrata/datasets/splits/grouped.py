@@ -12,7 +12,9 @@ from crystrata.datasets.splits.split import FRACTIONS, Split, hash_position
 
 _SYMBOL = re.compile(r"[A-Z][a-z]?")
 
-_FOR_USE = (0.95, 0.025, 0.025)
+FOR_USE = 0.025
+"""Share of the crystals that validate, and as many that test, a model to be used."""
+
 _LARGE = 0.1  # of the smallest part: no part then misses its quota by more than this share of it
 _FEW = 5  # rows: in small data a group of so few is not large, lest polymorphs be trained on alone
 
@@ -82,7 +84,8 @@ def split_by_formula(request: SplitRequest, protocol: str) -> Split:
 
 def split_for_use(request: SplitRequest, protocol: str) -> Split:
     """Split as `split_by_formula`, with little held out: a model to be used, by a recipe that is tested elsewhere."""
-    return random_split(request.crystals.formulas, seed=request.seed, protocol=protocol, fractions=_FOR_USE)
+    fractions = (1 - 2 * FOR_USE, FOR_USE, FOR_USE)
+    return random_split(request.crystals.formulas, seed=request.seed, protocol=protocol, fractions=fractions)
 
 
 def split_by_chemical_system(request: SplitRequest, protocol: str) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crystrata.datasets.splits.candidates import Candidates
-from crystrata.datasets.splits.grouped import cut_groups
+from crystrata.datasets.splits.grouped import FOR_USE, cut_groups
 from crystrata.datasets.splits.leaderboard import BENCHMARKS, SUITE, download_published, mates_of
 from crystrata.datasets.splits.near_duplicates import near_duplicates_of
 from crystrata.datasets.splits.published import OfficialSplit, read_published
@@ -20,6 +20,8 @@ UNIVERSAL = "multitask_from_formation_energy"
 """The split of the formation energy by id; the leaderboard itself has it as `formation_energy_peratom`."""
 
 UNION_VALIDATION = 0.1
+
+_MOST_HELD = 0.25  # of the crystals that may be held out for use, in each part
 
 
 def split_as_published(request: SplitRequest, protocol: str) -> Split:
@@ -42,6 +44,21 @@ def split_by_union(request: SplitRequest, protocol: str) -> Split:
 def split_by_strict_union(request: SplitRequest, protocol: str) -> Split:
     """The same, and near-duplicates of tested crystals are neither trained nor validated on."""
     return _union(request, protocol, drop_near_duplicates=True)
+
+
+def split_for_use_from_union(request: SplitRequest, protocol: str) -> Split:
+    """Hold a few official test crystals out, of formulas that a run by `union` neither trains nor validates on."""
+    union, crystals = split_by_union(request, protocol), request.crystals
+    known = {crystals.formulas[row] for row in (*union.train, *union.val)}
+    unseen = np.array([row for row in union.test if crystals.formulas[row] not in known], dtype=np.int64)
+    if not len(unseen):
+        raise UsageError(f"--split {protocol}: every formula of the official tests is also trained on by union")
+    share = min(FOR_USE * len(crystals) / len(unseen), _MOST_HELD)
+    formulas = [crystals.formulas[row] for row in unseen]
+    parts = cut_groups(formulas, (1 - 2 * share, share, share), seed=request.seed)
+    held = np.concatenate(parts[1:])
+    train = np.setdiff1d(np.arange(len(crystals)), unseen[held])
+    return Split(train, unseen[parts[1]], unseen[parts[2]], protocol, request.seed)
 
 
 def _published(request: SplitRequest, protocol: str, benchmarks: tuple[str, ...]) -> dict[str, OfficialSplit]:

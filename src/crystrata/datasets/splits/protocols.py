@@ -12,6 +12,7 @@ from crystrata.datasets.splits.official import (
     split_by_formation_energy,
     split_by_strict_union,
     split_by_union,
+    split_for_use_from_union,
 )
 from crystrata.datasets.splits.request import SplitRequest
 from crystrata.datasets.splits.split import Split
@@ -80,6 +81,11 @@ PROTOCOLS: dict[str, Protocol] = {
             "refit", "refit",
             "95/2.5/2.5 as random: nearly all crystals, for a model to be used. How good its recipe is, a run by "
             "another protocol must tell", split_for_use,
+        ),
+        Protocol(
+            "union-refit", "union-refit",
+            "as refit, for runs that start from weights of union: what is held out, 2.5 % each, is of official tests "
+            "and of formulas that union has not seen", split_for_use_from_union, published=True,
         ),
     )
 }  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from crystrata.errors import UsageError
 from crystrata.files import digest_of_json
 
 PARTS = ("train", "val", "test")
@@ -33,6 +34,7 @@ class Split:
             these rows compare with the leaderboard.
         notes: Counts a reader should know, such as near-duplicates of test crystals in training; of the whole split,
             also where this is a sample of it.
+        seen_before: Ids of the crystals outside `train` that the weights were trained on before this run.
     """
 
     train: np.ndarray
@@ -42,6 +44,7 @@ class Split:
     seed: int
     official_tests: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    seen_before: tuple[str, ...] = ()
 
     def part(self, name: str) -> np.ndarray:
         """Return the rows of a part by name."""
@@ -55,6 +58,8 @@ class Split:
             told["notes"] = dict(self.notes)
         if self.official_tests:
             told["official_tests"] = {name: [ids[row] for row in rows] for name, rows in self.official_tests.items()}
+        if self.seen_before:
+            told["seen_before"] = list(self.seen_before)
         return {**told, **parts}
 
 
@@ -91,7 +96,34 @@ def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
         seed=split.seed,
         official_tests=_whole(split, kept["test"]),
         notes=split.notes,
+        seen_before=split.seen_before,
     )
+
+
+def keep_unseen(split: Split, ids: Sequence[str], seen: Collection[str]) -> Split:
+    """Leave out the validation crystals that the weights to start from were trained on: they select for memory.
+
+    Args:
+        split: The whole split.
+        ids: Id of each row.
+        seen: Ids of the crystals that the weights were trained on.
+
+    Raises:
+        UsageError: One of them is tested on, or none is left to validate on.
+    """
+    tested, validated = (np.array([ids[row] in seen for row in rows], dtype=bool) for rows in (split.test, split.val))
+    advice = "start from a run of the same split, or from scratch"
+    if tested.any():
+        first = ids[split.test[tested][0]]
+        raise UsageError(
+            f"the weights to start from were trained on {tested.sum()} crystals that --split {split.protocol} tests "
+            f"on, such as {first}: {advice}"
+        )
+    if len(split.val) and validated.all():
+        raise UsageError(f"the weights to start from were trained on every validation crystal: {advice}")
+    before = tuple(sorted(set(seen).difference(ids[row] for row in split.train)))
+    notes = {**split.notes, "validation_crystals_seen_before": int(validated.sum())} if validated.any() else split.notes
+    return replace(split, val=split.val[~validated], notes=notes, seen_before=before)
 
 
 def _whole(split: Split, test: np.ndarray) -> dict[str, np.ndarray]:

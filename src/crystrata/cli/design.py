@@ -1,0 +1,165 @@
+"""`crystrata design`: compositions with wanted properties, and candidate crystals for them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.errors import UsageError
+from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
+from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
+
+_METHODS = ("composition", "latent", "input")
+_LEFT_OUT = ",".join(
+    "He Ne Ar Kr Xe Rn Tc Pm Po At Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
+)  # noble gases, and elements without a stable isotope
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
+    """Parse the flags and search; return the exit code."""
+    parser = Parser(
+        prog=program,
+        description="Find compositions with wanted properties by gradient through a trained network of compositions, "
+        "and candidate crystals by substitution into known structures.",
+    )
+    parser.add_argument(
+        "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
+        help="completed run over tasks on compositions, or the name or folder of a shipped model",
+    )  # fmt: skip
+    parser.add_argument(
+        "--want", required=True, action="append", metavar="WISH",
+        help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; as often as there are wishes",
+    )  # fmt: skip
+    _add_constraints(parser.add_argument_group("constraints"))
+    _add_search(parser.add_argument_group("search"))
+    _add_structures(parser.add_argument_group("structures"))
+    parser.add_argument("--output", default="design", metavar="DIR", help="folder of tables and structures")
+    parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _run(flags))
+
+
+def _add_constraints(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe (default: all)")
+    group.add_argument(
+        "--without", metavar="A,B,...", default=_LEFT_OUT,
+        help="elements that may not be in a recipe (default: noble gases and elements without a stable isotope)",
+    )  # fmt: skip
+    group.add_argument("--max-elements", type=int, metavar="N", help="most elements of a recipe")
+    group.add_argument("--fix", metavar="A=X,...", help="atomic fractions that are given, such as O=0.5")
+    group.add_argument("--hold", metavar="A,B,...", help="elements that keep the amount of their seed")
+    group.add_argument(
+        "--min-amount", type=float, default=0.02, metavar="X", help="smallest atomic fraction of an element that is in"
+    )
+    group.add_argument("--max-atoms", type=int, default=12, metavar="N", help="most atoms of a formula")
+
+
+def _add_search(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--method", default="composition", choices=_METHODS, help="what the gradient moves")
+    group.add_argument("--seeds", metavar="FORMULA,...", help="compositions to start from (default: random starts)")
+    group.add_argument("--starts", type=int, default=40, metavar="N", help="random starts")
+    group.add_argument("--steps", type=int, metavar="N", help="steps of each search (default: that of the method)")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the random starts")
+    group.add_argument("--seed-blend", type=float, default=0.95, metavar="X", help="share of the seed at the start")
+    group.add_argument("--diversity", type=float, default=1.0, metavar="X", help="below 1, mixed recipes are charged")
+
+
+def _add_structures(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--structures", type=int, default=0, metavar="N", help="candidate crystals of each formula")
+    group.add_argument("--formulas", type=int, default=3, metavar="N", help="formulas that get some")
+    group.add_argument("--model", metavar="MODEL", help="model of crystals (default: as `crystrata predict`)")
+    group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    group.add_argument("--source", default="auto", choices=SOURCES, help="where known crystals come from")
+    group.add_argument("--data-file", metavar="FILE", help="local dft_3d file")
+    group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
+    group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads")
+
+
+def _run(flags: argparse.Namespace) -> int:
+    from crystrata.design.trained import TrainedCompositions
+    from crystrata.prediction.models import load_model
+    from crystrata.runs.choice import find_run
+    from crystrata.workflows.design_run import run_design
+    from crystrata.workflows.sources import open_source
+
+    console, request = terminal(), _request(flags)
+    graphs = known = None
+    if request.structures:
+        graphs = load_model(find_run(Path(flags.models_dir), flags.model), flags.device)
+        known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
+    named = Path(flags.run)
+    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), flags.run)
+    trained = TrainedCompositions.load(shipped or named, flags.device)
+    run_design(request, trained, Path(flags.output), console, graphs=graphs, known=known)
+    return 0
+
+
+def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from crystrata.design.composition import CompositionSettings
+    from crystrata.design.constraints import Constraints
+    from crystrata.design.latent import LatentSettings
+    from crystrata.design.targets import Want
+    from crystrata.workflows.design_run import DesignRequest
+
+    steps = {} if flags.steps is None else {"steps": flags.steps}
+    given = flags.method == "composition"
+    constraints = Constraints(
+        allowed_elements=_allowed(flags) if given else None,
+        max_elements=flags.max_elements,
+        fixed_amounts=_amounts(flags.fix),
+        element_step_scale=dict.fromkeys(_names(flags.hold), 0.0),
+        min_nonzero_weight=flags.min_amount if given else 0.0,
+    )
+    composition = CompositionSettings(
+        seed_blend=flags.seed_blend,
+        diversity_scale=flags.diversity,
+        starts=flags.starts,
+        random_seed=flags.seed,
+        **(steps if given else {}),
+    )
+    return DesignRequest(
+        wants=tuple(map(Want.parse, flags.want)),
+        constraints=constraints,
+        method=flags.method,
+        seeds=tuple(_names(flags.seeds)),
+        composition=composition,
+        latent=LatentSettings(
+            "input" if flags.method == "input" else "latent", random_seed=flags.seed, **({} if given else steps)
+        ),
+        max_atoms=flags.max_atoms,
+        formulas=flags.formulas,
+        structures=flags.structures,
+    )
+
+
+def _names(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _allowed(flags: argparse.Namespace) -> list[str] | None:
+    from crystrata.elements import SYMBOLS
+    from crystrata.errors import nearest
+
+    without = _names(flags.without)
+    for symbol in without:
+        if symbol not in SYMBOLS:
+            raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
+    if flags.elements is None and not without:
+        return None
+    if flags.elements is not None and flags.without == _LEFT_OUT:
+        without = []  # what is named is meant
+    named = _names(flags.elements) if flags.elements is not None else list(SYMBOLS)
+    return [symbol for symbol in named if symbol not in without]
+
+
+def _amounts(text: str | None) -> dict[str, float]:
+    amounts = {}
+    for part in _names(text):
+        symbol, _, amount = part.partition("=")
+        try:
+            amounts[symbol.strip()] = float(amount)
+        except ValueError:
+            raise UsageError(f"--fix takes amounts such as O=0.5, not {part!r}") from None
+    return amounts

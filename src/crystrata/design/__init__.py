@@ -1,0 +1,1 @@
+"""Inverse design: compositions with wanted properties, by gradient through a trained network of compositions."""

@@ -1,0 +1,172 @@
+"""From a formula to crystals: the structures of known compounds of the same stoichiometry, with other elements in them.
+
+m known crystals, Z elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from math import gcd
+
+import numpy as np
+
+from crystrata.compositions.element_features import load_element_features
+from crystrata.compositions.keys import formula_amounts, group_key
+from crystrata.crystals.crystal import Crystal, CrystalError
+from crystrata.crystals.table import CrystalTable
+from crystrata.elements import SYMBOLS, atomic_number
+from crystrata.errors import UsageError
+
+MOST_ATOMS = 60  # of a prototype's cell
+_MOST_ROLES = 6  # elements: more have too many ways to be told apart
+_LOOKED_AT = 8  # prototypes per candidate that is asked for, before equal structures are left out
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A crystal made by substitution.
+
+    Attributes:
+        crystal: Its id is `<formula>-as-<id of the prototype>`.
+        prototype: Id of the known crystal.
+        prototype_formula: Its reduced formula.
+        difference: How unlike the exchanged elements are: the mean distance of their standardised features over the
+            atoms. 0 where the formula itself is known.
+    """
+
+    crystal: Crystal
+    prototype: str
+    prototype_formula: str
+    difference: float
+
+    @property
+    def known(self) -> bool:
+        """Whether no element was exchanged."""
+        return self.difference == 0
+
+
+def candidates(
+    formula: str,
+    table: CrystalTable,
+    structure_type: Callable[[Crystal], str],
+    *,
+    most: int = 10,
+    volume_per_atom: Callable[[str], float] | None = None,
+) -> list[Candidate]:
+    """Return crystals of a formula in the structures of the most similar known compounds, the most similar first.
+
+    Args:
+        formula: Whole numbers of atoms.
+        table: Known crystals.
+        structure_type: Key of what two crystals share that differ in elements and lengths only; of each the most
+            similar one is taken.
+        most: Crystals at most.
+        volume_per_atom: What a formula usually takes [A^3]; cells are scaled by the ratio of it. Without it they keep
+            their size.
+
+    Raises:
+        UsageError: The formula has too many elements, or no known crystal has its stoichiometry.
+    """
+    wanted = _amounts(formula)
+    roles = _assignments(wanted, table.labels["formula"].astype(str).tolist())
+    order = sorted(roles, key=lambda row: roles[row][0])[: most * _LOOKED_AT]
+    if not order:
+        raise UsageError(f"no known crystal has the stoichiometry of {formula}")
+    crystals, ids, found = _rows(table, set(order)), table.labels.index, []
+    seen: set[str] = set()
+    for row in order:
+        if len(crystals[row]) > MOST_ATOMS or (kind := structure_type(crystals[row])) in seen:
+            continue
+        seen.add(kind)
+        difference, exchange = roles[row]
+        made = _exchanged(crystals[row], exchange, formula, str(ids[row]), volume_per_atom)
+        if made is not None:
+            found.append(Candidate(made, str(ids[row]), crystals[row].formula, difference))
+        if len(found) == most:
+            break
+    return found
+
+
+def _amounts(formula: str) -> dict[str, int]:
+    amounts = formula_amounts(group_key(formula))
+    if len(amounts) > _MOST_ROLES:
+        raise UsageError(f"{formula} has {len(amounts)} elements: structures are sought for {_MOST_ROLES} at most")
+    return {symbol: int(amount) for symbol, amount in amounts.items()}
+
+
+def _assignments(wanted: dict[str, int], formulas: Sequence[str]) -> dict[int, tuple[float, dict[str, str]]]:
+    """Return row -> (difference, known element -> wanted element) of the rows with the same stoichiometry."""
+    signature, by_formula = sorted(wanted.values()), dict[str, tuple[float, dict[str, str]] | None]()
+    features = load_element_features().values
+    features = (features - features.mean(axis=0)) / features.std(axis=0)
+    found = {}
+    for row, formula in enumerate(formulas):
+        if formula not in by_formula:
+            by_formula[formula] = _assignment(wanted, signature, formula, features)
+        if (assignment := by_formula[formula]) is not None:
+            found[row] = assignment
+    return found
+
+
+def _assignment(
+    wanted: dict[str, int], signature: list[int], formula: str, features: np.ndarray
+) -> tuple[float, dict[str, str]] | None:
+    """Return the exchange of elements with the least difference, or None for another stoichiometry."""
+    known = formula_amounts(formula)
+    divisor = gcd(*map(int, known.values()))
+    amounts = {symbol: int(amount) // divisor for symbol, amount in known.items()}
+    if sorted(amounts.values()) != signature:
+        return None
+    sizes = sorted(set(signature))
+    ways = [
+        [
+            tuple(zip([old for old in amounts if amounts[old] == size], new, strict=True))
+            for new in permutations([symbol for symbol in wanted if wanted[symbol] == size])
+        ]
+        for size in sizes
+    ]
+    atoms, best = sum(signature), (np.inf, dict[str, str]())
+    for way in product(*ways):
+        exchange = dict(pair for pairs in way for pair in pairs)
+        difference = sum(amounts[old] * _distance(features, old, new) for old, new in exchange.items()) / atoms
+        best = min(best, (float(difference), exchange), key=lambda one: one[0])
+    return best
+
+
+def _distance(features: np.ndarray, one: str, other: str) -> float:
+    return float(np.sqrt(((features[SYMBOLS.index(one)] - features[SYMBOLS.index(other)]) ** 2).mean()))
+
+
+def _rows(table: CrystalTable, rows: set[int]) -> dict[int, Crystal]:
+    found = {}
+    for row, crystal in enumerate(table.crystals()):
+        if row in rows:
+            found[row] = crystal
+            if len(found) == len(rows):
+                break
+    return found
+
+
+def _exchanged(
+    crystal: Crystal,
+    exchange: dict[str, str],
+    formula: str,
+    prototype: str,
+    volume_per_atom: Callable[[str], float] | None,
+) -> Crystal | None:
+    """Return the crystal with other elements, or None where that is no usable one."""
+    numbers = np.array([atomic_number(exchange[SYMBOLS[number - 1]]) for number in crystal.numbers])
+    stretch = 1.0
+    if volume_per_atom is not None:
+        stretch = (volume_per_atom(formula) / volume_per_atom(crystal.formula)) ** (1 / 3)
+    try:
+        return Crystal.create(f"{formula}-as-{prototype}", crystal.lattice * stretch, numbers, crystal.frac)
+    except CrystalError:
+        return None
+
+
+def strained(crystal: Crystal, scales: Sequence[float]) -> list[Crystal]:
+    """Return the crystal with its lengths scaled."""
+    return [replace(crystal, lattice=crystal.lattice * scale) for scale in scales]

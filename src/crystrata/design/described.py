@@ -1,0 +1,104 @@
+"""Recipes that a search found, as an honest table: what the network says of the recipe and of the formula near it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from crystrata.compositions.keys import known_weights
+from crystrata.design.recipes import MOST_ATOMS, Recipe, neutral_neighbours
+from crystrata.design.targets import Targets
+from crystrata.design.trained import TrainedCompositions
+
+FORMULA, RECIPE, ERROR, LOSS = "formula", "recipe", "rounding error", "loss"
+DISTANCE, CHARGES, KNOWN, NEAREST = "domain distance", "charges", "known", "nearest known"
+
+
+def describe_recipes(
+    trained: TrainedCompositions,
+    targets: Targets,
+    weights: np.ndarray,
+    *,
+    max_atoms: int = MOST_ATOMS,
+    level: int = 90,
+) -> pd.DataFrame:
+    """Return a row for each formula, the one nearest to what is wanted first.
+
+    Each recipe gives the formula nearest to it, and the neutral one of its elements that has the lowest loss.
+
+    Args:
+        trained: The run.
+        targets: What was wanted of its network.
+        weights: Recipes, (B, n).
+        max_atoms: Most atoms of a formula.
+        level: Of the intervals [%].
+
+    Returns:
+        `formula`, `recipe` and its `rounding error`; for each wish what is predicted for the recipe, for the formula,
+        and the ends of its interval; `loss` of the formula, `domain distance` from the training compositions,
+        `charges` that make it neutral, whether it is `known` to the run, and the `nearest known` ones.
+    """
+    recipes = [Recipe.of(row, max_atoms) for row in weights]
+    for row, best in zip(weights, best_neutral(trained, targets, weights, max_atoms), strict=True):
+        if best is not None:
+            recipes.append(Recipe.written_as(row, best))
+    weights = np.array([recipe.weights for recipe in recipes])
+    formulas = [recipe.formula for recipe in recipes]
+    rounded, _ = known_weights(formulas)
+    before, _ = _judged(trained, targets, weights)
+    after, losses = _judged(trained, targets, rounded)
+    known, near = set(trained.names), trained.nearest_known(rounded)
+    columns = {
+        FORMULA: formulas,
+        RECIPE: [recipe.text for recipe in recipes],
+        ERROR: [recipe.rounding_error for recipe in recipes],
+    }
+    for place, want in enumerate(targets.wants):
+        half = trained.half_widths.get(want.task, {}).get(str(level), np.nan)
+        columns[f"{want.task} of recipe"] = before[:, place]
+        columns[want.task] = after[:, place]
+        if want.relation != "class":
+            columns |= {f"{want.task} low": after[:, place] - half, f"{want.task} high": after[:, place] + half}
+    columns |= {
+        LOSS: losses,
+        DISTANCE: trained.distance(rounded),
+        CHARGES: [_in_words(recipe.charges) for recipe in recipes],
+        KNOWN: [formula in known for formula in formulas],
+        NEAREST: [", ".join(names) for names in near],
+    }
+    table = pd.DataFrame(columns).sort_values([LOSS, ERROR], kind="stable")
+    return table.drop_duplicates(FORMULA).reset_index(drop=True)
+
+
+def best_neutral(
+    trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int = MOST_ATOMS
+) -> list[np.ndarray | None]:
+    """Return for each recipe (B, n) the fractions (n,) of the neutral formula of its elements with the lowest loss.
+
+    None where no formula is neutral.
+    """
+    found: list[np.ndarray | None] = []
+    for row, recipe in enumerate(weights):
+        formulas = neutral_neighbours(recipe, max_atoms)
+        if not len(formulas):
+            found.append(None)
+            continue
+        _, losses = _judged(trained, targets.of_row(row), formulas)
+        found.append(formulas[losses.argmin()])
+    return found
+
+
+@torch.inference_mode()
+def _judged(trained: TrainedCompositions, targets: Targets, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return predictions (B, T) and losses (B,) of recipes."""
+    model = trained.model
+    tensor = torch.as_tensor(weights, dtype=torch.get_default_dtype(), device=model.device)
+    latent = model.latents(model.descriptors(tensor))
+    return targets.values(latent).cpu().numpy(), targets.losses(latent).cpu().numpy()
+
+
+def _in_words(charges: dict[str, float] | None) -> str:
+    if charges is None:
+        return "not neutral"
+    return " ".join(f"{symbol}{charge:+.3g}" for symbol, charge in charges.items()) or "all metals"

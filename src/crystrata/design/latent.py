@@ -1,0 +1,220 @@
+"""Latents, or descriptors, with wanted properties, and the recipes that come nearest to them.
+
+B seeds, R restarts of each, n elements, D descriptor width, d latent width, T wishes, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crystrata.design.composition import checked_seeds
+from crystrata.design.frozen import untouched
+from crystrata.design.model import DesignModel
+from crystrata.design.targets import Targets, Want
+from crystrata.errors import UsageError, unknown_name
+
+Space = Literal["latent", "input"]
+SPACES: tuple[Space, ...] = ("latent", "input")
+
+
+@dataclass(frozen=True)
+class LatentSettings:
+    """How latents are searched.
+
+    Attributes:
+        space: `latent` moves the latent and needs the autoencoder; `input` moves the descriptor.
+        ae_align_scale: Weight of the distance of a latent from what decoding and encoding make of it: 0 lets it drift
+            to where no descriptor belongs.
+        steps: Steps of Adam.
+        lr: Their size.
+        restarts: R, searches from each seed.
+        noise: Standard deviation of the start around the seed; the first search of each seed starts at it.
+        random_seed: Seed of the noise.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    space: Space = "latent"
+    ae_align_scale: float = 0.5
+    steps: int = 200
+    lr: float = 0.1
+    restarts: int = 1
+    noise: float = 0.1
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise unknown_name("space", self.space, SPACES)
+        if not 0 <= self.ae_align_scale <= 1:
+            raise UsageError(f"ae_align_scale must be from 0 to 1, not {self.ae_align_scale}")
+        if not (self.steps > 0 and self.lr > 0 and self.restarts > 0 and self.noise >= 0):
+            raise UsageError("steps, lr and restarts must be above 0, and noise 0 or more")
+
+
+@dataclass(frozen=True)
+class LatentDesign:
+    """What a search found. Of the three values of each result only the last is that of something one can make.
+
+    Attributes:
+        values: What is predicted for each wish in the latent that was found, (B, R, T).
+        decoded_values: After decoding it and encoding that again; in the space of descriptors, the same.
+        weights: Recipes whose descriptors are nearest to the decoded ones, atomic fractions (B, R, n).
+        recipe_values: What is predicted for the recipes, (B, R, T).
+        residuals: How far the decoded descriptors are from any recipe, (B, R).
+        descriptors: The decoded descriptors, (B, R, D).
+        initial_values: At the seeds, (B, T).
+        trajectory: What was predicted on the way, (B, R, S, T).
+    """
+
+    values: np.ndarray
+    decoded_values: np.ndarray
+    weights: np.ndarray
+    recipe_values: np.ndarray
+    residuals: np.ndarray
+    descriptors: np.ndarray
+    initial_values: np.ndarray
+    trajectory: np.ndarray
+
+
+def optimize_latent(
+    model: DesignModel,
+    wants: Sequence[Want],
+    *,
+    seeds: np.ndarray,
+    settings: LatentSettings | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LatentDesign:
+    """Move latents or descriptors until they have the wanted properties, and look for recipes there.
+
+    Every row is a search of its own, whose best step counts. The network is as before afterwards.
+
+    Args:
+        model: The network, with a bounded latent stage and an autoencoder for the space `latent`.
+        wants: What is wanted.
+        seeds: Amounts of the elements to start from, (B, n).
+        settings: How it is searched.
+        progress: Told the steps that are done, and all.
+
+    Raises:
+        UsageError: Wishes, seeds or settings contradict each other or the network.
+    """
+    settings, seeds = settings or LatentSettings(), checked_seeds(seeds)
+    targets = Targets(wants, model.network)
+    targets.require_rows(len(seeds) * settings.restarts)
+    space = _Space(model, settings)
+    with untouched(model.network):
+        x0 = model.descriptors(torch.as_tensor(seeds, dtype=torch.get_default_dtype(), device=model.device))
+        with torch.no_grad():
+            initial_values = targets.values(model.latents(x0))
+            start = space.start(x0.repeat_interleave(settings.restarts, 0))
+        generator = torch.Generator().manual_seed(settings.random_seed)
+        noise = settings.noise * torch.randn(start.shape, generator=generator)
+        noise[:: settings.restarts] = 0
+        found, trajectory = _search(space, targets, start + noise.to(start.device), settings, progress)
+        return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
+
+
+class _Space:
+    """Where the search takes place: the variable, its latent, its descriptor."""
+
+    def __init__(self, model: DesignModel, settings: LatentSettings) -> None:
+        self.model, self.alpha, self.decoder = model, settings.ae_align_scale, None
+        self.in_latents = settings.space == "latent"
+        network = model.network
+        if not self.in_latents:
+            return
+        self.decoder = next((spec for spec in network.config.tasks if spec.kind == "autoencoder"), None)
+        if self.decoder is None:
+            raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
+        if network.stage.kind == "none":
+            raise UsageError("the space `latent` needs a bounded latent: train with the latent stage tanh or deposit")
+
+    def start(self, x0: Tensor) -> Tensor:
+        """Return the variable at descriptors (B R, D)."""
+        network = self.model.network
+        if not self.in_latents:
+            return network.standardised(x0)
+        return torch.atanh(self.model.latents(x0).clamp(-1 + 1e-6, 1 - 1e-6))
+
+    def latent(self, variable: Tensor) -> Tensor:
+        """Return the latent of a variable."""
+        return torch.tanh(variable) if self.in_latents else self.model.latents(self.descriptor(variable))
+
+    def descriptor(self, variable: Tensor) -> Tensor:
+        """Return the descriptor of a variable, decoded from a latent."""
+        network = self.model.network
+        if self.decoder is None:
+            return variable * network.descriptor_scale + network.descriptor_mean
+        return network.predict(self.decoder, self.latent(variable))
+
+    def drift(self, variable: Tensor) -> Tensor:
+        """Return the mean squared distance of latents from what decoding and encoding make of them, (B R,)."""
+        if self.decoder is None:
+            return variable.new_zeros(len(variable))
+        again = self.model.latents(self.descriptor(variable))
+        return (self.latent(variable) - again).square().mean(1)
+
+
+def _search(
+    space: _Space,
+    targets: Targets,
+    start: Tensor,
+    settings: LatentSettings,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the best variables (B R, .) and the predictions on the way, (S, B R, T)."""
+    variable = start.clone().requires_grad_()
+    best, lowest = start.clone(), torch.full((len(start),), torch.inf, device=start.device)
+    optimizer, trajectory = torch.optim.Adam([variable], lr=settings.lr), []
+    for step in range(settings.steps):
+        latent = space.latent(variable)
+        losses = targets.losses(latent)
+        if space.alpha:
+            losses = losses + space.alpha * space.drift(variable)
+        with torch.no_grad():
+            better = losses < lowest
+            lowest = losses.where(better, lowest)
+            best = variable.where(better[:, None], best)
+            trajectory.append(targets.values(latent).cpu())
+        (variable.grad,) = torch.autograd.grad(losses.sum(), variable)
+        optimizer.step()
+        if progress is not None:
+            progress(step + 1, settings.steps)
+    return best.detach(), torch.stack(trajectory)
+
+
+@torch.no_grad()
+def _described(
+    model: DesignModel,
+    targets: Targets,
+    space: _Space,
+    found: Tensor,
+    trajectory: Tensor,
+    initial_values: Tensor,
+    restarts: int,
+) -> LatentDesign:
+    x = space.descriptor(found)
+    weights, residuals = model.recipes(x)
+    recipes = torch.as_tensor(weights, dtype=x.dtype, device=x.device)
+
+    def by_seed(table: Tensor | np.ndarray) -> np.ndarray:
+        table = table.cpu().numpy() if isinstance(table, Tensor) else table
+        return table.reshape(-1, restarts, *table.shape[1:])
+
+    return LatentDesign(
+        values=by_seed(targets.values(space.latent(found))),
+        decoded_values=by_seed(targets.values(model.latents(x))),
+        weights=by_seed(weights),
+        recipe_values=by_seed(targets.values(model.latents(model.descriptors(recipes)))),
+        residuals=by_seed(residuals),
+        descriptors=by_seed(x),
+        initial_values=initial_values.cpu().numpy(),
+        trajectory=by_seed(trajectory.transpose(0, 1).contiguous()),
+    )

@@ -1,0 +1,139 @@
+"""A completed run over tasks as inverse design needs it: the network, what it knows, and how far it can be trusted.
+
+B recipes, n elements.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crystrata.compositions.descriptors import KernelMean
+from crystrata.compositions.keys import group_key, known_weights
+from crystrata.datasets.splits import PARTS
+from crystrata.design.model import DesignModel
+from crystrata.errors import ModelError, UsageError
+from crystrata.networks.device import resolve_device
+from crystrata.networks.latents import nearest
+from crystrata.networks.model_folder import read_model_folder
+from crystrata.networks.weights import unpack_task_network
+from crystrata.runs.directory import BEST, RESULTS, SPLITS
+from crystrata.runs.shipped import is_model_folder
+from crystrata.training.checkpoints import read_checkpoint
+
+_NEAR = 0.99  # share of the validation compositions within the distance 1
+_LEAST_REACH = 1e-6  # where all latents are equal
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TrainedCompositions:
+    """A network of compositions with what its run tells.
+
+    Attributes:
+        model: The network.
+        names: Reduced formulas of the compositions of the run: training, validation, test, in this order.
+        fractions: Their atomic fractions, (m, n).
+        latents: Of the training compositions, (m', d).
+        reach: Distance from them within which 99 % of the validation compositions lie.
+        half_widths: Task -> level [%] -> half the width of its interval.
+    """
+
+    model: DesignModel
+    names: tuple[str, ...]
+    fractions: np.ndarray
+    latents: np.ndarray
+    reach: float
+    half_widths: dict[str, dict[str, float]]
+
+    @classmethod
+    def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
+        """Open a completed run over tasks, or the folder of a shipped model of compositions.
+
+        Raises:
+            ModelError: A file of it is missing or damaged, or it is a model of crystals.
+            UsageError: It reads something other than the kernel mean of compositions.
+        """
+        content = read_model_folder(path) if is_model_folder(path) else read_checkpoint(path / BEST)
+        network, facts = unpack_task_network(content)
+        if not is_model_folder(path):
+            facts = with_compositions(content, path, _read(path / RESULTS))["facts"]
+        settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
+        if facts["descriptor"]["kind"] != "kernel_mean":
+            raise UsageError(f"{path} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
+        source = KernelMean(**settings)
+        if source.digest != facts["descriptor"]["digest"]:
+            raise ModelError(f"{path} was trained with another table of element features: train it anew")
+        model, parts = DesignModel(network.to(resolve_device(device)), source), facts["compositions"]
+        names = tuple(name for part in PARTS for name in parts[part])
+        fractions, _ = known_weights(names)
+        latents = latents_of(model, fractions[: len(parts["train"]) + len(parts["val"])])
+        train, val = latents[: len(parts["train"])], latents[len(parts["train"]) :]
+        reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
+        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"])
+
+    def distance(self, weights: np.ndarray) -> np.ndarray:
+        """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""
+        return nearest(latents_of(self.model, weights), self.latents, 1)[1][:, 0] / self.reach
+
+    def nearest_known(self, weights: np.ndarray, count: int = 2) -> list[list[str]]:
+        """Return the compositions of the run that share most of their atoms with each recipe (B, n)."""
+        found = []
+        for recipe in weights:
+            apart = np.abs(self.fractions - recipe).sum(axis=1)
+            found.append([self.names[place] for place in np.argsort(apart, kind="stable")[:count]])
+        return found
+
+    def seeds(self, formulas: Sequence[str]) -> np.ndarray:
+        """Return atomic fractions of formulas, (B, n).
+
+        Raises:
+            UsageError: One cannot be read.
+        """
+        fractions, valid = known_weights(formulas)
+        if not valid.all():
+            raise UsageError(f"seed {formulas[int(np.argmin(valid))]!r} is no formula")
+        return fractions
+
+
+@torch.inference_mode()
+def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
+    """Return the latents of recipes (B, n), (B, d) float32."""
+    parts = [
+        model.latents(model.descriptors(torch.as_tensor(block, dtype=torch.get_default_dtype(), device=model.device)))
+        for block in np.split(weights, range(_BATCH, len(weights), _BATCH))
+    ]
+    return torch.cat(parts).cpu().numpy()
+
+
+def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of the weights of a run over tasks, with its compositions and intervals among the facts.
+
+    Args:
+        content: Of its `best.pt`.
+        run: Its directory.
+        results: Content of its `results.json`.
+
+    Raises:
+        ModelError: Its split is missing or damaged.
+    """
+    split = _read(run / SPLITS)
+    parts = {part: [group_key(name) for name in split[part]] for part in PARTS}
+    widths = {
+        name: {level: one["half_width"] for level, one in figures.get("intervals", {}).items()}
+        for name, figures in results["tasks"].items()
+    }
+    return {**content, "facts": {**content["facts"], "compositions": parts, "half_widths": widths}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is missing or damaged: {error}; complete the run first") from None

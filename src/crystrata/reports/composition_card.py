@@ -1,0 +1,80 @@
+"""The card of a model of compositions: what it tells of a formula, what it was trained on, how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from crystrata.reports.tables import markdown
+
+_SHOWN = {"mae": "MAE", "r2": "R2", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE (standardised)"}
+_LIMITS = """\
+- It reads a formula and no structure: polymorphs get one answer, about that of the most stable one it was trained on.
+- It was trained on computed (DFT) labels and is no better than they are.
+- Errors on elements and chemistry unlike the training compositions are larger; `crystrata design` tells the distance.
+"""
+
+
+def composition_card(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Return the card of a model of compositions as markdown.
+
+    Args:
+        description: Content of the JSON file of its folder.
+        results: Content of `results.json` of its run.
+        manifest: Content of `run_manifest.json` of its run.
+    """
+    facts, name, split = description["facts"], description["name"], results["split"]
+    data = {
+        "descriptor": facts["descriptor"]["kind"],
+        "digest of the labels": facts["labels_digest"],
+        "training, validation, test": f"{split['train']:,}, {split['val']:,}, {split['test']:,} compositions",
+        "split": f"by reduced formula, seed {split['seed']}",
+        f"{len(facts['elements'])} elements in training": " ".join(facts["elements"]),
+    }
+    compute = {
+        "encoder": f"{description['network']['encoder']} {description['network']['settings']}",
+        "parameters": f"{results['parameters']:,}",
+        "best epoch": facts["best_epoch"],
+        "hours of training": results["hours"],
+        "device": manifest.get("device", "not recorded"),
+        "versions": ", ".join(f"{package} {manifest['versions'][package]}" for package in ("crystrata", "torch")),
+        "run": f"{description['run']['name']}, started {description['run']['started']}",
+    }
+    return f"""# {name}
+
+## Predicts, from a formula
+
+{markdown(_tasks(results))}
+## Data and split
+
+{_table(data)}
+## Network and compute
+
+{_table(compute)}
+## Limits
+
+{_LIMITS}
+## How to use
+
+    crystrata design --run {name} --want "TASK=VALUE"
+"""
+
+
+def _tasks(results: Mapping[str, Any]) -> pd.DataFrame:
+    rows = []
+    for name, figures in results["tasks"].items():
+        row: dict[str, Any] = {"task": name, "kind": figures["kind"]}
+        test = figures["test"] or {}
+        row |= {"labels in test": test.get("n", 0)}
+        row |= {title: f"{test[key]:.4g}" for key, title in _SHOWN.items() if key in test}
+        for level, one in figures.get("intervals", {}).items():
+            if level == "90":
+                row |= {"half width of 90 %": f"{one['half_width']:.4g}", "its coverage": f"{one['coverage']:.3f}"}
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("")
+
+
+def _table(rows: Mapping[str, Any]) -> str:
+    return markdown(pd.DataFrame({"": list(rows), "value": pd.Series(rows.values(), dtype=object)}))

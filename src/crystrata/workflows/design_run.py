@@ -1,0 +1,261 @@
+"""From wishes to recipes, and from recipes to candidate crystals: one folder with tables and structure files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from crystrata import __version__
+from crystrata.compositions.keys import known_weights
+from crystrata.crystals.table import CrystalTable
+from crystrata.datasets.splits.prototypes import prototype_keys
+from crystrata.design.candidates import Candidate, candidates, strained
+from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.constraints import Constraints
+from crystrata.design.described import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
+from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.recipes import MOST_ATOMS
+from crystrata.design.targets import Targets, Want
+from crystrata.design.trained import TrainedCompositions
+from crystrata.errors import UsageError, unknown_name
+from crystrata.files import write_json, write_text
+from crystrata.prediction.models import TrainedModel
+from crystrata.prediction.predict import interval_titles, predict_crystals
+from crystrata.properties import get_property
+
+Method = Literal["composition", "latent", "input"]
+METHODS: tuple[Method, ...] = ("composition", "latent", "input")
+RECIPES, STRUCTURES, SETTINGS, FOLDER = "recipes.csv", "structures.csv", "design.json", "structures"
+STABLE = "ehull"
+
+_SCALES = (0.94, 0.97, 1.0, 1.03, 1.06)  # of the lengths of a candidate: the one with the lowest energy is kept
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class DesignRequest:
+    """What is asked for.
+
+    Attributes:
+        wants: Wishes.
+        constraints: What recipes keep to.
+        method: `composition` searches under all constraints; `latent` and `input` know none, and need seeds.
+        seeds: Formulas to start from; random starts without.
+        composition: How compositions are searched.
+        latent: How latents are searched.
+        max_atoms: Most atoms of a formula.
+        formulas: Formulas for which structures are sought.
+        structures: Structures of each; 0 seeks none.
+
+    Raises:
+        UsageError: The method is unknown, or does not go with seeds or constraints.
+    """
+
+    wants: tuple[Want, ...]
+    constraints: Constraints
+    method: Method = "composition"
+    seeds: tuple[str, ...] = ()
+    composition: CompositionSettings = field(default_factory=CompositionSettings)
+    latent: LatentSettings = field(default_factory=LatentSettings)
+    max_atoms: int = MOST_ATOMS
+    formulas: int = 3
+    structures: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown_name("method", self.method, METHODS)
+        if self.method != "composition":
+            if self.constraints != Constraints():
+                raise UsageError(f"the method {self.method} knows no constraints: take the method composition")
+            if not self.seeds:
+                raise UsageError(f"the method {self.method} starts from compositions: give --seeds")
+        if self.formulas < 1 or self.structures < 0:
+            raise UsageError("formulas must be 1 or more, structures 0 or more")
+
+
+def run_design(
+    request: DesignRequest,
+    trained: TrainedCompositions,
+    output: Path,
+    console: Console,
+    *,
+    graphs: TrainedModel | None = None,
+    known: CrystalTable | None = None,
+) -> pd.DataFrame:
+    """Search recipes, write them with structures for the best, and show them; return the recipes.
+
+    Args:
+        request: What is asked for.
+        trained: The network of compositions.
+        output: Folder that receives the tables and structures.
+        console: Where progress and tables go.
+        graphs: Predicts the structures; needed where some are asked for.
+        known: Crystals whose structures are taken; needed where some are asked for.
+
+    Raises:
+        UsageError: Wishes and constraints contradict each other or the network.
+    """
+    started = time.perf_counter()
+    targets = Targets(request.wants, trained.model.network)
+    weights = _found(request, trained, console)
+    table = describe_recipes(trained, targets, weights, max_atoms=request.max_atoms)
+    seconds = time.perf_counter() - started
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
+    write_json(output / SETTINGS, {**_plain(request), "crystrata": __version__, "seconds": seconds})
+    _show_recipes(table, request, console)
+    if request.structures and graphs is not None and known is not None:
+        with console.status("seeking structures"):
+            structures = _structures(request, table[FORMULA].head(request.formulas), graphs, known, output)
+        write_text(output / STRUCTURES, structures.to_csv(index=False, float_format="%.6g"))
+        _show_structures(structures, request, console)
+    console.print(f"{len(table)} formulas from {len(weights)} recipes in {seconds:.1f} s; folder: {output}")
+    return table
+
+
+def _found(request: DesignRequest, trained: TrainedCompositions, console: Console) -> np.ndarray:
+    """Return the recipes that the search found, (B, n)."""
+    seeds = trained.seeds(request.seeds) if request.seeds else None
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("searching recipes")
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if request.method == "composition" or seeds is None:
+            return optimize_composition(
+                trained.model,
+                request.wants,
+                seeds=seeds,
+                constraints=request.constraints,
+                settings=request.composition,
+                progress=progress,
+            ).weights
+        found = optimize_latent(trained.model, request.wants, seeds=seeds, settings=request.latent, progress=progress)
+        return found.weights.reshape(-1, found.weights.shape[-1])
+
+
+def _structures(
+    request: DesignRequest, formulas: Sequence[str], graphs: TrainedModel, known: CrystalTable, output: Path
+) -> pd.DataFrame:
+    """Return the predicted candidates of some formulas, the best of each formula first; their files are written."""
+    domain = graphs.calibration.domain if graphs.calibration else None
+
+    def volume(formula: str) -> float:
+        return 1.0 if domain is None else float(domain.usual_volume(known_weights([formula])[0])[0])
+
+    tables = []
+    for formula in formulas:
+        try:
+            found = candidates(formula, known, _structure_type, most=request.structures, volume_per_atom=volume)
+        except UsageError:  # none has this stoichiometry
+            continue
+        table = _ranked(found, graphs, request.wants)
+        for one, name in zip(table.pop("crystal"), table["id"], strict=True):
+            write_text(output / FOLDER / f"{name}.cif", _as_cif(one))
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["id", FORMULA])
+
+
+def _structure_type(crystal: Any) -> str:
+    counts = np.array([len(crystal)])
+    return prototype_keys(crystal.lattice[None], counts, crystal.numbers, crystal.frac)[0]
+
+
+def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Want]) -> pd.DataFrame:
+    """Predict candidates, each at the volume of lowest energy, and order them by how far they miss what is wanted.
+
+    The miss of a wish, and of the hull, is counted in half widths of its interval.
+    """
+    sizes = [strained(one.crystal, _SCALES) for one in found]
+    table = predict_crystals(graphs, [crystal for scaled in sizes for crystal in scaled])
+    table["crystal"] = [crystal for scaled in sizes for crystal in scaled]
+    for name in ("prototype", "prototype_formula", "difference", "known"):
+        table[name] = [getattr(one, name) for one in found for _ in _SCALES]
+    table = table[table["error_code"] == ""]
+    energy = get_property("formation_energy").column
+    table = table.loc[table.groupby("id", sort=False)[energy].idxmin()] if energy in table else table
+    table["miss"] = 0.0
+    for want in (*wants, Want(STABLE, "<", 0.0)):
+        if want.task in graphs.properties and isinstance(want.value, float):
+            table["miss"] += _miss(table, want)
+    return table.sort_values("miss", kind="stable")
+
+
+def _miss(table: pd.DataFrame, want: Want) -> np.ndarray:
+    record = get_property(want.task)
+    values = table[record.column].to_numpy()
+    low, high = interval_titles(record)
+    half = ((table[high] - table[low]) / 2).to_numpy() if high in table else np.ones(len(table))
+    distance = values - float(np.asarray(want.value))
+    if want.relation == "<":
+        distance = np.maximum(distance, 0)
+    elif want.relation == ">":
+        distance = np.maximum(-distance, 0)
+    return np.abs(distance) / np.where(np.isfinite(half) & (half > 0), half, 1.0)
+
+
+def _as_cif(crystal: Any) -> str:
+    from pymatgen.core import Lattice, Structure
+    from pymatgen.io.cif import CifWriter
+
+    structure = Structure(Lattice(crystal.lattice), crystal.numbers.tolist(), crystal.frac)
+    return str(CifWriter(structure))
+
+
+def _plain(request: DesignRequest) -> dict[str, Any]:
+    return {"request": asdict(request)}
+
+
+def _show_recipes(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:
+    shown = Table(title="Recipes, the nearest to what is wanted first", title_justify="left")
+    tasks = [want.task for want in request.wants]
+    for title in (FORMULA, ERROR, *tasks, DISTANCE, CHARGES, NEAREST):
+        shown.add_column(title, overflow="fold")
+    for row in table.head(_SHOWN).to_dict("records"):
+        values = [
+            f"{row[task]:.3g}"
+            + (f" ({row[f'{task} low']:.3g} to {row[f'{task} high']:.3g})" if _bounded(row, task) else "")
+            for task in tasks
+        ]
+        name = f"{row[FORMULA]}{' (known)' if row[KNOWN] else ''}"
+        shown.add_row(name, f"{row[ERROR]:.2g}", *values, f"{row[DISTANCE]:.2g}", row[CHARGES], row[NEAREST])
+    console.print(shown)
+
+
+def _bounded(row: dict[Any, Any], task: str) -> bool:
+    return bool(np.isfinite(row.get(f"{task} low", np.nan)))
+
+
+def _show_structures(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:
+    if table.empty:
+        console.print("no known crystal has the stoichiometry of these formulas: no structures", style="yellow")
+        return
+    shown = Table(title="Structures, by substitution into known ones", title_justify="left")
+    names = [want.task for want in request.wants if want.task in _names(table)]
+    names += [name for name in ("formation_energy", STABLE) if name in _names(table) and name not in names]
+    for title in ("structure", "difference", *names, DISTANCE, "warning"):
+        shown.add_column(title, overflow="fold")
+    for row in table.head(2 * _SHOWN).to_dict("records"):
+        values = []
+        for name in names:
+            record = get_property(name)
+            ends = [row.get(title, np.nan) for title in interval_titles(record)]
+            told = f" ({ends[0]:.3g} to {ends[1]:.3g})" if np.isfinite(ends).all() else ""
+            values.append(f"{row[record.column]:.3g}{told}")
+        distance = row.get(DISTANCE, np.nan)
+        shown.add_row(row["id"], f"{row['difference']:.2g}", *values, f"{distance:.2g}", row["warning"])
+    console.print(shown)
+
+
+def _names(table: pd.DataFrame) -> set[str]:
+    return {str(column).partition(" [")[0] for column in table.columns}

@@ -1,0 +1,149 @@
+"""`crystrata design`: from wishes to recipes and candidate crystals, on a small trained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from crystrata.cli.design import main
+from crystrata.compositions.element_features import load_element_features
+from crystrata.compositions.keys import weights as fractions_of
+from crystrata.crystals.demo import open_demo
+from crystrata.crystals.readers import read_crystals
+from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.export import export_model
+from crystrata.workflows.task_run import run_tasks
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that knows the mean electronegativity of the demo compounds, and whether oxygen is in them."""
+    formulas = sorted(set(open_demo().labels["formula"]))
+    features = load_element_features()
+    pull = fractions_of(formulas) @ features.values[:, features.names.index("X")]
+    oxide = np.where(fractions_of(formulas)[:, SYMBOLS.index("O")] > 0, "oxide", "other")
+    table = pd.DataFrame({"composition": formulas, "pull": pull, "kind": oxide})
+    config = TaskRunConfig(
+        (
+            {"name": "pull", "kind": "regression", "data_column": "pull"},
+            {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
+        ),
+        encoder_settings={"hidden_dims": [None, 32, 16]},
+        autoencoder=True,
+        epochs=15,
+        lr=5e-3,
+        models_dir=str(tmp_path_factory.mktemp("models")),
+    )
+    return run_tasks(config, [], Console(quiet=True), table=table)
+
+
+def pull_of(formula: str) -> float:
+    features = load_element_features()
+    return float(fractions_of([formula])[0] @ features.values[:, features.names.index("X")])
+
+
+def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out"
+    flags = ["--run", str(run), "--want", "pull=2.6", "--want", "kind=oxide", "--elements", "Li,Na,Mg,Al,Si,O,Ti"]
+    assert main([*flags, "--max-elements", "3", "--starts", "6", "--steps", "150", "--output", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    table = pd.read_csv(folder / "recipes.csv")
+    assert table["formula"].is_unique
+    assert (table["loss"].diff().dropna() >= 0).all()
+    best = table.iloc[0]
+    assert best["formula"] in printed
+    assert pull_of(best["formula"]) == pytest.approx(2.6, abs=0.25)  # of the compound itself, not of the network
+    assert "O" in best["formula"]
+    assert best["pull low"] < best["pull"] < best["pull high"]
+    for formula in table["formula"]:
+        amounts = fractions_of([formula])[0]
+        assert 1 <= (amounts > 0).sum() <= 3
+        assert {SYMBOLS[place] for place in np.flatnonzero(amounts)} <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
+    assert json.loads((folder / "design.json").read_text())["request"]["constraints"]["max_elements"] == 3
+
+
+def test_structures_are_found_predicted_and_written(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        "--run",
+        str(run),
+        "--want",
+        "pull=2.4",
+        "--seeds",
+        "MgO,NaCl",
+        "--elements",
+        "Mg,Ca,Sr,O,S",
+        "--hold",
+        "O",
+    ]
+    flags += ["--steps", "5", "--structures", "2", "--formulas", "2", "--source", "demo", "--max-elements", "2"]
+    assert main([*flags, "--output", str(tmp_path)]) == 0
+    assert "-as-" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "structures.csv")
+    assert {"prototype", "difference", "miss", "formation_energy [eV/atom]", "ehull low [eV/atom]"} <= set(
+        table.columns
+    )
+    assert np.isfinite(table["ehull [eV/atom]"]).all()
+    read = {one.id.removesuffix(".cif"): one for one in read_crystals([tmp_path / "structures"])}
+    assert set(table["id"]) == {Path(name).name for name in read}
+    for row in table.to_dict("records"):
+        assert next(one.formula for name, one in read.items() if name.endswith(row["id"])) == row["formula"]
+
+
+def test_latents_need_seeds_and_know_no_constraints(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ["--run", str(run), "--want", "pull=max", "--output", str(tmp_path)]
+    assert main([*flags, "--method", "latent"]) == 2
+    assert "starts from compositions: give --seeds" in capsys.readouterr().err
+    assert main([*flags, "--method", "latent", "--seeds", "MgO,NaCl", "--steps", "10"]) == 0
+    assert len(pd.read_csv(tmp_path / "recipes.csv")) >= 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--want", "pul=1"], "did you mean 'pull'"),
+        (["--want", "pull"], "is no wish"),
+        (["--want", "pull=1", "--elements", "Mg,Xq"], "unknown element 'Xq'"),
+        (["--want", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
+        (["--want", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
+        (["--want", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
+        (["--want", "pull=1", "--hold", "O"], "give seeds"),
+        (["--want", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
+        (["--want", "pull=1", "--starts", "0"], "starts must be above 0"),
+    ],
+)
+def test_a_wrong_call_is_one_line_with_the_way_out(
+    run: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["--run", str(run), *flags, "--output", str(tmp_path / "none")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = export_model(run, tmp_path / "shared", "made")
+    flags = ["--want", "pull=2.2", "--starts", "3", "--steps", "20"]
+    for source, name in ((run, "straight"), (folder, "exported")):
+        assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
+    tables = [(tmp_path / name / "recipes.csv").read_text() for name in ("straight", "exported")]
+    assert tables[0] == tables[1]
+    assert "half width of 90 %" in (folder / "README.md").read_text()
+    with pytest.raises(UsageError, match="models of crystals"):
+        export_model(run, tmp_path / "other", "made", run)
+
+
+def test_a_run_of_crystals_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run", str(tmp_path), "--want", "gap=1"]) != 0
+    assert "best.pt" in capsys.readouterr().err
