@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import combine, design, export, leaderboard, matrix, predict, store, train
+from crystrata.cli import combine, design, export, leaderboard, matrix, predict, rehearse, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -15,6 +15,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "matrix": ("train the model matrix", lambda rest: matrix.main(rest, "crystrata matrix")),
     "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
     "combine": ("make one model of several runs", lambda rest: combine.main(rest, "crystrata combine")),
+    "rehearse": ("learn tasks on compositions one after another", rehearse.main),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
     "design": ("find compositions with wanted properties", lambda rest: design.main(rest, "crystrata design")),

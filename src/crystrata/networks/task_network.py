@@ -54,6 +54,9 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
     """Descriptor encoder, gated fusion with a graph encoder, latent stage, and a head for each task.
 
     The descriptor is standardised inside by the training rows; entries that are not finite count as their mean.
+
+    Attributes:
+        resting: Tasks whose heads are kept and can predict, but have no part in losses and errors.
     """
 
     descriptor_mean: Tensor
@@ -62,6 +65,7 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
     def __init__(self, config: TaskNetworkConfig) -> None:
         super().__init__()
         self.config = replace(config, tasks=())
+        self.resting: frozenset[str] = frozenset()
         self.encoder = build_descriptor_encoder(config.encoder, config.settings)
         width, input_width = self.encoder.latent_width, self.encoder.input_width
         self.register_buffer("descriptor_mean", torch.zeros(input_width))
@@ -117,8 +121,12 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, then of the losses without labels."""
-        return (*(spec.name for spec in self.config.tasks), *self.config.pretrain)
+        """Names of the tasks that do not rest, then of the losses without labels."""
+        return (*(spec.name for spec in self._awake), *self.config.pretrain)
+
+    @property
+    def _awake(self) -> list[TaskSpec]:
+        return [spec for spec in self.config.tasks if spec.name not in self.resting]
 
     @property
     def unbalanced_tasks(self) -> tuple[str, ...]:
@@ -171,7 +179,7 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
         x = self.standardised(batch.descriptor)
         composition, graphs = self.encoder(x), self._graph_latents(batch)
         latent, sums = self._joined(composition, graphs), {}
-        for spec in self.config.tasks:
+        for spec in self._awake:
             labels, head = self._targets(spec, batch), self.head(spec.name)
             sums[spec.name] = x.new_zeros(()) if labels is None else head.loss(head(latent, labels), labels)[0]
         return sums | {
@@ -189,7 +197,7 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
         autoencoder the mean squared error of each descriptor, in units of the training variance.
         """
         latent, errors = self.latents(batch), {}
-        for spec in self.config.tasks:
+        for spec in self._awake:
             labels, head = self._targets(spec, batch), self.head(spec.name)
             if labels is None:
                 continue
@@ -250,7 +258,7 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
 
     def _counts(self, batch: CompositionBatch) -> Tensor:
         counts = []
-        for spec in self.config.tasks:
+        for spec in self._awake:
             labels = self._targets(spec, batch)
             counts.append(torch.zeros(()) if labels is None else self.head(spec.name).count(labels))
         counts += [

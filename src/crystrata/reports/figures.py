@@ -34,18 +34,19 @@ def parity_figure(properties: Sequence[str], truth: np.ndarray, predicted: np.nd
     figure = Figure(figsize=(columns * _WIDTH, rows * _WIDTH + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, name, column in zip(panels, properties, range(len(properties)), strict=False):
-        _parity_panel(panel, name, truth[:, column], predicted[:, column])
+        record = get_property(name)
+        parity_panel(panel, record.title, record.unit, truth[:, column], predicted[:, column])
     for panel in panels[len(properties) :]:
         panel.axis("off")
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _parity_panel(panel: Axes, name: str, truth: np.ndarray, predicted: np.ndarray) -> None:
-    record = get_property(name)
+def parity_panel(panel: Axes, title: str, unit: str, truth: np.ndarray, predicted: np.ndarray) -> None:
+    """Draw predicted over true values, (n,), NaN where unknown, with the MAE in a unit that may be empty."""
     known = np.isfinite(truth)
     truth, predicted = truth[known], predicted[known]
-    panel.set_title(record.title, fontsize=9)
+    panel.set_title(title, fontsize=9)
     if not len(truth):
         panel.text(0.5, 0.5, "no label in this part", ha="center", transform=panel.transAxes, fontsize=8)
         return
@@ -59,10 +60,9 @@ def _parity_panel(panel: Axes, name: str, truth: np.ndarray, predicted: np.ndarr
     panel.set_xlim(low - margin, high + margin)
     panel.set_ylim(low - margin, high + margin)
     panel.plot([low - margin, high + margin], [low - margin, high + margin], color="0.4", linewidth=0.8)
-    unit = f" {record.unit}" if record.unit else ""
-    mae = float(np.abs(predicted - truth).mean())
-    panel.text(0.04, 0.95, f"MAE {mae:.3g}{unit}\nn {len(truth)}", va="top", transform=panel.transAxes, fontsize=8)
-    panel.set_xlabel(f"label{f' [{record.unit}]' if record.unit else ''}", fontsize=8)
+    mae = f"MAE {float(np.abs(predicted - truth).mean()):.3g}{f' {unit}' if unit else ''}"
+    panel.text(0.04, 0.95, f"{mae}\nn {len(truth)}", va="top", transform=panel.transAxes, fontsize=8)
+    panel.set_xlabel(f"label{f' [{unit}]' if unit else ''}", fontsize=8)
     panel.set_ylabel("predicted", fontsize=8)
     panel.tick_params(labelsize=7)
 

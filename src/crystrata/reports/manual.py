@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -14,6 +16,7 @@ from crystrata.datasets.splits import PROTOCOLS
 from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
+from crystrata.runs.rehearsal_config import RehearsalConfig
 from crystrata.tiers import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
 
 REJECTION_CODES: dict[str, str] = {
@@ -149,6 +152,19 @@ def formats() -> str:
         for form in FORMATS
     ]  # fmt: skip
     return table(("format", "file names", "largest file"), rows)
+
+
+def rehearsal() -> str:
+    """Return the keys of the table `[rehearsal]`, with the words of its docstring."""
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(RehearsalConfig) or "", re.MULTILINE)
+    words = {name: " ".join(text.split()) for name, text in said}
+    rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(RehearsalConfig)]
+    return table(("key", "default", "meaning"), rows)
+
+
+def _default(field: dataclasses.Field[object]) -> str | None:
+    empty = field.default is dataclasses.MISSING or field.default in (None, ())
+    return None if empty else code(str(field.default).lower() if isinstance(field.default, bool) else field.default)
 
 
 def releases() -> str:

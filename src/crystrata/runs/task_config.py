@@ -50,6 +50,7 @@ class TaskRunConfig:
         patience: Epochs without a better score before the run stops.
         val_split: Share of the validation part, of compositions whose part no table states.
         test_split: Share of the test part.
+        splits_file: `splits.json` of another run, whose compositions and parts are taken over; None draws a split.
         redraw_masks: Whether each epoch sees other samples of a task with a masking ratio.
         seed: Seed of split, masks, order and weights.
         trust_pickle: Whether pickled tables may be opened.
@@ -59,6 +60,7 @@ class TaskRunConfig:
         top_k: Epochs whose weights are kept, the best ones.
         time_budget: Hours after which no epoch starts, or None.
         start: Run directory or weights file whose shared part and heads the training starts from, or None.
+        carry_heads: Whether heads of the start for other tasks stay in the network, frozen.
         models_dir: Folder of all runs.
         data_dir: Folder of downloads and stores.
         run_id: Name of the run directory, or None for a time stamp.
@@ -95,6 +97,7 @@ class TaskRunConfig:
     patience: int = 20
     val_split: float = 0.1
     test_split: float = 0.1
+    splits_file: str | None = None
     redraw_masks: bool = True
     seed: int = 42
     trust_pickle: bool = False
@@ -104,6 +107,7 @@ class TaskRunConfig:
     top_k: int = 1
     time_budget: float | None = None
     start: str | None = None
+    carry_heads: bool = False
     models_dir: str = "models"
     data_dir: str = "data"
     run_id: str | None = None
@@ -117,6 +121,8 @@ class TaskRunConfig:
                 raise unknown_name(name, getattr(self, name), known)
         if not self.tasks and not self.autoencoder and not self.pretrain:
             raise UsageError("a run needs a task, the autoencoder or a loss without labels")
+        if self.carry_heads and not self.start:
+            raise UsageError("carry_heads needs a start to carry heads from")
         if self.seed < 0 or self.workers < 0 or not 0 <= self.weight_decay < inf:
             raise UsageError("seed, workers and weight_decay must be 0 or more")
 

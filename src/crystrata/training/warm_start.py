@@ -10,6 +10,7 @@ from crystrata.networks.task_network import TaskNetwork
 from crystrata.networks.weights import unpack_network, unpack_task_network
 from crystrata.runs.directory import BEST
 from crystrata.training.checkpoints import read_checkpoint
+from crystrata.training.freeze import freeze
 
 
 def start_from(network: MultiTaskNetwork, source: Path) -> list[str]:
@@ -56,7 +57,7 @@ def start_tasks_from(network: TaskNetwork, source: Path) -> list[str]:
         ModelError: The weights are missing or damaged.
         UsageError: They are those of another encoder, or read other graphs.
     """
-    trained, _ = unpack_task_network(read_checkpoint(source / BEST if source.is_dir() else source))
+    trained = _trained_on_tasks(source)
     old, new = trained.config, network.config
     for name in ("encoder", "settings", "latent_stage", "deposit_width", "graph_encoder", "graph_settings", "graph"):
         if getattr(old, name) != getattr(new, name):
@@ -71,3 +72,28 @@ def start_tasks_from(network: TaskNetwork, source: Path) -> list[str]:
     state = {name: tensor for name, tensor in trained.state_dict().items() if not name.startswith(apart)}
     network.load_state_dict(state, strict=False)
     return shared
+
+
+def carry_heads(network: TaskNetwork, source: Path) -> list[str]:
+    """Give a network the heads of a trained one for the tasks that it lacks, frozen and resting; return these tasks.
+
+    Args:
+        network: The new network; its latents must be those of the trained one.
+        source: Run directory or weights file.
+
+    Raises:
+        ModelError: The weights are missing or damaged.
+    """
+    trained = _trained_on_tasks(source)
+    lacking = [spec for spec in trained.config.tasks if spec.name not in network.heads]
+    for spec in lacking:
+        network.add_task(spec)
+        network.head(spec.name).load_state_dict(trained.head(spec.name).state_dict())
+        freeze(network.head(spec.name))
+    names = [spec.name for spec in lacking]
+    network.resting = network.resting.union(names)
+    return names
+
+
+def _trained_on_tasks(source: Path) -> TaskNetwork:
+    return unpack_task_network(read_checkpoint(source / BEST if source.is_dir() else source))[0]

@@ -68,7 +68,7 @@ def evaluate_tasks(
     write_json(run / RESULTS, results)
     rows = rows_to_predict(prepared.specs, dataset.universe, split, composition_key)
     for name, predictions in predict_tasks(network, dataset, rows).items():
-        _write(run / TASK_PREDICTIONS / f"{name}.parquet", as_table(predictions, dataset))
+        write_table(run / TASK_PREDICTIONS / f"{name}.parquet", as_table(predictions, dataset))
     return results
 
 
@@ -91,6 +91,13 @@ def _metrics(
         return None
     if predictions is None:
         return _reconstruction(spec, network, dataset, rows)
+    return labelled_metrics(spec, dataset, predictions)
+
+
+def labelled_metrics(
+    spec: TaskSpec, dataset: CompositionDataset, predictions: TaskPredictions
+) -> dict[str, Any] | None:
+    """Return the figures of merit of a task with labels, None where none of them is known."""
     labels = dataset.training_labels([spec.name])[spec.name]
     train = labels.values[labels.known].numpy()
     if spec.kind == "classification":
@@ -125,7 +132,8 @@ def _reconstruction(
     return {"n": len(rows), "mse": float(errors.mean())}
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as parquet, atomically; the folder is made if need be."""
     path.parent.mkdir(exist_ok=True)
     content = BytesIO()
     table.to_parquet(content, index=False)

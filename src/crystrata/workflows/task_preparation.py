@@ -19,6 +19,7 @@ from crystrata.compositions.keys import composition_key, group_key, known_weight
 from crystrata.datasets.composition_dataset import CompositionDataset, Structures
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.splits import PARTS, Split
+from crystrata.datasets.tasks.kept_splits import read_split
 from crystrata.datasets.tasks.selection import listed_keys
 from crystrata.datasets.tasks.specs import TaskSpec, parse_tasks
 from crystrata.datasets.tasks.tables import TaskLabels, load_labels
@@ -71,11 +72,16 @@ def prepare_tasks(
     if config.autoencoder and all(spec.kind != "autoencoder" for spec in specs):
         specs = (*specs, TaskSpec(AUTOENCODER, "autoencoder"))
     labels = load_labels(specs, table=table, key_of=composition_key, trust_pickle=config.trust_pickle)
-    universe = build_universe(labels, listed_keys(specs, composition_key))
+    kept = read_split(Path(config.splits_file)) if config.splits_file else None
+    universe = build_universe(labels, [*listed_keys(specs, composition_key), *(kept.part_of if kept else ())])
     source = CachedDescriptors(source or descriptor_source(**config.descriptor))
     descriptors, places = describe_valid(source, universe.keys)
     universe = universe.keep(np.isin(np.arange(len(universe)), places))
-    split = split_universe(universe, seed=config.seed, val=config.val_split, test=config.test_split, group_of=group_key)
+    if kept:
+        split = kept.over(universe)
+    else:
+        val, test = config.val_split, config.test_split
+        split = split_universe(universe, seed=config.seed, val=val, test=test, group_of=group_key)
     counts_per_part(universe, split)
     inside = [universe.keys[row] for row in split.train]
     specs = tuple(with_label_widths(spec, labels[spec.name], inside) if spec.name in labels else spec for spec in specs)

@@ -25,7 +25,7 @@ from crystrata.training.engine import fit, seed_everything
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import HeadOptimiser, MultiTaskTraining, OptimiserSettings
-from crystrata.training.warm_start import start_tasks_from
+from crystrata.training.warm_start import carry_heads, start_tasks_from
 from crystrata.workflows.task_evaluation import evaluate_tasks
 from crystrata.workflows.task_preparation import PreparedTasks, Tables, build_network, prepare_tasks
 from crystrata.workflows.tier_run import device_in_words
@@ -47,6 +47,7 @@ def run_tasks(
     *,
     table: Tables = None,
     source: DescriptorSource | None = None,
+    directory: Path | None = None,
 ) -> Path:
     """Train and evaluate a new run over tasks; return its directory.
 
@@ -56,12 +57,13 @@ def run_tasks(
         console: Where progress goes.
         table: Labels in memory, in place of files: one table for all tasks, or task -> table.
         source: Descriptors, in place of those that the configuration names.
+        directory: Folder that becomes the run directory, in place of a new one of its family.
 
     Raises:
         CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
     """
     device = device_in_words(config.device)
-    run = create_run_dir(config.family_dir, config.run_id)
+    run = directory or create_run_dir(config.family_dir, config.run_id)
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
         start_manifest(run, config, command, device=device)
@@ -134,7 +136,9 @@ def build_task_training(
     network, specs, dataset = build_network(config, prepared), prepared.specs, prepared.data.dataset
     if config.start and not resume:
         shared = start_tasks_from(network, Path(config.start))
-        console.print(f"shared part from {config.start}, and {len(shared)} of {len(specs)} heads")
+        console.print(f"shared part from {config.start}, and {len(shared)} of {len(specs)} heads", soft_wrap=True)
+    if config.start and config.carry_heads:
+        carry_heads(network, Path(config.start))
     settings = OptimiserSettings(
         config.lr,
         config.weight_decay,

@@ -1,0 +1,134 @@
+"""One frozen configuration for a rehearsal: tasks that are learned one after another, and what is replayed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from crystrata.errors import InputError, UsageError, unknown_name
+from crystrata.files import digest_of_json
+from crystrata.runs.config import NOT_RESULT
+from crystrata.runs.task_config import TaskRunConfig
+
+TABLE = "rehearsal"
+"""Table of a TOML file that holds the configuration; other tables belong to other commands."""
+
+_DECIDED = (
+    "tasks", "start", "carry_heads", "freeze_shared", "splits_file", "redraw_masks", "models_dir", "run_id",
+)  # fmt: skip
+"""Fields of a run that the rehearsal itself decides."""
+
+
+@dataclass(frozen=True)
+class RehearsalConfig:
+    """Everything that decides a rehearsal.
+
+    Attributes:
+        catalogue: `demo` or `full`, a list of tasks over JARVIS columns, or None.
+        tasks: Plain values of further tasks, as `TaskSpec.from_dict` takes them; one without `data_files` reads the
+            JARVIS table by composition.
+        data_file: JARVIS file; None takes the one that CRYSTRATA_JARVIS names.
+        curves_file: Table of phonon densities of states by jid, which join a catalogue as a task, or None.
+        max_compositions: Compositions of the JARVIS table that are used; None takes all.
+        replay: What is seen of every earlier task: a fraction of its training samples below 1, or their number.
+        replay_by_task: Task -> amount in place of `replay`; 0 replays nothing.
+        replay_interval: Earlier tasks are replayed on every n-th step.
+        redraw: Whether each epoch replays other samples.
+        order_seed: Shuffles the order of the tasks; None takes them as listed.
+        last: Tasks that come at the end in any case, in this order: those that are to be freshest.
+        training: Fields of `TaskRunConfig` that hold for every step.
+        output: Folder of the rehearsal.
+
+    Raises:
+        UsageError: A value is out of range, or a key of `training` is unknown or decided by the rehearsal.
+    """
+
+    catalogue: str | None = None
+    tasks: tuple[dict[str, Any], ...] = ()
+    data_file: str | None = None
+    curves_file: str | None = None
+    max_compositions: int | None = None
+    replay: float = 0.05
+    replay_by_task: dict[str, float] = field(default_factory=dict)
+    replay_interval: int = 1
+    redraw: bool = True
+    order_seed: int | None = None
+    last: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
+    output: str = "artifacts/rehearsal"
+
+    def __post_init__(self) -> None:
+        if not self.tasks and self.catalogue is None:
+            raise UsageError("a rehearsal needs tasks: name a catalogue, or list them as [[rehearsal.tasks]]")
+        for name, amount in {"replay": self.replay, **self.replay_by_task}.items():
+            if not (isfinite(amount) and amount >= 0 and (amount < 1 or float(amount).is_integer())):
+                raise UsageError(f"replay of {name!r}: a fraction below 1 or a whole number of samples, not {amount}")
+        if self.replay_interval < 1 or (self.max_compositions is not None and self.max_compositions < 1):
+            raise UsageError("replay_interval and max_compositions must be 1 or more")
+        for key in self.training:
+            if key in _DECIDED:
+                raise UsageError(f"[{TABLE}.training] {key} is decided by the rehearsal: leave it out")
+        self.run_config(({},))
+
+    def run_config(self, tasks: tuple[dict[str, Any], ...], **fields: Any) -> TaskRunConfig:
+        """Return the configuration of a run over some of the tasks, with further fields of its own."""
+        return TaskRunConfig.from_dict({**self.training, "redraw_masks": self.redraw, "tasks": tasks, **fields})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RehearsalConfig:
+        """Make a configuration from the values of `as_dict`, or of the table of a TOML file.
+
+        Raises:
+            UsageError: A key is unknown, or a value of the wrong kind.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise unknown_name(f"key of [{TABLE}]", key, known)
+        try:
+            return cls(**{**values, **{key: tuple(values.get(key, ())) for key in ("tasks", "last")}})
+        except (TypeError, AttributeError) as error:
+            raise UsageError(f"[{TABLE}] has a value of the wrong kind: {error}") from None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "tasks": [dict(task) for task in self.tasks], "last": list(self.last)}
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the values that a rehearsal goes on with only where they are the same."""
+        values = self.as_dict()
+        training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT}
+        del values["output"]
+        return {**values, **{f"training.{key}": value for key, value in training.items()}}
+
+    def digest(self) -> str:
+        """Return a digest of everything that decides the result."""
+        return digest_of_json(self.deciding())
+
+
+def read_rehearsal(path: Path, **given: Any) -> RehearsalConfig:
+    """Read the table `[rehearsal]` of a TOML file.
+
+    Args:
+        path: The file; other tables are passed over.
+        given: Values that go before those of the file; None changes nothing. `epochs` is that of `training`.
+
+    Raises:
+        InputError: The file is missing or no TOML.
+        UsageError: It has no such table, or a key or value cannot be used.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from None
+    table = content.get(TABLE)
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path} has no table [{TABLE}]")
+    values = {**table, **{key: value for key, value in given.items() if value is not None}}
+    if "epochs" in given and given["epochs"] is not None:
+        values["training"] = {**values.get("training", {}), "epochs": values.pop("epochs")}
+    return RehearsalConfig.from_dict(values)

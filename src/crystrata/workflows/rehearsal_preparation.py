@@ -1,0 +1,139 @@
+"""Before a rehearsal: its tasks with their tables, one split for all steps, and what earlier calls have left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSource, descriptor_source
+from crystrata.datasets.tasks.catalogues import catalogue_tasks, composition_table
+from crystrata.errors import DataError, UsageError
+from crystrata.files import write_json
+from crystrata.runs.config import DEFAULT_RELEASE
+from crystrata.runs.directory import SPLITS
+from crystrata.runs.rehearsal_config import RehearsalConfig
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.rehearsal_plan import RehearsalStep, plan_steps
+from crystrata.workflows.sources import JARVIS_VARIABLE, named_file, open_source
+from crystrata.workflows.task_evaluation import write_table
+from crystrata.workflows.task_preparation import PreparedTasks, prepare_tasks
+
+TRAINING = "training"
+REHEARSAL, COMPOSITIONS = "rehearsal.json", "compositions.parquet"
+
+
+@dataclass(frozen=True)
+class PreparedRehearsal:
+    """A rehearsal that can go on.
+
+    Attributes:
+        config: The rehearsal.
+        folder: `<output>/training`.
+        tasks: Task -> plain values, with files.
+        prepared: Data of all tasks.
+        source: Descriptors.
+        steps: In order.
+    """
+
+    config: RehearsalConfig
+    folder: Path
+    tasks: Mapping[str, dict[str, Any]]
+    prepared: PreparedTasks
+    source: DescriptorSource
+    steps: Sequence[RehearsalStep]
+
+    def run_config(
+        self, names: Sequence[str], replayed: Mapping[str, int] | None = None, **fields: Any
+    ) -> TaskRunConfig:
+        """Return the configuration of a run on the one split.
+
+        Args:
+            names: Tasks that are learned from all their training samples.
+            replayed: Further tasks -> samples that an epoch sees.
+            fields: Further fields of the configuration.
+        """
+        counts = self.prepared.data.label_counts()
+        shares = {name: count / counts[name]["train"] for name, count in (replayed or {}).items()}
+        shares |= dict.fromkeys(names, 1.0)
+        tasks = tuple({**self.tasks[name], "task_masking_ratio": share} for name, share in shares.items())
+        return self.config.run_config(tasks, splits_file=str(self.folder / SPLITS), **fields)
+
+
+def prepare_rehearsal(config: RehearsalConfig, console: Console) -> PreparedRehearsal:
+    """Open a rehearsal; its folder then holds the table of labels, the split and the configuration, each written once.
+
+    Args:
+        config: The rehearsal.
+        console: Where progress goes.
+
+    Raises:
+        UsageError: The folder holds a rehearsal with another configuration or other labels.
+        CrystrataError: The data cannot be used.
+    """
+    folder = Path(config.output) / TRAINING
+    before = _checked_before(folder, config)
+    tasks = _with_files(config, folder / COMPOSITIONS, console)
+    if any(task.get("kind") == "autoencoder" for task in tasks):
+        raise UsageError("an autoencoder is no step of a rehearsal: set autoencoder in [rehearsal.training]")
+    split = folder / SPLITS
+    kept = {"splits_file": str(split)} if split.is_file() else {}
+    plain = config.run_config(tuple(tasks), **kept)
+    source = CachedDescriptors(descriptor_source(**plain.descriptor))
+    prepared = prepare_tasks(plain, console, source=source)
+    digest = prepared.facts["labels_digest"]
+    if before and before["labels_digest"] != digest:
+        raise UsageError(f"{folder} was started with other labels: give the same tables, or another --output")
+    counts = prepared.data.label_counts()
+    names = [str(task["name"]) for task in tasks]
+    steps = plan_steps(config, names, {name: counts[name]["train"] for name in names})
+    if not kept:
+        write_json(split, prepared.data.split.as_dict(list(prepared.data.dataset.ids)))
+    if not before:
+        write_json(folder / REHEARSAL, {"config": config.as_dict(), "labels_digest": digest})
+    return PreparedRehearsal(config, folder, dict(zip(names, tasks, strict=True)), prepared, source, steps)
+
+
+def _checked_before(folder: Path, config: RehearsalConfig) -> dict[str, Any] | None:
+    """Return what an earlier call has noted, None if nothing; refuse another configuration."""
+    file = folder / REHEARSAL
+    if not file.is_file():
+        return None
+    before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    old, new = RehearsalConfig.from_dict(before["config"]).deciding(), config.deciding()
+    new["data_file"] = new["data_file"] or old["data_file"]  # its labels are in the folder
+    differing = [f"{key} {old.get(key)} -> {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]
+    if differing:
+        raise UsageError(
+            f"{folder} was started with other settings ({'; '.join(differing)}): give the same, or another --output"
+        )
+    return before
+
+
+def _with_files(config: RehearsalConfig, table: Path, console: Console) -> list[dict[str, Any]]:
+    """Return all tasks with their files; those that name none read the JARVIS table by composition, written once."""
+    tasks = [dict(task) for task in config.tasks]
+    if config.catalogue is not None:
+        tasks = [*catalogue_tasks(config.catalogue, curves=config.curves_file is not None), *tasks]
+    bare = [task for task in tasks if task.get("data_column") and not task.get("data_files")]
+    if bare and not table.is_file():
+        columns = [str(task[key]) for task in bare for key in ("data_column", "t_column") if task.get(key)]
+        _write_compositions(table, columns, config, console)
+    for task in bare:
+        task["data_files"] = [str(table)]
+    return tasks
+
+
+def _write_compositions(file: Path, columns: list[str], config: RehearsalConfig, console: Console) -> None:
+    if named_file(DEFAULT_RELEASE, config.data_file) is None:
+        raise DataError(f"tasks read the JARVIS table: name its file by --data-file or the variable {JARVIS_VARIABLE}")
+    plain = config.run_config(({},))
+    crystals = open_source("jarvis", DEFAULT_RELEASE, config.data_file, Path(plain.data_dir), console)
+    found = composition_table(
+        crystals, columns, curves_file=config.curves_file, most=config.max_compositions, seed=plain.seed
+    )
+    write_table(file, found)
