@@ -19,7 +19,7 @@ from crystrata.compositions.keys import composition_key, group_key, known_weight
 from crystrata.datasets.composition_dataset import CompositionDataset, Structures
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.datasets.tasks.kept_splits import read_split
+from crystrata.datasets.tasks.kept_splits import KeptSplit, read_split
 from crystrata.datasets.tasks.selection import listed_keys
 from crystrata.datasets.tasks.specs import TaskSpec, parse_tasks
 from crystrata.datasets.tasks.tables import TaskLabels, load_labels
@@ -77,11 +77,7 @@ def prepare_tasks(
     source = CachedDescriptors(source or descriptor_source(**config.descriptor))
     descriptors, places = describe_valid(source, universe.keys)
     universe = universe.keep(np.isin(np.arange(len(universe)), places))
-    if kept:
-        split = kept.over(universe)
-    else:
-        val, test = config.val_split, config.test_split
-        split = split_universe(universe, seed=config.seed, val=val, test=test, group_of=group_key)
+    split = _split(config, universe, kept)
     counts_per_part(universe, split)
     inside = [universe.keys[row] for row in split.train]
     specs = tuple(with_label_widths(spec, labels[spec.name], inside) if spec.name in labels else spec for spec in specs)
@@ -107,6 +103,19 @@ def prepare_tasks(
     )
     _check(data)
     return PreparedTasks(specs, data, _facts(config, source, data, labels))
+
+
+def _split(config: TaskRunConfig, universe: Universe, kept: KeptSplit | None) -> Split:
+    if kept and not config.test_all:
+        return kept.over(universe)
+    return split_universe(
+        universe,
+        seed=config.seed if config.split_seed is None else config.split_seed,
+        val=config.val_split,
+        test=config.test_split,
+        test_all=config.test_all,
+        group_of=group_key,
+    )
 
 
 def build_network(config: TaskRunConfig, prepared: PreparedTasks) -> TaskNetwork:
