@@ -103,13 +103,13 @@ def _run(
         assert recipe is not None
         fit_recipe(recipe, command, console, checkpoint)
         return 0
-    from crystrata.workflows.part_evaluation import evaluate_part, predict_part
+    from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
 
-    part = {"validate": "val", "test": "test"}.get(verb)
-    if part is None:
-        predict_part(recipe, checkpoint, console)
+    run = find_run(recipe, checkpoint)
+    if verb == "predict":
+        write_predictions(run, recipe, console)
     else:
-        evaluate_part(recipe, checkpoint, part, console)
+        evaluate(run, recipe, "val" if verb == "validate" else "test", console)
     return 0
 
 

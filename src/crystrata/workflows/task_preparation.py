@@ -55,7 +55,12 @@ class PreparedTasks:
 
 
 def prepare_tasks(
-    config: TaskRunConfig, console: Console, *, table: Tables = None, source: DescriptorSource | None = None
+    config: TaskRunConfig,
+    console: Console,
+    *,
+    table: Tables = None,
+    source: DescriptorSource | None = None,
+    to_train: bool = True,
 ) -> PreparedTasks:
     """Read labels and descriptors of a run, split the compositions, join crystals where a network reads them.
 
@@ -64,6 +69,7 @@ def prepare_tasks(
         console: Where downloads are told of.
         table: Labels in memory, in place of files: one table for all tasks, or task -> table.
         source: Descriptors, in place of those that the configuration names.
+        to_train: Whether a network is to be trained on them.
 
     Raises:
         CrystrataError: Labels or descriptors cannot be used, or a task has no label to train on.
@@ -101,7 +107,8 @@ def prepare_tasks(
         pin_memory=resolve_device(config.device).type == "cuda",
         form=None,
     )
-    _check(data)
+    if to_train:
+        _check(data)
     return PreparedTasks(specs, data, _facts(config, source, data, labels))
 
 

@@ -73,7 +73,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         remove_leftovers(run)
         before, saved = read_manifest(run), saved_config(run)
         prepared = prepare_data(config, console, seen=seen_before(run))
-        _require_same_data(run, before, prepared)
+        require_same_data(run, before, prepared)
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
@@ -96,7 +96,17 @@ def device_in_words(name: str) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {os.cpu_count()} cores"
 
 
-def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
+def require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
+    """Refuse data that are not those of a run.
+
+    Args:
+        run: Its directory.
+        before: Its manifest.
+        prepared: The data.
+
+    Raises:
+        UsageError: Crystals, labels or split are others.
+    """
     digests = {
         "crystals": lambda facts: facts["source"]["digest"],
         "a split": lambda facts: facts["split"]["digest"],
