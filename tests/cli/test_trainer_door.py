@@ -108,7 +108,8 @@ def test_a_run_with_callbacks_and_loggers(door: Door, labels: Path, tmp_path: Pa
     code, out, err = door(values=values, verb="")  # without a verb, it is fit
     assert (code, err) == (0, "")
     run = tmp_path / "models" / "tasks_mlp" / "run_first"
-    assert out.splitlines()[-1] == f"Run directory: {run}"
+    assert f"\nRun directory: {run}\n" in out
+    assert "mean absolute error" in out.split("Run directory")[1]  # the closing table
     history = json.loads((run / HISTORY).read_text())
     assert len(history) == 2  # nothing falls by 100
     assert set(history[0]["val_loss"]) == {"total", "final", "energy", "family"}

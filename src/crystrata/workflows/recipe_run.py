@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from crystrata.errors import ModelError, UsageError
+from crystrata.reports.part_table import part_table
 from crystrata.runs.config import NOT_RESULT, RunConfig
-from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG
+from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, RESULTS
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.recipes.recipe import Recipe
 from crystrata.workflows.resumable import find_resumable
@@ -37,12 +39,17 @@ def fit_recipe(recipe: Recipe, command: list[str], console: Console, checkpoint:
         config = replace(config, run_id=_free_name(config.family_dir, recipe.experiment))
         if isinstance(config, RunConfig):
             return run_tier(config, command, console, extras)
-        return run_tasks(config, command, console, extras=extras)
-    run = find_run_of(config, recipe.experiment, checkpoint, CHECKPOINT)
-    if isinstance(config, RunConfig):
-        return resume_tier(*find_resumable(replace(config, run_id=None), str(run)), command, console, extras)
-    _require_same_settings(run, config)
-    return resume_tasks(run, command, console, epochs=config.epochs, extras=extras)
+        run = run_tasks(config, command, console, extras=extras)
+    else:
+        run = find_run_of(config, recipe.experiment, checkpoint, CHECKPOINT)
+        if isinstance(config, RunConfig):
+            return resume_tier(*find_resumable(replace(config, run_id=None), str(run)), command, console, extras)
+        _require_same_settings(run, config)
+        run = resume_tasks(run, command, console, epochs=config.epochs, extras=extras)
+    tasks = json.loads((run / RESULTS).read_text(encoding="utf-8"))["tasks"]
+    part = "test" if any(parts["test"] for parts in tasks.values()) else "val"
+    console.print(part_table(f"{part} part", {name: parts[part] for name, parts in tasks.items()}))
+    return run
 
 
 def find_run_of(config: RunConfig | TaskRunConfig, experiment: str | None, named: str | None, holding: str) -> Path:
