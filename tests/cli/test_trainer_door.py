@@ -167,6 +167,8 @@ def test_files_overlay_and_values_go_before_them(door: Door, tmp_path: Path) -> 
         ("--trainer.max_time=soon", "trainer.max_time must be DD:HH:MM:SS"),
         ("--trainr.max_epochs=3", "unknown argument --trainr.max_epochs; did you mean '--trainer'"),
         ("--trainer.max_epochs", "--trainer.max_epochs needs a value"),
+        ("--experiment_name=a/b", "experiment_name must be a plain name, not 'a/b'"),
+        ("--model.init_args.graph_encoder={type: e3nn, graph: {kk: 3}}", "graph_encoder.graph 'kk'; did you mean 'k'"),
         ("--seed_everything=x", "seed_everything must be a whole number"),
         ("--model.class_path=foundation_model.models.FlexibleMultiTaskModel", "of the old package: write Compositi"),
         ("--model.class_path=CompositonModel", "did you mean 'CompositionModel'"),
@@ -265,6 +267,31 @@ def test_freezing(labels: Path) -> None:
     assert frozen(freeze_encoder=True, **balance) == (True, True, [False, False])
     assert frozen(shared_block_optimizer={"freeze_parameters": True}) == (True, False, [False, False])
     assert frozen(train_only=["family"], **balance) == (True, False, [True, False])
+
+
+def test_losses_without_labels_join_by_a_flag(door: Door, tmp_path: Path) -> None:
+    assert door("--pretrain", "--trainer.max_epochs=1", "--model.init_args.loss_weights.masked_features=0.3")[0] == 0
+    run = tmp_path / "models" / "tasks_mlp" / "run_first"
+    assert json.loads((run / CONFIG).read_text())["pretrain"] == {"masked_features": 0.3}
+    (record,) = json.loads((run / HISTORY).read_text())
+    assert record["val_loss"]["masked_features"] > 0
+    assert set(record["sigma"]) == {"energy", "family"}
+
+
+def test_an_encoder_of_crystals(labels: Path) -> None:
+    crystals = {"type": "e3nn", "channels": 8, "layers": 1, "graph": {"k": 10}}
+    config = recipe_of(labels, graph_encoder=crystals, pretrain={"contrastive": 0.1}, modality_dropout=0.5).config
+    assert config.graph_encoder == "e3nn"  # type: ignore[union-attr]
+    assert config.graph_settings == {"channels": 8, "layers": 1}  # type: ignore[union-attr]
+    assert config.graph.k == 10
+    assert (config.pretrain, config.modality_dropout) == ({"contrastive": 0.1}, 0.5)  # type: ignore[union-attr]
+    assert config.algorithm == "composition+e3nn"
+
+
+def test_a_callback_that_does_not_fit_is_told(door: Door) -> None:
+    code, _, err = door("--trainer.callbacks=[{class_path: LearningRateMonitor}]", "--trainer.logger=false")
+    assert code == 2
+    assert err.startswith("error: trainer: Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger")
 
 
 def test_times() -> None:

@@ -81,36 +81,40 @@ def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
 def _run(
     verb: str, pieces: Sequence[tuple[str, str]], checkpoint: str | None, command: list[str], *, print_only: bool
 ) -> int:
-    from crystrata.workflows.recipe_run import fit_recipe
-    from crystrata.workflows.recipes.document import read_document
-    from crystrata.workflows.recipes.recipe import read_recipe
-
-    recipe: Recipe | None = None
-    if any(not name for name, _ in pieces):
-        recipe, notices = read_recipe(read_document(pieces))
-        for line in notices:
-            print(f"notice: {line}", file=sys.stderr)
-    elif pieces or verb == "fit" or print_only or checkpoint is None:
+    recipe = _recipe(pieces)
+    if recipe is None and (pieces or verb == "fit" or print_only or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
     if recipe is not None and print_only:
         import yaml
 
         recipe.extras()
         print(yaml.safe_dump(recipe.as_document(), sort_keys=False), end="")
-        return 0
-    console = terminal()
-    if verb == "fit":
-        assert recipe is not None
-        fit_recipe(recipe, command, console, checkpoint)
-        return 0
-    from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
+    elif recipe is not None and verb == "fit":
+        from crystrata.workflows.recipe_run import fit_recipe
 
-    run = find_run(recipe, checkpoint)
-    if verb == "predict":
-        write_predictions(run, recipe, console)
+        fit_recipe(recipe, command, terminal(), checkpoint)
     else:
-        evaluate(run, recipe, "val" if verb == "validate" else "test", console)
+        from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
+
+        run = find_run(recipe, checkpoint)
+        if verb == "predict":
+            write_predictions(run, recipe, terminal())
+        else:
+            evaluate(run, recipe, "val" if verb == "validate" else "test", terminal())
     return 0
+
+
+def _recipe(pieces: Sequence[tuple[str, str]]) -> Recipe | None:
+    """Return what the files describe, None without any; notices go to standard error."""
+    from crystrata.workflows.recipes.document import read_document
+    from crystrata.workflows.recipes.recipe import read_recipe
+
+    if all(name for name, _ in pieces):
+        return None
+    recipe, notices = read_recipe(read_document(pieces))
+    for line in notices:
+        print(f"notice: {line}", file=sys.stderr)
+    return recipe
 
 
 if __name__ == "__main__":

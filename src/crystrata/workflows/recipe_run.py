@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from crystrata.errors import ModelError, UsageError
@@ -34,22 +35,29 @@ def fit_recipe(recipe: Recipe, command: list[str], console: Console, checkpoint:
     Raises:
         CrystrataError: Data, configuration or storage does not allow it.
     """
+    try:
+        run = _carry_out(recipe, command, console, checkpoint)
+    except MisconfigurationException as error:  # of callbacks and loggers that do not fit
+        raise UsageError(f"trainer: {' '.join(str(error).split())}") from None
+    if isinstance(recipe.config, TaskRunConfig):
+        tasks = json.loads((run / RESULTS).read_text(encoding="utf-8"))["tasks"]
+        part = "test" if any(parts["test"] for parts in tasks.values()) else "val"
+        console.print(part_table(f"{part} part", {name: parts[part] for name, parts in tasks.items()}))
+    return run
+
+
+def _carry_out(recipe: Recipe, command: list[str], console: Console, checkpoint: str | None) -> Path:
     config, extras = recipe.config, recipe.extras()
     if checkpoint is None:
         config = replace(config, run_id=_free_name(config.family_dir, recipe.experiment))
         if isinstance(config, RunConfig):
             return run_tier(config, command, console, extras)
-        run = run_tasks(config, command, console, extras=extras)
-    else:
-        run = find_run_of(config, recipe.experiment, checkpoint, CHECKPOINT)
-        if isinstance(config, RunConfig):
-            return resume_tier(*find_resumable(replace(config, run_id=None), str(run)), command, console, extras)
-        _require_same_settings(run, config)
-        run = resume_tasks(run, command, console, epochs=config.epochs, extras=extras)
-    tasks = json.loads((run / RESULTS).read_text(encoding="utf-8"))["tasks"]
-    part = "test" if any(parts["test"] for parts in tasks.values()) else "val"
-    console.print(part_table(f"{part} part", {name: parts[part] for name, parts in tasks.items()}))
-    return run
+        return run_tasks(config, command, console, extras=extras)
+    run = find_run_of(config, recipe.experiment, checkpoint, CHECKPOINT)
+    if isinstance(config, RunConfig):
+        return resume_tier(*find_resumable(replace(config, run_id=None), str(run)), command, console, extras)
+    _require_same_settings(run, config)
+    return resume_tasks(run, command, console, epochs=config.epochs, extras=extras)
 
 
 def find_run_of(config: RunConfig | TaskRunConfig, experiment: str | None, named: str | None, holding: str) -> Path:

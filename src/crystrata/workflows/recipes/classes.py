@@ -41,7 +41,7 @@ def require_allowed(value: Any, where: str = "") -> None:
 
 
 def _require_allowed(path: str, where: str) -> None:
-    root, _, last = path.split(".")[0], *path.rpartition(".")[1:]
+    root, last = path.split(".")[0], path.split(".")[-1]
     if root == _OLD_PACKAGE:
         new = _NEW_NAMES.get(last)
         written = f"write {new}" if new else f"its classes are {', '.join(_NEW_NAMES.values())} here"

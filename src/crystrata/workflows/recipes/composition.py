@@ -12,7 +12,8 @@ from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.task_config import MASKED_FEATURES, PRETRAINING
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
-from crystrata.workflows.recipes.classes import require_known
+from crystrata.workflows.recipes.classes import require_known, typed
+from crystrata.workflows.task_preparation import AUTOENCODER
 
 Settings = dict[str, Any]
 
@@ -32,7 +33,7 @@ class CompositionModel:
         latent_activation: What stands between encoder and heads: `tanh`, `deposit` or `none`.
         deposit_width: Width of the latent after `deposit`, if another.
         loss_weights: Task or loss without labels -> static weight; the `loss_weight` of a task itself goes before.
-        enable_autoencoder: Whether a head rebuilds the descriptor.
+        enable_autoencoder: Whether a head rebuilds the descriptor: a task more, named `autoencoder`.
         enable_learnable_loss_balancer: Whether task weights are learned; if None, with `loss_weights` or `pretrain`.
         shared_block_optimizer: `lr`, `scheduler_type`, `weight_decay` and `freeze_parameters` of all but the heads.
         freeze_encoder: The same as `freeze_parameters` there.
@@ -73,7 +74,7 @@ class CompositionData:
         descriptor: `kind`, a row of the table of descriptors, and its settings.
         formula_desc_source: Table of descriptors, in place of `descriptor`.
         attributes_source: One table of labels for every task without files of its own; none is needed to predict.
-        composition_column: Column of the compositions, for tasks that name none; "" for the index of a table.
+        composition_column: Column of the compositions, for tasks that name none; null for the index of a table.
         split_column: Column of train, val or test, for tasks that name none.
         batch_size: Compositions per micro-batch.
         num_workers: Loader processes.
@@ -96,7 +97,7 @@ class CompositionData:
     descriptor: Settings | None = None
     formula_desc_source: str | None = None
     attributes_source: str | None = None
-    composition_column: str = "composition"
+    composition_column: str | None = "composition"
     split_column: str = "split"
     batch_size: int = 64
     num_workers: int = 0
@@ -133,7 +134,7 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
     tasks = _tasks(model, data)
     encoder, settings = _encoder(model)
     graph_encoder, graph_settings = _typed_settings(model.graph_encoder, "graph_encoder")
-    graph = graph_settings.pop("graph", {})
+    graph = typed(GraphSettings, graph_settings.pop("graph", {}), "model.init_args.graph_encoder.graph")
     alone = model.train_only is not None
     values = {
         "tasks": tuple(_only(tasks, model.train_only) if model.train_only is not None else tasks),
@@ -142,11 +143,10 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
         "encoder_settings": settings,
         "latent_stage": model.latent_activation,
         "deposit_width": model.deposit_width,
-        "autoencoder": model.enable_autoencoder,
         "pretrain": _pretrain(model),
         "graph_encoder": graph_encoder or None,
         "graph_settings": graph_settings,
-        "graph": GraphSettings(**graph),
+        "graph": graph,
         "modality_dropout": model.modality_dropout,
         "lr": optimizer.get("lr"),
         "schedule": schedule_named(optimizer.get("scheduler_type")),
@@ -172,12 +172,15 @@ def _tasks(model: CompositionModel, data: CompositionData) -> list[Settings]:
             "${model.init_args.task_configs}"
         )
     shared = {
-        "composition_column": data.composition_column or None,
+        "composition_column": data.composition_column,
         "split_column": data.split_column,
         "predict_idx": data.predict_idx,
     }
+    records = [{**shared, **record} for record in model.task_configs or data.task_configs or []]
+    if model.enable_autoencoder:
+        records.append({"name": AUTOENCODER, "kind": AUTOENCODER})
     specs = parse_tasks(
-        [{**shared, **record} for record in model.task_configs or data.task_configs or []],
+        records,
         loss_weights=model.loss_weights,
         task_masking_ratios=data.task_masking_ratios,
         attributes_source=data.attributes_source,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from crystrata.crystals.jarvis.releases import get_release
@@ -10,6 +10,7 @@ from crystrata.datasets.splits import parse_protocol
 from crystrata.errors import UsageError, unknown_name
 from crystrata.neighbourhood import GraphSettings
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
+from crystrata.workflows.recipes.classes import typed
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,7 @@ def crystal_config(model: CrystalModel, data: CrystalData, run: dict[str, Any]) 
     values = {_RENAMED.get(name, name): value for name, value in vars(model).items()}
     values |= {_OF_DATA.get(name, name): value for name, value in vars(data).items() if name != "predict_idx"}
     if model.graph is not None:
-        try:
-            values["graph"] = GraphSettings(**model.graph)  # type: ignore[arg-type]
-        except TypeError:
-            known = asdict(GraphSettings())
-            odd = next(name for name in model.graph if name not in known)
-            raise unknown_name("key at model.init_args.graph", odd, known) from None
+        values["graph"] = typed(GraphSettings, model.graph, "model.init_args.graph")
     config = resolve_config(values.pop("algorithm"), values.pop("mode"), **values, **run)
     require_sound_source(config)
     return config

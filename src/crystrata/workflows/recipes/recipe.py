@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from crystrata.errors import UsageError, unknown_name
 from crystrata.networks.task_config import PRETRAINING
 from crystrata.runs.config import RunConfig
+from crystrata.runs.directory import is_plain_name
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.training.extras import Extras
 from crystrata.workflows.recipes.classes import (
@@ -105,8 +106,8 @@ def read_recipe(document: Document) -> tuple[Recipe, list[str]]:
     document = {key: _without_retired(value, key, retired) for key, value in document.items()}
     notices = [f"low-rank adapters are gone: {', '.join(retired)} change nothing"] if retired else []
     experiment, seed = document.get("experiment_name"), document.get("seed_everything", SEED)
-    if experiment is not None and not isinstance(experiment, str):
-        raise UsageError(f"experiment_name must be a name, not {experiment!r}")
+    if experiment is not None and (not isinstance(experiment, str) or not is_plain_name(experiment)):
+        raise UsageError(f"experiment_name must be a plain name, not {experiment!r}")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UsageError(f"seed_everything must be a whole number, not {seed!r}")
     settings = document.get("trainer") or {}
@@ -131,11 +132,10 @@ def monitored(config: RunConfig | TaskRunConfig) -> list[str]:
     """Return the names of the figures that a callback can watch, of every validation."""
     if isinstance(config, RunConfig):
         return ["val_score", *(f"val_{name}_mae" for name in config.trained_properties)]
-    kinds = {task["name"]: task["kind"] for task in config.tasks} | ({"autoencoder": ""} if config.autoencoder else {})
     figures = ["val_score", "val_total_loss", "val_final_loss"]
-    for name, kind in kinds.items():
-        figures += [f"val_{name}_loss", f"val_{name}_mae"]
-        figures += [f"val_{name}_accuracy"] if kind == "classification" else []
+    for task in config.tasks:
+        kinds = ("loss", "mae", "accuracy") if task["kind"] == "classification" else ("loss", "mae")
+        figures += [f"val_{task['name']}_{kind}" for kind in kinds]
     return [*figures, *(f"val_{term}_loss" for term in PRETRAINING if term in config.pretrain)]
 
 
