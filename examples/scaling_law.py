@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -73,7 +74,9 @@ def figure_of(losses: Losses, task: str) -> Figure:
     axes = figure.subplots()
     fractions = sorted(losses)
     for name in losses[fractions[0]]:
-        style = {"color": "C0", "marker": "o"} if name == task else {"color": "0.6", "marker": "s", "linestyle": "--"}
+        style: dict[str, Any] = (
+            {"color": "C0", "marker": "o"} if name == task else {"color": "0.6", "marker": "s", "linestyle": "--"}
+        )
         axes.plot(fractions, [losses[fraction][name] for fraction in fractions], label=name, **style)
     axes.set(xscale="log", yscale="log", xlabel=f"fraction of the labels of {task}", ylabel="validation loss")
     axes.set_xticks(fractions, [f"{fraction:g}" for fraction in fractions])

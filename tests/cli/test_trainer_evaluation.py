@@ -15,7 +15,7 @@ from known_tasks import label_table
 from crystrata.cli.trainer import main
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_keys
-from crystrata.runs.directory import BEST, RESULTS, TASK_PREDICTIONS
+from crystrata.runs.directory import BEST, HISTORY, RESULTS, TASK_PREDICTIONS
 
 TASKS = [
     {"name": "energy", "kind": "regression", "data_column": "energy"},
@@ -160,7 +160,9 @@ def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         },
     }
     assert call(tmp_path, "fit", values) == 0
-    (run,) = (tmp_path / "models").rglob("run_small")
+    assert call(tmp_path, "fit", values, "--ckpt_path=last", "--trainer.max_epochs=2") == 0  # the same run goes on
+    (run,) = (tmp_path / "models").rglob("run_small*")
+    assert [record["epoch"] for record in json.loads((run / HISTORY).read_text())] == [1, 2]
     capsys.readouterr()
     for verb, part in (("validate", "val"), ("test", "test")):
         assert call(tmp_path, verb, values) == 0
