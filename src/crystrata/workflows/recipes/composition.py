@@ -80,6 +80,7 @@ class CompositionData:
         num_workers: Loader processes.
         val_split: Share of the validation part, of compositions whose part no table states.
         test_split: Share of the test part.
+        splits_file: `splits.json` of another run, whose compositions and parts are taken over.
         random_seed: Seed of the split; that of the run if None.
         train_random_seed: The same under its older name.
         test_all: Whether everything is in the test part: to evaluate, not to train.
@@ -103,6 +104,7 @@ class CompositionData:
     num_workers: int = 0
     val_split: float = 0.1
     test_split: float = 0.1
+    splits_file: str | None = None
     random_seed: int | None = None
     train_random_seed: int | None = None
     test_all: bool = False
@@ -158,7 +160,7 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
         "split_seed": _split_seed(data),
         "workers": data.num_workers,
     }
-    same = ("batch_size", "val_split", "test_split", "test_all", "redraw_masks", "trust_pickle", "source", "release",
+    same = ("batch_size", "val_split", "test_split", "splits_file", "test_all", "redraw_masks", "trust_pickle", "source", "release",
             "data_file", "data_dir")  # fmt: skip
     values |= {name: getattr(data, name) for name in same}
     return TaskRunConfig(**{**{name: value for name, value in values.items() if value is not None}, **run})
