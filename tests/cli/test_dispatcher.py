@@ -14,11 +14,14 @@ import yaml
 
 from crystrata import __version__
 from crystrata.cli import main as console
-from crystrata.cli.train import Door, main
+from crystrata.cli.train import Door, build_parser, config_of, main
 from crystrata.errors import CrystrataError, DataError, ModelError, StorageError, TrainingError
 from crystrata.properties import GROUPS
+from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.tiers import PRESETS, PROFILES
+from crystrata.workflows.recipes.document import read_document
+from crystrata.workflows.recipes.recipe import document_of, read_recipe
 
 STD, PRO, LITE, CGCNN = (f"train_multitask_{name}.py" for name in ("std", "pro", "lite", "cgcnn"))
 
@@ -398,3 +401,23 @@ def test_the_console_command_and_its_verbs(capsys: pytest.CaptureFixture[str]) -
     assert "usage: crystrata" in capsys.readouterr().out
     assert console.main(["trian"]) == 2
     assert capsys.readouterr().err == "crystrata: error: unknown verb 'trian'; did you mean 'train'?\n"
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_the_yaml_of_a_dry_run_gives_the_same_run(
+    cell: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [*cell_flags(*cell), "--all-properties", "--batch-size", "7", "--run-id", "mine", "--time-budget", "0.3"]
+    wanted = config_of(build_parser(Door()).parse_args(flags), Door())
+    assert main([*flags, "--dry-run", "yaml"]) == 0
+    (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
+    recipe, notices = read_recipe(read_document([("", tmp_path / "run.yaml")]))
+    assert recipe.config == wanted
+    assert recipe.config.digest() == wanted.digest()
+    assert notices == []
+
+
+@pytest.mark.parametrize("cell", matrix_cells(), ids=lambda cell: cell.name)
+def test_every_model_of_the_matrix_has_its_yaml(cell: Cell) -> None:
+    recipe, _ = read_recipe(yaml.safe_load(yaml.safe_dump(document_of(cell.config))))
+    assert recipe.config == cell.config

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import export, leaderboard, matrix, predict, rehearse, store, train
+from crystrata.cli import export, leaderboard, matrix, predict, rehearse, store, train, trainer
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -21,6 +21,8 @@ DOCUMENTS = (
     "README.md", "OPERATION_MANUAL.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/names.md",
     "data/README.md", "models/README.md",
 )  # fmt: skip
+
+YAML_FLAGS = {"--experiment_name", "--seed_everything", "--trainer", "--model", "--data"}  # of dotted names
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +146,8 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.Door(single_task=single)) for single in (False, True)]
     verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main, rehearse.main)
-    parsers += [parser_of(verb, monkeypatch) for verb in verbs]
-    return {flag for parser in parsers for flag in parser._option_string_actions} | {"--version"}
+    parsers += [trainer.build_parser(), *(parser_of(verb, monkeypatch) for verb in verbs)]
+    return {flag for parser in parsers for flag in parser._option_string_actions} | YAML_FLAGS | {"--version"}
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "docs/names.md"])
@@ -153,7 +155,7 @@ def test_documents_name_only_flags_that_exist(root: Path, name: str, monkeypatch
     text = (root / name).read_text(encoding="utf-8")
     foreign = {"--version", "--index-url", "--no-build-isolation"}  # of pip and the like
     foreign |= {"--gres", "--time", "--requeue", "--signal"}  # of SLURM
-    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", text))
     assert used - known_flags(monkeypatch) - foreign == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -76,6 +77,12 @@ def test_what_is_installed_lies_in_the_ranges(pyproject: dict[str, Any]) -> None
         if not requirement.specifier.contains(found, prereleases=True):
             outside.append(f"{requirement}: {found}")
     assert outside == []
+
+
+def test_every_command_has_its_function(pyproject: dict[str, Any]) -> None:
+    for entry in pyproject["project"]["scripts"].values():
+        module, _, name = entry.partition(":")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_torch_is_never_a_build_requirement(pyproject: dict[str, Any]) -> None:

@@ -12,11 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import rehearse, train
+from crystrata.cli import rehearse, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
+from crystrata.runs.rehearsal_config import RehearsalConfig
+from crystrata.workflows.recipes.composition import CompositionData, CompositionModel
+from crystrata.workflows.recipes.crystal import CrystalData, CrystalModel
+from crystrata.workflows.recipes.trainer import TrainerSettings
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"
@@ -58,9 +62,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "splits": manual.splits,
     "rejections": manual.rejections,
     "exit-codes": manual.exit_codes,
-    "rehearsal": manual.rehearsal,
+    "rehearsal": partial(manual.keys, RehearsalConfig),
     "flags-rehearse": lambda: flags(rehearse.build_parser()),
     "flags": lambda: flags(train.build_parser(train.Door())),
+    "yaml-flags": lambda: flags(trainer.build_parser()),
+    "yaml-trainer": partial(manual.keys, TrainerSettings),
+    "yaml-composition-model": partial(manual.keys, CompositionModel),
+    "yaml-composition-data": partial(manual.keys, CompositionData),
+    "yaml-crystal-model": partial(manual.keys, CrystalModel),
+    "yaml-crystal-data": partial(manual.keys, CrystalData),
 }
 """Name of a block -> what makes its content."""
 

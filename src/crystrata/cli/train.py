@@ -130,7 +130,10 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         "--time-budget", type=float, metavar="HOURS", help="fit the number of epochs, and with it the schedule, to this"
     )
     group.add_argument("--estimate", action="store_true", help="time some steps, print hours and memory, and stop")
-    group.add_argument("--dry-run", action="store_true", help="print the resolved configuration and stop")
+    group.add_argument(
+        "--dry-run", nargs="?", const="fields", choices=("fields", "yaml"), metavar="yaml",
+        help="print the resolved configuration and stop; with the word yaml as `crystrata-trainer` takes it",
+    )  # fmt: skip
 
 
 def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
@@ -146,22 +149,11 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
                      "data_file", "start", "release", "split", "splits_file", "data_dir", "models_dir", "run_id",
                      "outlier_filter", "outlier_z")
     }  # fmt: skip
-    if flags.source not in SOURCES:
-        raise unknown_name("source", flags.source, SOURCES)
-    if flags.source == "demo" and flags.data_file:
-        raise UsageError("--source demo and --data-file contradict each other: give one")
-    from crystrata.datasets.splits import parse_protocol
-
-    if not parse_protocol(flags.split).published and flags.splits_file:
-        raise UsageError(f"--splits-file and --split {flags.split}, which reads no file, contradict each other")
-    from crystrata.crystals.jarvis.releases import get_release
-
-    get_release(flags.release)
     if flags.resume is not None and flags.start:
         raise UsageError("--resume and --start contradict each other: a run that is continued has its weights")
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
-    return resolve_config(
+    config = resolve_config(
         door.algorithm or flags.algorithm,
         _mode(flags, door),
         properties=_properties(flags, door),
@@ -172,6 +164,10 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
         single_task=door.single_task,
         **overrides,
     )
+    from crystrata.workflows.recipes.crystal import require_sound_source
+
+    require_sound_source(config)
+    return config
 
 
 def _heads(given: Sequence[str]) -> dict[str, str]:
@@ -223,7 +219,7 @@ def _properties(flags: argparse.Namespace, door: Door) -> list[str]:
 def _run(flags: argparse.Namespace, door: Door, command: list[str]) -> int:
     config = config_of(flags, door)
     if flags.dry_run:
-        print(describe(config), end="")
+        print(describe(config) if flags.dry_run == "fields" else as_yaml(config), end="")
         return 0
     from crystrata.workflows.resumable import find_resumable, run_of_job
     from crystrata.workflows.tier_run import estimate_tier, resume_tier, run_tier
@@ -246,6 +242,15 @@ def describe(config: RunConfig) -> str:
     import yaml
 
     return yaml.safe_dump({"family": config.family, **config.as_dict()}, sort_keys=False)
+
+
+def as_yaml(config: RunConfig) -> str:
+    """Return a resolved configuration as the YAML that `crystrata-trainer fit --config` takes."""
+    import yaml
+
+    from crystrata.workflows.recipes.recipe import document_of
+
+    return yaml.safe_dump(document_of(config), sort_keys=False)
 
 
 def _choices(names: object) -> str:

@@ -157,6 +157,11 @@ class PrecomputedDescriptors:
         content = hashlib.sha256(self._table.tobytes()).hexdigest()
         self.digest = digest_of_json({"names": self.names, "rows": self._row_of, "content": content})
 
+    @property
+    def keys(self) -> list[str]:
+        """The compositions of the table."""
+        return list(self._row_of)
+
     def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """See `DescriptorSource.describe`; a key is valid where the table has a row without gaps for it."""
         rows = np.array([self._row_of.get(key, -1) for key in keys], dtype=np.int64)

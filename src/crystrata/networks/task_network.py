@@ -186,6 +186,15 @@ class TaskNetwork(TrainableNetwork[CompositionBatch]):
             name: self._pretraining_loss(name, batch, x, composition, graphs) for name in self.config.pretrain
         }
 
+    @property
+    def classified(self) -> tuple[str, ...]:
+        """Names of the classifications."""
+        return tuple(spec.name for spec in self.config.tasks if spec.kind == "classification")
+
+    def validation_losses(self, batch: CompositionBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Return loss sums and counts; see `TrainableNetwork.validation_losses`."""
+        return self.loss_sums(batch), self.step_counts([batch])
+
     def step_counts(self, batches: Sequence[CompositionBatch]) -> Tensor:
         """Return what the loss sums of a whole step are divided by, (T,): labels, their class weights, or samples."""
         return torch.stack([self._counts(batch) for batch in batches]).sum(0)

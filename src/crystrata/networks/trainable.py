@@ -40,6 +40,15 @@ class TrainableNetwork(nn.Module, Generic[Batch]):
         """Return the loss sum of each task over a micro-batch."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
+    @property
+    def classified(self) -> tuple[str, ...]:
+        """Those among the tasks whose validation metric is the share of wrong classes."""
+        return ()
+
+    def validation_losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor] | None:
+        """Return loss sums and what they are divided by, as in training; None where validation goes without losses."""
+        return None
+
     def step_counts(self, batches: Sequence[Batch]) -> Tensor:
         """Return what the loss sums of a whole step, cut into micro-batches, are divided by, (T,)."""
         raise TypeError(f"{type(self).__name__} defines no counts")

@@ -16,7 +16,6 @@ from crystrata.datasets.splits import PROTOCOLS
 from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
-from crystrata.runs.rehearsal_config import RehearsalConfig
 from crystrata.tiers import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
 
 REJECTION_CODES: dict[str, str] = {
@@ -154,11 +153,11 @@ def formats() -> str:
     return table(("format", "file names", "largest file"), rows)
 
 
-def rehearsal() -> str:
-    """Return the keys of the table `[rehearsal]`, with the words of its docstring."""
-    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(RehearsalConfig) or "", re.MULTILINE)
+def keys(cls: type) -> str:
+    """Return the fields of a class of configuration files, with the words of its docstring."""
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(cls) or "", re.MULTILINE)
     words = {name: " ".join(text.split()) for name, text in said}
-    rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(RehearsalConfig)]
+    rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(cls)]
     return table(("key", "default", "meaning"), rows)
 
 

@@ -48,7 +48,7 @@ def property_metrics(
     Args:
         truth: Labels, (n,), NaN where unknown.
         predicted: Predictions, (n,).
-        train: Training labels, (m,), NaN where unknown; they define the baselines.
+        train: Training labels, (m,), NaN where unknown; they define the baselines, which are NaN where there are none.
         flagged: True where the outlier check speaks against a label, (n,); all pass if not given.
     """
     known = np.isfinite(truth)
@@ -56,6 +56,7 @@ def property_metrics(
     truth, predicted, train = truth[known].astype(float), predicted[known], train[np.isfinite(train)].astype(float)
     if not len(truth):
         return None
+    train = train if len(train) else np.array([np.nan])
     error = predicted - truth
     spread = float(np.square(truth - truth.mean()).sum())
     mae = float(np.abs(error).mean())

@@ -60,7 +60,7 @@ def create_run_dir(family: Path, run_id: str | None = None) -> Path:
         UsageError: The name that was asked for is taken or is no plain name.
         StorageError: The folder cannot be made.
     """
-    if run_id is not None and (not run_id or Path(run_id).name != run_id or run_id.startswith(".")):
+    if run_id is not None and not is_plain_name(run_id):
         raise UsageError(f"--run-id must be a plain name, not {run_id!r}")
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = run_id or f"{stamp}_{secrets.token_hex(2)}"
@@ -74,3 +74,8 @@ def create_run_dir(family: Path, run_id: str | None = None) -> Path:
                 return create_run_dir(family)
             raise UsageError(f"run {path} exists; choose another --run-id or continue it with --resume") from None
     return path
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name can be that of a run directory: no path, nothing hidden."""
+    return bool(name) and Path(name).name == name and not name.startswith(".")

@@ -15,6 +15,14 @@ from crystrata.runs.config import DEFAULT_RELEASE, DEVICES, NOT_RESULT, Source
 from crystrata.tiers import Schedule
 
 SCHEDULES: tuple[Schedule, ...] = ("cosine", "plateau", "constant")
+_SCHEDULE_NAMES: dict[str, Schedule] = {
+    "cosine": "cosine",
+    "plateau": "plateau",
+    "reducelronplateau": "plateau",
+    "constant": "constant",
+    "none": "constant",
+}
+"""Name in small letters, as the settings of an optimiser write it -> learning rate over time."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,10 @@ class TaskRunConfig:
         val_split: Share of the validation part, of compositions whose part no table states.
         test_split: Share of the test part.
         splits_file: `splits.json` of another run, whose compositions and parts are taken over; None draws a split.
+        test_all: Whether every composition is in the test part, whatever the tables state: to evaluate, not to train.
         redraw_masks: Whether each epoch sees other samples of a task with a masking ratio.
         seed: Seed of split, masks, order and weights.
+        split_seed: Seed of the split, if another.
         trust_pickle: Whether pickled tables may be opened.
         device: `auto`, `cpu`, `cuda`.
         workers: Loader processes.
@@ -98,8 +108,10 @@ class TaskRunConfig:
     val_split: float = 0.1
     test_split: float = 0.1
     splits_file: str | None = None
+    test_all: bool = False
     redraw_masks: bool = True
     seed: int = 42
+    split_seed: int | None = None
     trust_pickle: bool = False
     device: str = "auto"
     workers: int = 0
@@ -169,3 +181,16 @@ class TaskRunConfig:
     def digest(self) -> str:
         """Return a digest of everything that decides the result: a resumed run must have the same one."""
         return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT})
+
+
+def schedule_named(scheduler_type: str | None) -> Schedule | None:
+    """Return the learning rate over time that the settings of an optimiser name; None where they name none.
+
+    Raises:
+        UsageError: The name is unknown.
+    """
+    if scheduler_type is None:
+        return None
+    if str(scheduler_type).lower() not in _SCHEDULE_NAMES:
+        raise unknown_name("scheduler_type", str(scheduler_type), _SCHEDULE_NAMES)
+    return _SCHEDULE_NAMES[str(scheduler_type).lower()]

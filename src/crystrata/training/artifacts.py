@@ -160,6 +160,7 @@ class RunArtifacts(L.Callback):
             "step": trainer.global_step,
             "train_loss": task.training_losses(),
             "val_mae": maes,
+            **({"val_loss": losses} if (losses := task.validation_losses()) else {}),
             "val_score": score,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "sigma": task.balance.sigmas(),

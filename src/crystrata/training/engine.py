@@ -13,6 +13,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
@@ -30,6 +31,7 @@ from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
 from crystrata.training.compiling import compile_encoder
+from crystrata.training.extras import NO_EXTRAS, Extras
 from crystrata.training.progress import TrainingProgress
 from crystrata.training.schedule import LearningRate
 from crystrata.training.stopping import StopRequest
@@ -132,6 +134,7 @@ def train(
     console: Console,
     stop: StopRequest,
     resume: bool,
+    extras: Extras = NO_EXTRAS,
 ) -> None:
     """Train the network of a run, or continue from its checkpoint; its directory then holds history and weights.
 
@@ -143,6 +146,7 @@ def train(
         console: Where progress goes.
         stop: Signals that ask to stop between two steps.
         resume: Whether to continue from `checkpoint.pt`, or the one before where that is damaged.
+        extras: What a person adds to the trainer.
 
     Raises:
         Interrupted: A signal came; the checkpoint holds all steps but at most the last one of an epoch.
@@ -156,7 +160,7 @@ def train(
         console.print(f"encoder from {config.start}, and {len(shared)} of {len(config.trained_properties)} heads")
     if config.compiled:
         compile_encoder(task.to(resolve_device(config.device)), data, console)
-    fit(task, config, data, run, facts=facts, console=console, stop=stop, resume=resume)
+    fit(task, config, data, run, facts=facts, console=console, stop=stop, resume=resume, extras=extras)
 
 
 def fit(
@@ -169,6 +173,7 @@ def fit(
     console: Console,
     stop: StopRequest,
     resume: bool,
+    extras: Extras = NO_EXTRAS,
 ) -> None:
     """Carry out the training of any task on any data; arguments and errors as in `train`."""
     average = MovingAverage(config.ema)
@@ -176,7 +181,7 @@ def fit(
         run, average, facts, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
     )
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
-    trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts])
+    trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts], extras)
     checkpoint = _checkpoint_to_continue(run, console) if resume else None
     with warnings.catch_warnings(), storage_errors(run), denormals_flushed():
         for message in _LIGHTNING_NOISE:
@@ -212,7 +217,7 @@ def seed_everything(seed: int) -> None:
     L.seed_everything(seed, workers=True, verbose=False)
 
 
-def _trainer(config: FitConfig, run: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def _trainer(config: FitConfig, run: Path, callbacks: list[L.Callback], extras: Extras) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     plugins: list[Any] = [AtomicCheckpointIO(config.keep_last)]
     if SLURMEnvironment.detect():  # Lightning's requeue would end the job before manifest and checkpoint are written
@@ -221,10 +226,10 @@ def _trainer(config: FitConfig, run: Path, callbacks: list[L.Callback]) -> L.Tra
         accelerator="gpu" if resolve_device(config.device).type == "cuda" else "cpu",
         devices=1,
         max_epochs=config.epochs,
-        callbacks=callbacks,
-        logger=_loggers(run),
+        callbacks=[*callbacks, *extras.callbacks],
+        logger=[*(_loggers(run) if extras.own_logs else ()), *extras.loggers],
         plugins=plugins,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in extras.callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

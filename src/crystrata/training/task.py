@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from typing import Any
 
 import lightning as L
@@ -97,6 +98,7 @@ class MultiTaskTraining(L.LightningModule):
         self.guard = NonFiniteGuard(ids)
         self.micro_batches, self._evaluation_batches = MicroBatches(), MicroBatches()
         self._errors: dict[str, list[Tensor]] = {}
+        self._validation_losses: list[tuple[Tensor, Tensor]] = []
         self._loss_sums, self._loss_counts = self._no_losses(), self._no_losses()
         self.save_hyperparameters({"network": network.config.as_dict(), "optimiser": asdict(settings)})
 
@@ -187,18 +189,20 @@ class MultiTaskTraining(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last validation."""
-        self._errors = {name: [] for name in self.network.tasks}
+        self._errors, self._validation_losses = {name: [] for name in self.network.tasks}, []
         self._evaluation_batches.largest = None  # the same cuts in every validation, of a continued run too
 
     def validation_step(self, batches: list[TrainingBatch], _: int) -> None:
-        """Collect the errors of known labels, in physical units."""
-        found = self._evaluation_batches.carry_out(batches, self._found_errors, self._collate)
-        for errors in found:
-            for name, terms in errors.items():
-                self._errors[name].append(terms)
+        """Collect the errors of known labels, in physical units, and the losses where the network tells them."""
+        errors, losses = self._evaluation_batches.carry_out(batches, self._found, self._collate)
+        for name, terms in errors:
+            self._errors[name].append(terms)
+        self._validation_losses += losses
 
-    def _found_errors(self, batches: list[TrainingBatch]) -> list[dict[str, Tensor]]:
-        return [{name: terms.cpu() for name, terms in self.network.errors(batch).items()} for batch in batches]
+    def _found(self, batches: list[TrainingBatch]) -> tuple[list[tuple[str, Tensor]], list[tuple[Tensor, Tensor]]]:
+        errors = [(name, terms.cpu()) for batch in batches for name, terms in self.network.errors(batch).items()]
+        losses = [found for batch in batches if (found := self.network.validation_losses(batch)) is not None]
+        return errors, [(torch.stack(list(sums.values())).double(), counts.double()) for sums, counts in losses]
 
     def on_validation_epoch_end(self) -> None:
         """Log the MAE of each property (of another task, its figure) and the selection score, the mean of MAE / MAD."""
@@ -206,7 +210,23 @@ class MultiTaskTraining(L.LightningModule):
         maes = {name: float(error.mean()) for name, error in errors.items() if len(error)}
         scores = [mae / self.spread[name] for name, mae in maes.items()]
         self.log_dict({f"val_{name}_mae": mae for name, mae in maes.items()})
+        self.log_dict({f"val_{name}_accuracy": 1 - maes[name] for name in self.network.classified if name in maes})
+        self.log_dict({f"val_{name}_loss": loss for name, loss in self.validation_losses().items()})
         self.log("val_score", sum(scores) / len(scores), prog_bar=True)
+
+    @torch.no_grad()
+    def validation_losses(self) -> dict[str, float]:
+        """Return the mean loss of each task over the last validation, on the standardised scale, and their balance.
+
+        The balance is called `total`, and `final` as well; there is nothing where the network tells no losses.
+        """
+        if not self._validation_losses:
+            return {}
+        sums, counts = (torch.stack(parts).sum(0) for parts in zip(*self._validation_losses, strict=True))
+        names = self.network.tasks
+        total = float(self.balance(dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True))))
+        means = dict(zip(names, (sums / counts).tolist(), strict=True))
+        return {"total": total, "final": total} | {name: mean for name, mean in means.items() if isfinite(mean)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW with the balance in a group of its own, without weight decay, and so each head that differs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from crystrata.datasets.targets import own_labels
 from crystrata.files import write_json, write_text
 from crystrata.networks.multitask import count_parameters
 from crystrata.prediction.derived import with_derived
-from crystrata.prediction.inference import describe_graphs
-from crystrata.prediction.models import load_model
+from crystrata.prediction.inference import Described, describe_graphs
+from crystrata.prediction.models import TrainedModel, load_model
 from crystrata.properties import get_property
 from crystrata.reports.figures import history_figure, parity_figure, png_of
 from crystrata.reports.html import write_report
@@ -43,26 +43,16 @@ def evaluate_run(
         hours: Hours of training, if not those of the epochs.
     """
     model, dataset, split = load_model(run / BEST, config.device), prepared.data.dataset, prepared.data.split
-    names, demo = config.properties, prepared.facts["source"]["demo"]
-    levels = {name: hull.levels for name, hull in prepared.hulls.items()}
-    labels = with_derived(names, dataset.properties, dataset.targets, levels, own_labels(dataset.labels, names))
-    truth = {part: labels[split.part(part)] for part in PARTS}
+    demo = prepared.facts["source"]["demo"]
+    truth = {part: labels_of_part(config, prepared, part) for part in PARTS}
     predicted, details, latents = {}, {}, {}
     for part in _EVALUATED:
-        rows = split.part(part)
-        values, details[part], latents[part] = describe_graphs(model.network, dataset.graphs, rows)
-        placed = {name: level[rows] for name, level in levels.items()}
-        predicted[part] = with_derived(names, dataset.properties, values, placed)
+        predicted[part], details[part], latents[part] = predict_part(model, config, prepared, part)
     properties: dict[str, dict[str, Any]] = {name: {} for name in config.properties}
-    for column, name in enumerate(config.properties):
-        for part in _EVALUATED:
-            metrics = property_metrics(
-                truth[part][:, column],
-                predicted[part][:, column],
-                truth["train"][:, column],
-                prepared.outliers.flagged_for(name)[split.part(part)],
-            )
-            properties[name][part] = metrics.as_dict() if metrics else None
+    for part in _EVALUATED:
+        metrics = part_metrics(config, prepared, part, truth, predicted[part])
+        for name in config.properties:
+            properties[name][part] = metrics[name]
     answers = official_answers(
         split, dataset.ids, dataset.labels, config.properties, predicted["test"], details["test"]
     )
@@ -86,6 +76,42 @@ def evaluate_run(
     _write_predictions(run, [dataset.ids[row] for row in split.test], config, truth["test"], predicted["test"], demo)
     _write_report(run, config, results, history, truth["test"], predicted["test"])
     return results
+
+
+def labels_of_part(config: RunConfig, prepared: PreparedData, part: str) -> np.ndarray:
+    """Return the labels of a part in physical units, derived ones included, (n, P), NaN where unknown."""
+    names, dataset = config.properties, prepared.data.dataset
+    levels = {name: hull.levels for name, hull in prepared.hulls.items()}
+    labels = with_derived(names, dataset.properties, dataset.targets, levels, own_labels(dataset.labels, names))
+    return labels[prepared.data.split.part(part)]
+
+
+def predict_part(model: TrainedModel, config: RunConfig, prepared: PreparedData, part: str) -> Described:
+    """Return what a model says about a part, values with the derived ones, (n, P)."""
+    dataset, rows = prepared.data.dataset, prepared.data.split.part(part)
+    found = describe_graphs(model.network, dataset.graphs, rows)
+    placed = {name: hull.levels[rows] for name, hull in prepared.hulls.items()}
+    return found._replace(values=with_derived(config.properties, dataset.properties, found.values, placed))
+
+
+def part_metrics(
+    config: RunConfig, prepared: PreparedData, part: str, truth: Mapping[str, np.ndarray], predicted: np.ndarray
+) -> dict[str, dict[str, Any] | None]:
+    """Return the metrics of each property on a part, None where it has no label there.
+
+    Args:
+        config: The run.
+        prepared: Its data.
+        part: The part.
+        truth: Labels of this part and of the training part, each (n, P).
+        predicted: (n, P).
+    """
+    rows, found = prepared.data.split.part(part), {}
+    for column, name in enumerate(config.properties):
+        flagged = prepared.outliers.flagged_for(name)[rows]
+        metrics = property_metrics(truth[part][:, column], predicted[:, column], truth["train"][:, column], flagged)
+        found[name] = metrics.as_dict() if metrics else None
+    return found
 
 
 def _write_predictions(

@@ -54,7 +54,7 @@ def evaluate_tasks(
     for spec in prepared.specs:
         tasks[spec.name] = {"kind": spec.kind}
         for part in _EVALUATED:
-            tasks[spec.name][part] = _metrics(spec, network, dataset, split.part(part), found[part].get(spec.name))
+            tasks[spec.name][part] = task_metrics(spec, network, dataset, split.part(part), found[part].get(spec.name))
         if spec.kind == "regression":
             tasks[spec.name]["intervals"] = _intervals(*(found[part].get(spec.name) for part in _EVALUATED))
     results = {
@@ -80,13 +80,22 @@ def as_table(predictions: TaskPredictions, dataset: CompositionDataset) -> pd.Da
     return pd.DataFrame({**columns, "true": predictions.true, "pred": predictions.predicted})
 
 
-def _metrics(
+def task_metrics(
     spec: TaskSpec,
     network: TaskNetwork,
     dataset: CompositionDataset,
     rows: np.ndarray,
     predictions: TaskPredictions | None,
 ) -> dict[str, Any] | None:
+    """Return the figures of merit of a task on some rows (n,), None where no label is known there.
+
+    Args:
+        spec: The task.
+        network: In evaluation mode.
+        dataset: The rows lie in it, and the training labels that tell the baselines.
+        rows: (n,).
+        predictions: Of these rows; None for an autoencoder.
+    """
     if not len(rows):
         return None
     if predictions is None:

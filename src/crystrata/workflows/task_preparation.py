@@ -19,7 +19,7 @@ from crystrata.compositions.keys import composition_key, group_key, known_weight
 from crystrata.datasets.composition_dataset import CompositionDataset, Structures
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.datasets.tasks.kept_splits import read_split
+from crystrata.datasets.tasks.kept_splits import KeptSplit, read_split
 from crystrata.datasets.tasks.selection import listed_keys
 from crystrata.datasets.tasks.specs import TaskSpec, parse_tasks
 from crystrata.datasets.tasks.tables import TaskLabels, load_labels
@@ -55,7 +55,12 @@ class PreparedTasks:
 
 
 def prepare_tasks(
-    config: TaskRunConfig, console: Console, *, table: Tables = None, source: DescriptorSource | None = None
+    config: TaskRunConfig,
+    console: Console,
+    *,
+    table: Tables = None,
+    source: DescriptorSource | None = None,
+    to_train: bool = True,
 ) -> PreparedTasks:
     """Read labels and descriptors of a run, split the compositions, join crystals where a network reads them.
 
@@ -64,6 +69,7 @@ def prepare_tasks(
         console: Where downloads are told of.
         table: Labels in memory, in place of files: one table for all tasks, or task -> table.
         source: Descriptors, in place of those that the configuration names.
+        to_train: Whether a network is to be trained on them.
 
     Raises:
         CrystrataError: Labels or descriptors cannot be used, or a task has no label to train on.
@@ -77,11 +83,7 @@ def prepare_tasks(
     source = CachedDescriptors(source or descriptor_source(**config.descriptor))
     descriptors, places = describe_valid(source, universe.keys)
     universe = universe.keep(np.isin(np.arange(len(universe)), places))
-    if kept:
-        split = kept.over(universe)
-    else:
-        val, test = config.val_split, config.test_split
-        split = split_universe(universe, seed=config.seed, val=val, test=test, group_of=group_key)
+    split = _split(config, universe, kept)
     counts_per_part(universe, split)
     inside = [universe.keys[row] for row in split.train]
     specs = tuple(with_label_widths(spec, labels[spec.name], inside) if spec.name in labels else spec for spec in specs)
@@ -105,8 +107,22 @@ def prepare_tasks(
         pin_memory=resolve_device(config.device).type == "cuda",
         form=None,
     )
-    _check(data)
+    if to_train:
+        _check(data)
     return PreparedTasks(specs, data, _facts(config, source, data, labels))
+
+
+def _split(config: TaskRunConfig, universe: Universe, kept: KeptSplit | None) -> Split:
+    if kept and not config.test_all:
+        return kept.over(universe)
+    return split_universe(
+        universe,
+        seed=config.seed if config.split_seed is None else config.split_seed,
+        val=config.val_split,
+        test=config.test_split,
+        test_all=config.test_all,
+        group_of=group_key,
+    )
 
 
 def build_network(config: TaskRunConfig, prepared: PreparedTasks) -> TaskNetwork:

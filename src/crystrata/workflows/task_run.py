@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.datasets.tasks.training_statistics import error_scale
-from crystrata.errors import CrystrataError, Interrupted, ModelError, UsageError, unknown_name
+from crystrata.errors import CrystrataError, Interrupted, ModelError, UsageError
 from crystrata.files import lock, write_json
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.tiers import Schedule
+from crystrata.runs.task_config import TaskRunConfig, schedule_named
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import fit, seed_everything
+from crystrata.training.extras import NO_EXTRAS, Extras
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import HeadOptimiser, MultiTaskTraining, OptimiserSettings
@@ -29,15 +28,6 @@ from crystrata.training.warm_start import carry_heads, start_tasks_from
 from crystrata.workflows.task_evaluation import evaluate_tasks
 from crystrata.workflows.task_preparation import PreparedTasks, Tables, build_network, prepare_tasks
 from crystrata.workflows.tier_run import device_in_words
-
-_SCHEDULES: dict[str, Schedule] = {
-    "cosine": "cosine",
-    "plateau": "plateau",
-    "reducelronplateau": "plateau",
-    "constant": "constant",
-    "none": "constant",
-}
-"""Name of a learning rate over time in small letters, as tasks write it -> what it is."""
 
 
 def run_tasks(
@@ -48,6 +38,7 @@ def run_tasks(
     table: Tables = None,
     source: DescriptorSource | None = None,
     directory: Path | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Path:
     """Train and evaluate a new run over tasks; return its directory.
 
@@ -58,6 +49,7 @@ def run_tasks(
         table: Labels in memory, in place of files: one table for all tasks, or task -> table.
         source: Descriptors, in place of those that the configuration names.
         directory: Folder that becomes the run directory, in place of a new one of its family.
+        extras: What a person adds to the trainer.
 
     Raises:
         CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
@@ -68,7 +60,7 @@ def run_tasks(
         write_json(run / CONFIG, config.as_dict())
         start_manifest(run, config, command, device=device)
         with _recorded(run):
-            _carry_out(run, config, prepare_tasks(config, console, table=table, source=source), console, stop)
+            _carry_out(run, config, prepare_tasks(config, console, table=table, source=source), console, stop, extras)
     return run
 
 
@@ -80,6 +72,7 @@ def resume_tasks(
     epochs: int | None = None,
     table: Tables = None,
     source: DescriptorSource | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> Path:
     """Continue a run over tasks from its latest checkpoint, with the bits of a run that was never cut.
 
@@ -90,6 +83,7 @@ def resume_tasks(
         epochs: New number of epochs, if another.
         table: Labels in memory, as the run was started with.
         source: Descriptors, as the run was started with.
+        extras: What a person adds to the trainer.
 
     Raises:
         ModelError: The configuration of the run is missing or damaged.
@@ -106,7 +100,7 @@ def resume_tasks(
         write_json(run / CONFIG, config.as_dict())
         update_manifest(run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest())
         with _recorded(run):
-            _carry_out(run, config, prepared, console, stop)
+            _carry_out(run, config, prepared, console, stop, extras)
     return run
 
 
@@ -146,7 +140,9 @@ def build_task_training(
         config.learned_balance,
         weights={**{spec.name: spec.loss_weight for spec in specs}, **config.pretrain},
         heads={
-            spec.name: HeadOptimiser(float(spec.optimizer.get("lr", config.lr)), _schedule(spec.optimizer))
+            spec.name: HeadOptimiser(
+                float(spec.optimizer.get("lr", config.lr)), schedule_named(spec.optimizer.get("scheduler_type"))
+            )
             for spec in specs
             if {"lr", "scheduler_type"} & set(spec.optimizer)
         },
@@ -162,16 +158,14 @@ def build_task_training(
     return task
 
 
-def _schedule(optimizer: Any) -> Schedule | None:
-    name = optimizer.get("scheduler_type")
-    if name is None:
-        return None
-    if str(name).lower() not in _SCHEDULES:
-        raise unknown_name("scheduler_type", str(name), _SCHEDULES)
-    return _SCHEDULES[str(name).lower()]
-
-
-def _carry_out(run: Path, config: TaskRunConfig, prepared: PreparedTasks, console: Console, stop: StopRequest) -> None:
+def _carry_out(
+    run: Path,
+    config: TaskRunConfig,
+    prepared: PreparedTasks,
+    console: Console,
+    stop: StopRequest,
+    extras: Extras,
+) -> None:
     started, going_on = time.perf_counter(), (run / CHECKPOINT).is_file()
     write_json(run / SPLITS, prepared.data.split.as_dict(list(prepared.data.dataset.ids)))
     update_manifest(run, **prepared.facts)
@@ -179,7 +173,8 @@ def _carry_out(run: Path, config: TaskRunConfig, prepared: PreparedTasks, consol
     console.print(f"{config.encoder}, {len(prepared.specs)} tasks; {sizes} compositions; {config.epochs} epochs")
     seed_everything(config.seed)
     task = build_task_training(config, prepared, console, resume=going_on)
-    fit(task, config, prepared.data, run, facts=prepared.facts, console=console, stop=stop, resume=going_on)
+    facts = prepared.facts
+    fit(task, config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on, extras=extras)
     history = json.loads((run / HISTORY).read_text(encoding="utf-8"))
     results = evaluate_tasks(run, config.device, prepared, history)
     wall_hours = (time.perf_counter() - started) / 3600

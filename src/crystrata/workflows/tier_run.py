@@ -26,14 +26,21 @@ from crystrata.runs.seen import seen_before, trained_on
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import train
 from crystrata.training.estimate import Estimate, estimate
+from crystrata.training.extras import NO_EXTRAS, Extras
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data
 from crystrata.workflows.resumable import saved_config
 
 
-def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
+def run_tier(config: RunConfig, command: list[str], console: Console, extras: Extras = NO_EXTRAS) -> Path:
     """Train, evaluate and document a new run; return its directory.
+
+    Args:
+        config: The run.
+        command: The command line, for the manifest.
+        console: Where progress goes.
+        extras: What a person adds to the trainer.
 
     Raises:
         CrystrataError: Data, configuration or storage does not allow it; the manifest then says `failed`.
@@ -43,10 +50,10 @@ def run_tier(config: RunConfig, command: list[str], console: Console) -> Path:
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         write_json(run / CONFIG, config.as_dict())
         start_manifest(run, config, command, device=device)
-        return _carry_out(run, config, console, stop)
+        return _carry_out(run, config, console, stop, extras=extras)
 
 
-def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console) -> Path:
+def resume_tier(run: Path, config: RunConfig, command: list[str], console: Console, extras: Extras = NO_EXTRAS) -> Path:
     """Continue a run from its latest checkpoint; one that had finished is only evaluated and documented again.
 
     A run that another process is still carrying out is waited for, never written by two.
@@ -56,6 +63,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         config: Its saved configuration, with a new number of epochs if one was asked for.
         command: The command line, for the manifest.
         console: Where progress goes.
+        extras: What a person adds to the trainer.
 
     Raises:
         UsageError: The crystals or the split are no longer those that the run was started with.
@@ -65,7 +73,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
         remove_leftovers(run)
         before, saved = read_manifest(run), saved_config(run)
         prepared = prepare_data(config, console, seen=seen_before(run))
-        _require_same_data(run, before, prepared)
+        require_same_data(run, before, prepared)
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
@@ -74,7 +82,7 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
             run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest(),
             device=trained_on,
         )  # fmt: skip
-        return _carry_out(run, config, console, stop, prepared, finished=finished)
+        return _carry_out(run, config, console, stop, prepared, finished=finished, extras=extras)
 
 
 def device_in_words(name: str) -> str:
@@ -88,7 +96,17 @@ def device_in_words(name: str) -> str:
     return f"{platform.processor() or platform.machine()} CPU, {os.cpu_count()} cores"
 
 
-def _require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
+def require_same_data(run: Path, before: dict[str, Any], prepared: PreparedData) -> None:
+    """Refuse data that are not those of a run.
+
+    Args:
+        run: Its directory.
+        before: Its manifest.
+        prepared: The data.
+
+    Raises:
+        UsageError: Crystals, labels or split are others.
+    """
     digests = {
         "crystals": lambda facts: facts["source"]["digest"],
         "a split": lambda facts: facts["split"]["digest"],
@@ -109,11 +127,12 @@ def _carry_out(
     resumed: PreparedData | None = None,
     *,
     finished: bool = False,
+    extras: Extras = NO_EXTRAS,
 ) -> Path:
     """Train (unless finished), evaluate, document; `resumed` is the data of a run that is continued."""
     started = time.perf_counter()
     try:
-        results = _train_and_evaluate(run, config, console, stop, resumed, finished=finished)
+        results = _train_and_evaluate(run, config, console, stop, resumed, finished=finished, extras=extras)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed"
         end_manifest(run, status, error=f"{type(error).__name__}: {error}")
@@ -130,7 +149,14 @@ def _carry_out(
 
 
 def _train_and_evaluate(
-    run: Path, config: RunConfig, console: Console, stop: StopRequest, resumed: PreparedData | None, *, finished: bool
+    run: Path,
+    config: RunConfig,
+    console: Console,
+    stop: StopRequest,
+    resumed: PreparedData | None,
+    *,
+    finished: bool,
+    extras: Extras,
 ) -> dict[str, Any]:
     prepared = resumed or prepare_data(config, console, seen=_seen_by_start(config, console))
     if config.time_budget is not None and not (run / CHECKPOINT).is_file():
@@ -142,7 +168,7 @@ def _train_and_evaluate(
     _announce(config, prepared.facts, console)
     if not finished:
         facts, going_on = prepared.weights_facts(config), (run / CHECKPOINT).is_file()
-        train(config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on)
+        train(config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on, extras=extras)
     history = json.loads((run / HISTORY).read_text(encoding="utf-8"))
     with console.status("evaluating"):
         results = evaluate_run(run, config, prepared, history)

@@ -1,0 +1,121 @@
+"""`crystrata-trainer`: fit, validate, test and predict what YAML files describe."""
+
+from __future__ import annotations
+
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
+from crystrata.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from crystrata.workflows.recipes.recipe import Recipe
+
+VERBS = ("fit", "validate", "test", "predict")
+PROGRAM = "crystrata-trainer"
+
+_TOP = ("experiment_name", "seed_everything", "trainer", "model", "data")
+_SHORT = {"freeze_encoder": "model.init_args.freeze_encoder", "pretrain": "model.init_args.pretrain"}
+"""Flags without a value -> what they set to true."""
+
+_EXAMPLES = """
+Every value of the files has a flag of its dotted name, which goes before the files:
+  crystrata-trainer fit --config FILE --trainer.max_epochs=50 --model.init_args.latent_activation none
+A number is a place in a list: --model.init_args.task_configs.0.loss_weight=0.5. Without a word, it is fit.
+"""
+
+
+def build_parser() -> Parser:
+    """Return the parser of the flags that are no values of the files."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Train and evaluate what YAML files describe.",
+        epilog=_EXAMPLES,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", action="append", metavar="FILE", help="YAML file; later ones are laid over it")
+    parser.add_argument(
+        "--ckpt_path", metavar="RUN", help="run that fit goes on with, or that is evaluated; last is the newest one"
+    )
+    parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
+    for flag, place in _SHORT.items():
+        parser.add_argument(f"--{flag}", action="store_true", help=f"set {place}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, read the files and do what the verb says; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    verb = "fit"
+    if given and not given[0].startswith("-"):
+        verb = given.pop(0)
+        if verb not in VERBS:
+            build_parser().error(f"unknown verb {verb!r}{nearest(verb, VERBS)}; it is one of {', '.join(VERBS)}")
+    parser = build_parser()
+    flags, rest = parser.parse_known_args(given)
+    values = _values(rest, parser)
+    values += [(place, "true") for flag, place in _SHORT.items() if getattr(flags, flag)]
+    pieces = [*(("", file) for file in flags.config or ()), *values]
+    command = command_line(PROGRAM, arguments)
+    return run_verb(lambda: _run(verb, pieces, flags.ckpt_path, command, print_only=flags.print_config))
+
+
+def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
+    """Return (dotted name, value) of `--a.b=c` and `--a.b c`."""
+    values, words = [], iter(rest)
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name.split(".")[0] not in _TOP:
+            known = [*parser._option_string_actions, *(f"--{top}" for top in _TOP)]
+            parser.error(f"unknown argument {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
+        if not equals:
+            value = next(words, "--")
+            if value.startswith("--"):
+                parser.error(f"{word} needs a value")
+        values.append((name, value))
+    return values
+
+
+def _run(
+    verb: str, pieces: Sequence[tuple[str, str]], checkpoint: str | None, command: list[str], *, print_only: bool
+) -> int:
+    recipe = _recipe(pieces)
+    if recipe is None and (pieces or verb == "fit" or print_only or checkpoint is None):
+        raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
+    if recipe is not None and print_only:
+        import yaml
+
+        recipe.extras()
+        print(yaml.safe_dump(recipe.as_document(), sort_keys=False), end="")
+    elif recipe is not None and verb == "fit":
+        from crystrata.workflows.recipe_run import fit_recipe
+
+        fit_recipe(recipe, command, terminal(), checkpoint)
+    else:
+        from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
+
+        run = find_run(recipe, checkpoint)
+        if verb == "predict":
+            write_predictions(run, recipe, terminal())
+        else:
+            evaluate(run, recipe, "val" if verb == "validate" else "test", terminal())
+    return 0
+
+
+def _recipe(pieces: Sequence[tuple[str, str]]) -> Recipe | None:
+    """Return what the files describe, None without any; notices go to standard error."""
+    from crystrata.workflows.recipes.document import read_document
+    from crystrata.workflows.recipes.recipe import read_recipe
+
+    if all(name for name, _ in pieces):
+        return None
+    recipe, notices = read_recipe(read_document(pieces))
+    for line in notices:
+        print(f"notice: {line}", file=sys.stderr)
+    return recipe
+
+
+if __name__ == "__main__":
+    sys.exit(main())
