@@ -97,7 +97,14 @@ def prepare_tasks(
         redraw=config.redraw_masks,
         structures=_structures(config, universe, console) if config.graph_encoder else None,
     )
-    data = BatchDataModule(
+    data = _loaders(config, dataset, split)
+    if to_train:
+        _check(data)
+    return PreparedTasks(specs, data, _facts(config, source, data, labels))
+
+
+def _loaders(config: TaskRunConfig, dataset: CompositionDataset, split: Split) -> BatchDataModule[CompositionDataset]:
+    return BatchDataModule(
         dataset,
         split,
         batch_size=config.batch_size,
@@ -107,9 +114,6 @@ def prepare_tasks(
         pin_memory=resolve_device(config.device).type == "cuda",
         form=None,
     )
-    if to_train:
-        _check(data)
-    return PreparedTasks(specs, data, _facts(config, source, data, labels))
 
 
 def _split(config: TaskRunConfig, universe: Universe, kept: KeptSplit | None) -> Split:

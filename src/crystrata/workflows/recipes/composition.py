@@ -18,6 +18,10 @@ from crystrata.workflows.task_preparation import AUTOENCODER
 Settings = dict[str, Any]
 
 _SHARED_BLOCK = ("lr", "scheduler_type", "weight_decay", "freeze_parameters")
+_SAME = (  # named in a run as in its data
+    "batch_size", "val_split", "test_split", "splits_file", "test_all", "redraw_masks", "trust_pickle", "source",
+    "release", "data_file", "data_dir",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,9 +164,7 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
         "split_seed": _split_seed(data),
         "workers": data.num_workers,
     }
-    same = ("batch_size", "val_split", "test_split", "splits_file", "test_all", "redraw_masks", "trust_pickle", "source", "release",
-            "data_file", "data_dir")  # fmt: skip
-    values |= {name: getattr(data, name) for name in same}
+    values |= {name: getattr(data, name) for name in _SAME}
     return TaskRunConfig(**{**{name: value for name, value in values.items() if value is not None}, **run})
 
 
