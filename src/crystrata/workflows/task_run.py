@@ -16,6 +16,7 @@ from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.datasets.tasks.training_statistics import error_scale
 from crystrata.errors import CrystrataError, Interrupted, ModelError, UsageError, unknown_name
 from crystrata.files import lock, write_json
+from crystrata.prediction.models import load_model
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.task_config import TaskRunConfig
@@ -25,7 +26,7 @@ from crystrata.training.engine import fit, seed_everything
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import HeadOptimiser, MultiTaskTraining, OptimiserSettings
-from crystrata.training.warm_start import start_tasks_from
+from crystrata.training.warm_start import start_graph_encoder_from, start_tasks_from
 from crystrata.workflows.task_evaluation import evaluate_tasks
 from crystrata.workflows.task_preparation import PreparedTasks, Tables, build_network, prepare_tasks
 from crystrata.workflows.tier_run import device_in_words
@@ -135,6 +136,8 @@ def build_task_training(
     if config.start and not resume:
         shared = start_tasks_from(network, Path(config.start))
         console.print(f"shared part from {config.start}, and {len(shared)} of {len(specs)} heads")
+    if config.graph_start and not resume:
+        start_graph_encoder_from(network, load_model(Path(config.graph_start), "cpu").network)
     settings = OptimiserSettings(
         config.lr,
         config.weight_decay,
