@@ -73,13 +73,15 @@ class Case:
 
 CASES = {
     "energy-composition": Case(ENERGY_AND_GAP, "composition", 10, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 5, {"encoder_settings": MLP, **TRUNK}),
+    "energy-both": Case(
+        ENERGY_AND_GAP, "composition and crystal", 3, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
+    ),
     "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "moduli-both": Case(MODULI, "composition and crystal", 10, {"encoder_settings": MLP, **TRUNK}),
-    "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP}),
-    "phonons-crystal": Case((PHONONS,), "crystal", 14, ALONE),
+    "moduli-both": Case(MODULI, "composition and crystal", 6, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}),
+    "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "phonons-crystal": Case((PHONONS,), "crystal", 12, ALONE),
     "phonons-crystal-started": Case(
-        (PHONONS,), f"crystal, from {DEFAULT_MODEL}", 14, {**ALONE, "graph_start": str(SHIPPED / DEFAULT_MODEL)}
+        (PHONONS,), f"crystal, from {DEFAULT_MODEL}", 12, {**ALONE, "graph_start": str(SHIPPED / DEFAULT_MODEL)}
     ),
 }
 
