@@ -79,9 +79,9 @@ CASES = {
     "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
     "moduli-both": Case(MODULI, "composition and crystal", 6, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "phonons-crystal": Case((PHONONS,), "crystal", 12, ALONE),
+    "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
     "phonons-crystal-started": Case(
-        (PHONONS,), f"crystal, from {DEFAULT_MODEL}", 12, {**ALONE, "graph_start": str(SHIPPED / DEFAULT_MODEL)}
+        (PHONONS,), f"crystal, from {DEFAULT_MODEL}", 10, {**ALONE, "graph_start": str(SHIPPED / DEFAULT_MODEL)}
     ),
 }
 

@@ -2,8 +2,9 @@
 
     y(h, t) = sum_j beta_j(h) k_j(t) + mu1(h) + mu2(t) + mu3(h, t),    k_j(t) = exp( -(t - c_j)^2 / (2 s_j^2) )
 
-t is scaled to [0, 1]. A curve that cannot be negative is z0 + softplus(y) instead, with z0 the standardised
-zero. B curves, M points of all curves in one row, J kernels, d latent width.
+t is scaled to [0, 1]. A curve that cannot be negative is z0 + log(1 + exp(5 (y - z0))) / 5 instead, with z0 the
+standardised zero: y itself where it is well above. B curves, M points of all curves in one row, J kernels, d latent
+width.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from crystrata.networks.perceptron import Perceptron
 from crystrata.networks.task_scaling import ErrorKind, TaskTransform
 
 LEAST_WIDTH, FIRST_WIDTH = 1e-3, 0.15
+SHARPNESS = 5.0  # of softplus: at 1, what should be zero stays a floor that shifts the centre of a spectrum
 
 
 class KernelHead(CurveHead):
@@ -87,7 +89,10 @@ class KernelHead(CurveHead):
         y = (shared[:, :-1] * self.kernels(t)).sum(1) + shared[:, -1] + self.mu2(t).squeeze(1)
         if self.mu3 is not None:
             y = y + self.mu3(torch.cat([latent.index_select(0, sample), t], dim=1)).squeeze(1)
-        return self.scaling.standardise(torch.zeros_like(y)) + functional.softplus(y) if self.non_negative else y
+        if not self.non_negative:
+            return y
+        zero = self.scaling.standardise(torch.zeros_like(y))
+        return zero + functional.softplus(y - zero, SHARPNESS)
 
     def kernels(self, t: Tensor) -> Tensor:
         """Return k_j, (M, J), at scaled coordinates (M, 1)."""
