@@ -72,12 +72,12 @@ class Case:
 
 
 CASES = {
-    "energy-composition": Case(ENERGY_AND_GAP, "composition", 10, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "energy-composition": Case(ENERGY_AND_GAP, "composition", 6, {"encoder_settings": MLP, "descriptor": WIDE}),
     "energy-both": Case(
         ENERGY_AND_GAP, "composition and crystal", 3, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
     ),
     "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "moduli-both": Case(MODULI, "composition and crystal", 6, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}),
+    "moduli-both": Case(MODULI, "composition and crystal", 5, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
     "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
     "phonons-crystal-started": Case(
