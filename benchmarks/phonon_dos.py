@@ -111,7 +111,7 @@ def save_picture(spectra: Mapping[str, np.ndarray], titles: list[str], path: Pat
             else:
                 panel.plot(GRID, curves[row], color=colour, linewidth=1.2, label=name)
         panel.set_title(title, fontsize=9)
-        panel.set_xlim(-100 if curves[row][GRID < -100].sum() < 1e-2 else -300, 1000)
+        panel.set_xlim(GRID[0], GRID[-1])
     for panel in panels[-columns:]:
         panel.set_xlabel("wavenumber [1/cm]", fontsize=9)
     panels[0].legend(fontsize=7, frameon=False)
