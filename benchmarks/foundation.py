@@ -71,18 +71,19 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+BOTH = {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
+STARTED = {"graph_start": str(SHIPPED / DEFAULT_MODEL)}
 CASES = {
     "energy-composition": Case(ENERGY_AND_GAP, "composition", 6, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "energy-both": Case(
-        ENERGY_AND_GAP, "composition and crystal", 3, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
+    "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 3, BOTH),
+    "energy-both-started": Case(
+        ENERGY_AND_GAP, f"composition and crystal, from {DEFAULT_MODEL}", 2, {**BOTH, **STARTED}
     ),
     "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "moduli-both": Case(MODULI, "composition and crystal", 5, {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}),
+    "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
     "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
-    "phonons-crystal-started": Case(
-        (PHONONS,), f"crystal, from {DEFAULT_MODEL}", 10, {**ALONE, "graph_start": str(SHIPPED / DEFAULT_MODEL)}
-    ),
+    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {DEFAULT_MODEL}", 10, {**ALONE, **STARTED}),
 }
 
 
