@@ -1,11 +1,11 @@
-"""Composition-only models on official JARVIS tests: formation energy, gap, bulk modulus, phonon density of states.
+"""Compositions and crystals on official JARVIS tests: energy, gap, moduli, phonon densities of states.
 
-    python benchmarks/foundation.py --data-file FILE --splits FILE [--curves FILE] [--only NAME] [--epochs N]
+    python benchmarks/foundation.py --data-file FILE --splits FILE --curves FILE [--only NAME ...] [--models-dir DIR]
 
 `--splits` is a parquet table (benchmark, jid, split), `--curves` one of densities of states (jid, split, ph_dos). Every
-crystal is a sample of its own, named by its id and described by its formula alone, so that the split is the official
-one to the crystal. The curves are compared with those of the training compositions nearest in descriptor. Each result
-is kept in results/foundation.json as soon as it is over; the page results/foundation.md is made from it.
+crystal is a sample of its own, named by its id, so that the split is the official one to the crystal. It is described
+by its formula (`composition`), read as a graph (`crystal`), or both. A run that is in the models folder already is
+not trained again. Results are kept in results/foundation.json as soon as a training is over; the page is made from it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,29 +23,80 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from crystrata.compositions.descriptors import KernelMean
+from crystrata.compositions.descriptors import descriptor_source
 from crystrata.files import write_json, write_text
-from crystrata.reports.tables import markdown
 from crystrata.runs.directory import RESULTS
+from crystrata.runs.shipped import DEFAULT_MODEL, SHIPPED
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.task_run import run_tasks
+from foundation_page import page
+from foundation_phonons import compare
+from phonon_dos import GRID
 
 RESULT = Path(__file__).parent / "results" / "foundation.json"
-PUBLISHED = {"formation_energy_peratom": 0.223, "optb88vdw_bandgap": 0.406, "bulk_modulus_kv": 15.6}
-"""Task -> MAE of `cfid_chem`, the composition-only entry of the JARVIS leaderboard."""
-UNITS = {"formation_energy_peratom": "eV/atom", "optb88vdw_bandgap": "eV", "bulk_modulus_kv": "GPa", "ph_dos": "states"}
-GRID = np.linspace(-300, 1000, 66)  # of the densities of states [1/cm]
+PICTURE = RESULT.with_name("phonon_dos.png")
+PHONONS = "ph_dos"
+ENERGY_AND_GAP = ("formation_energy_peratom", "optb88vdw_bandgap")
+MODULI = ("bulk_modulus_kv", "shear_modulus_gv")
+MLP = {"hidden_dims": [None, 512, 256, 256], "residual": True, "dropout": 0.2}
+WIDE = {"kind": "joined", "parts": [{"kind": "kernel_mean"}, {"kind": "statistics"}]}
+TRUNK = {"graph_encoder": "e3nn", "graph_settings": {"channels": 64, "layers": 3}, "modality_dropout": 0.0}
+ALONE = {"encoder": "none", "encoder_settings": {"latent_width": 256}, **TRUNK}
+CURVE = {"kernels": 66, "non_negative": True}
+NUMBER = {"error": "mae", "hidden": [128]}
+COMMON = {
+    "latent_stage": "none",
+    "batch_size": 64,
+    "lr": 2e-3,
+    "weight_decay": 1e-2,
+    "ema": 0.995,
+    "device": "cpu",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training.
+
+    Attributes:
+        labels: Columns that are learned together; they share one official split.
+        reads: What it reads, in words.
+        epochs: Passes over the training part.
+        settings: Fields of the configuration that differ from those of all.
+    """
+
+    labels: tuple[str, ...]
+    reads: str
+    epochs: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+BOTH = {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
+STARTED = {"graph_start": str(SHIPPED / DEFAULT_MODEL)}
+CASES = {
+    "energy-composition": Case(ENERGY_AND_GAP, "composition", 6, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 3, BOTH),
+    "energy-both-started": Case(
+        ENERGY_AND_GAP, f"composition and crystal, from {DEFAULT_MODEL}", 2, {**BOTH, **STARTED}
+    ),
+    "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
+    "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
+    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {DEFAULT_MODEL}", 10, {**ALONE, **STARTED}),
+}
 
 
 class ByFormula:
-    """The kernel mean of each crystal's formula, under the id of the crystal.
+    """The descriptor of each crystal's formula, under the id of the crystal.
 
     Args:
         formulas: Formula by id.
+        settings: Of the descriptor.
     """
 
-    def __init__(self, formulas: pd.Series) -> None:
-        self.formulas, self.source = formulas, KernelMean()
+    def __init__(self, formulas: pd.Series, settings: dict[str, Any]) -> None:
+        self.formulas, self.source = formulas, descriptor_source(**settings)
         self.names, self.digest = self.source.names, self.source.digest
 
     def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -54,98 +105,101 @@ class ByFormula:
 
 
 def main() -> int:
-    """Train a model of each property, and of the curves, and write the page after each."""
+    """Carry out the trainings that are asked for, and write the page after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-file", required=True)
-    parser.add_argument("--splits", required=True)
-    parser.add_argument("--curves")
-    parser.add_argument("--only")
-    parser.add_argument("--epochs", type=int, default=30)
+    for flag in ("--data-file", "--splits", "--curves"):
+        parser.add_argument(flag, required=True)
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--models-dir", default="models")
+    parser.add_argument("--data-dir", default="data")
     flags = parser.parse_args()
     crystals = pd.read_parquet(flags.data_file).set_index("jid")
-    splits = pd.read_parquet(flags.splits)
-    source = ByFormula(crystals["formula"])
-    names = [*PUBLISHED, *(["ph_dos"] if flags.curves else [])]
-    for name in names if flags.only is None else [flags.only]:
-        if name == "ph_dos":
-            table, task = _curves(flags.curves, crystals.index)
-        else:
-            part = splits[splits["benchmark"] == name].astype(str).sort_values("split", key=lambda part: part != "test")
-            part = part.drop_duplicates("jid").set_index("jid")["split"]  # two tested ids are published twice
-            table = crystals[[name]].join(part, how="inner").reset_index()
-            task = {"kind": "regression", "data_column": name, "head": {"error": "huber", "hidden": [128]}}
-        result = _train({"name": name, "composition_column": "jid", **task}, table, source, flags.epochs)
-        if name == "ph_dos":
-            result["nearest"] = _nearest(table, source)
+    formulas = crystals["formula"]
+    for name in flags.only:
+        case = CASES[name]
+        table = labels_of(case, crystals, flags)
         kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        write_json(RESULT, {**kept, name: result})
-        print(name, result, flush=True)
-        _write_page({**kept, name: result})
+        run, seconds = trained(name, case, table, formulas, flags)
+        found = json.loads((run / RESULTS).read_text())
+        kept[name] = {
+            "reads": case.reads,
+            "epochs": case.epochs,
+            "cpu_seconds": kept.get(name, {}).get("cpu_seconds") if seconds is None else seconds,
+            "parameters": found["parameters"],
+            "tasks": {label: found["tasks"][label] for label in case.labels},
+        }
+        if case.labels == (PHONONS,):
+            runs = {
+                entry.reads: run_of(key, entry, flags) for key, entry in CASES.items() if entry.labels == (PHONONS,)
+            }
+            kept["phonons"] = compare(runs, table, formulas, flags.data_file, Path(flags.data_dir), PICTURE)
+        else:
+            kept["same formula"] = {**kept.get("same formula", {}), **of_same_formula(case, table, formulas)}
+        write_json(RESULT, kept)
+        write_text(RESULT.with_suffix(".md"), page(__doc__ or "", kept))
+        print(name, kept[name], flush=True)
     return 0
 
 
-def _curves(file: str, known: pd.Index) -> tuple[pd.DataFrame, dict[str, Any]]:
-    table = pd.read_parquet(file)
-    table = table[table["jid"].isin(known)].assign(split=lambda rows: rows["split"].astype(str))
-    table["t"] = [GRID] * len(table)
-    return table, {"kind": "curve", "data_column": "ph_dos", "t_column": "t", "head": {"kernels": 48}}
+def labels_of(case: Case, crystals: pd.DataFrame, flags: argparse.Namespace) -> pd.DataFrame:
+    """Return a row for each crystal of the official split of a case: id, split, labels."""
+    if case.labels == (PHONONS,):
+        table = pd.read_parquet(flags.curves)
+        table = table[table["jid"].isin(crystals.index)].assign(split=lambda rows: rows["split"].astype(str))
+        return table.assign(t=[GRID] * len(table))
+    splits = pd.read_parquet(flags.splits).astype(str).sort_values("split", key=lambda part: part != "test")
+    parts = [splits[splits["benchmark"] == label].drop_duplicates("jid").set_index("jid")["split"].sort_index()
+             for label in case.labels]  # two tested ids are published twice  # fmt: skip
+    if not all(part.equals(parts[0]) for part in parts):
+        raise SystemExit(f"{case.labels} do not share one split: they cannot be learned together")
+    return crystals[list(case.labels)].join(parts[0], how="inner").rename_axis("jid").reset_index()
 
 
-def _train(task: dict[str, Any], table: pd.DataFrame, source: ByFormula, epochs: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as models:
-        config = TaskRunConfig(
-            (task,),
-            encoder_settings={"hidden_dims": [None, 512, 256, 256], "residual": True},
-            latent_stage="tanh",
-            epochs=epochs,
-            batch_size=128,
-            lr=1e-3,
-            weight_decay=1e-2,
-            ema=0.995,
-            models_dir=models,
-            device="cpu",
-        )
-        started = time.process_time()
-        run = run_tasks(config, sys.argv, Console(), table=table, source=source)
-        results = json.loads((run / RESULTS).read_text())
-    found = results["tasks"][task["name"]]
-    seconds = time.process_time() - started
-    return {"epochs": epochs, "cpu_seconds": seconds, "parameters": results["parameters"], **found}
+def run_of(name: str, case: Case, flags: argparse.Namespace) -> Path:
+    """Return the directory of the run of a case, there or not."""
+    return Path(flags.models_dir) / f"tasks_{case.settings.get('encoder', 'mlp')}" / f"run_{name}"
 
 
-def _nearest(table: pd.DataFrame, source: ByFormula) -> float:
-    """Return the MAE of telling, for each test crystal, the mean curve of the nearest training composition."""
-    train, test = (table[table["split"] == part] for part in ("train", "test"))
-    formulas = source.formulas.loc[train["jid"]].to_numpy()
-    curves = pd.DataFrame(np.stack(train["ph_dos"]), index=formulas).groupby(level=0).mean()
-    known, _ = source.source.describe(curves.index.tolist())
-    asked, _ = source.describe(test["jid"].tolist())
-    squares = (known**2).sum(1)
-    nearest = np.concatenate([(squares - 2 * part @ known.T).argmin(1) for part in np.array_split(asked, 8)])
-    return float(np.abs(curves.to_numpy()[nearest] - np.stack(test["ph_dos"])).mean())
+def trained(
+    name: str, case: Case, table: pd.DataFrame, formulas: pd.Series, flags: argparse.Namespace
+) -> tuple[Path, float | None]:
+    """Return the run of a case and its CPU seconds; None where the run was there already."""
+    run = run_of(name, case, flags)
+    if (run / RESULTS).is_file():
+        return run, None
+    curve = {"kind": "curve", "t_column": "t", "head": CURVE}
+    number = {"kind": "regression", "head": NUMBER}
+    tasks = [
+        {"name": label, "composition_column": "jid", "data_column": label, **(curve if label == PHONONS else number)}
+        for label in case.labels
+    ]
+    where = {"data_file": flags.data_file, "data_dir": flags.data_dir, "models_dir": flags.models_dir}
+    config = TaskRunConfig(tuple(tasks), **{**COMMON, **case.settings}, **where, epochs=case.epochs, run_id=name)
+    source = None if config.graph_encoder else ByFormula(formulas, config.descriptor)
+    started = time.process_time()
+    run = run_tasks(config, sys.argv, Console(), table=table, source=source)
+    return run, time.process_time() - started
 
 
-def _write_page(results: dict[str, dict[str, Any]]) -> None:
-    rows = []
-    for name, found in results.items():
-        other = (
-            f"{PUBLISHED[name]:g} (cfid_chem)" if name in PUBLISHED else f"{found['nearest']:.4g} (nearest composition)"
-        )
-        test = found["test"]
-        rows.append(
-            {
-                "task": f"{name} [{UNITS[name]}]",
-                "test labels": test["n"],
-                "MAE": test["mae"],
-                "to compare with": other,
-                "MAD": test["mad"],
-                "R2": test["r2"],
-                "epochs": found["epochs"],
-                "CPU seconds": round(found["cpu_seconds"]),
-            }
-        )
-    text = (__doc__ or "").split("\n", 1)
-    write_text(RESULT.with_suffix(".md"), f"# {text[0]}\n\n{text[1].strip()}\n\n{markdown(pd.DataFrame(rows))}")
+def of_same_formula(case: Case, table: pd.DataFrame, formulas: pd.Series) -> dict[str, dict[str, float]]:
+    """Return how well a formula tells its tested crystals, where training crystals have it too, by label.
+
+    Returns:
+        Their number; `mae` of the median of the training crystals; `best`, that of the median of all crystals of the
+        formula, the tested ones included, which no model of the formula can be expected to beat.
+    """
+    formula = pd.Series(formulas.loc[table["jid"]].to_numpy(), index=table.index)
+    train, tested = table["split"] == "train", table["split"] == "test"
+    tested &= formula.isin(formula[train])
+    found = {}
+    for label in case.labels:
+        values, asked = table[label], formula[tested]
+        errors = {
+            name: (asked.map(known.groupby(formula[known.index]).median()) - values[tested]).abs().mean()
+            for name, known in (("mae", values[train]), ("best", values))
+        }
+        found[label] = {"n": int(tested.sum()), **{name: float(error) for name, error in errors.items()}}
+    return found
 
 
 if __name__ == "__main__":

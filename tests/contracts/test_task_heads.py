@@ -209,6 +209,17 @@ def test_every_curve_counts_the_same(kind: str) -> None:
     torch.testing.assert_close(total, torch.stack(means).sum())
 
 
+@pytest.mark.parametrize("non_negative", [False, True])
+def test_only_a_curve_that_may_be_is_negative(non_negative: bool) -> None:
+    head = TaskCase("kernel", {"kernels": 7, "non_negative": non_negative}).build()
+    with torch.no_grad():
+        head.mu1.last.bias.sub_(9.0)  # type: ignore[union-attr,operator]
+    predicted = head.predict(head(latents(), TaskCase("kernel").labels()))
+    assert (predicted < 0).all() != non_negative
+    assert (predicted >= 0).all() == non_negative
+    assert not non_negative or predicted.max() < 1e-2
+
+
 def test_all_it_makes_is_where_the_latents_are(case: TaskCase) -> None:
     """The meta device stands for any other: a tensor left on the CPU is refused in the first product with it."""
     head, labels = case.build().to("meta"), case.labels().to("meta")

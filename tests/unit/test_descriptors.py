@@ -19,6 +19,7 @@ from crystrata.compositions import element_features
 from crystrata.compositions.descriptors import (
     CachedDescriptors,
     DescriptorSource,
+    Joined,
     KernelMean,
     Matminer,
     PrecomputedDescriptors,
@@ -29,7 +30,7 @@ from crystrata.compositions.element_features import FILE, element_features_csv, 
 from crystrata.compositions.keys import weights
 from crystrata.compositions.statistics import composition_statistics
 from crystrata.elements import SYMBOLS
-from crystrata.errors import DataError, InputError
+from crystrata.errors import DataError, InputError, UsageError
 
 KEYS = ["Fe2O3", "sample 1", "AsGa", "D2O", "AsGa", "Lr", ""]
 VALID = [True, False, True, False, True, True, False]
@@ -114,7 +115,7 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-SOURCES = ["kernel mean", "kernel mean nd", "statistics", "table", "cached"]
+SOURCES = ["kernel mean", "kernel mean nd", "statistics", "table", "cached", "joined"]
 
 
 @pytest.fixture(params=SOURCES)
@@ -126,6 +127,7 @@ def source(request: pytest.FixtureRequest, table: Path) -> DescriptorSource:
         "statistics": Statistics(),
         "table": PrecomputedDescriptors(table),
         "cached": CachedDescriptors(KernelMean()),
+        "joined": Joined([{"kind": "kernel_mean"}, {"kind": "statistics"}]),
     }
     return made[request.param]
 
@@ -156,6 +158,20 @@ def test_names_say_what_a_column_is() -> None:
     assert likeness.describe(["Ho"])[0][0][likeness.names.index("like Ho")] == 1.0
 
 
+def test_joined_sources_stand_side_by_side(table: Path) -> None:
+    joined = Joined([{"kind": "statistics"}, {"kind": "table", "path": table}])
+    statistics, own = Statistics(), PrecomputedDescriptors(table)
+    keys = ["Fe2O3", "ClNa", "AsGa"]
+    found, valid = joined.describe(keys)
+    assert valid.tolist() == [True, False, True]  # the table does not know ClNa
+    np.testing.assert_array_equal(found[valid, : len(statistics.names)], statistics.describe(keys)[0][valid])
+    np.testing.assert_array_equal(found[valid, -len(own.names) :], own.describe(keys)[0][valid])
+    with pytest.raises(InputError, match="need a source"):
+        Joined([])
+    with pytest.raises(UsageError, match="did you mean 'statistics'"):
+        Joined([{"kind": "statistic"}])
+
+
 def test_kernel_mean_descriptors_are_turned_back() -> None:
     source = KernelMean()
     found, _ = source.kernel.inverse(source.describe(["Fe2O3", "AsGa"])[0])
@@ -163,7 +179,8 @@ def test_kernel_mean_descriptors_are_turned_back() -> None:
 
 
 def test_digests_follow_what_the_numbers_depend_on(table: Path) -> None:
-    sources = [KernelMean(), KernelMean(grid=9), KernelMean(sigma=0.1), KernelMean(form="nd"), Statistics()]
+    sources = [KernelMean(), KernelMean(grid=9), KernelMean(sigma=0.1), KernelMean(form="nd"), Statistics(),
+               Joined([{"kind": "statistics"}]), Joined([{"kind": "statistics"}, {"kind": "kernel_mean"}])]  # fmt: skip
     first = PrecomputedDescriptors(table).digest
     table.write_text(table.read_text().replace("5,6", "5,7"))
     digests = [one.digest for one in sources] + [first, PrecomputedDescriptors(table).digest]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -127,6 +127,29 @@ class Matminer:
         return _without_gaps(table, valid)
 
 
+class Joined:
+    """The numbers of several sources side by side.
+
+    Args:
+        parts: `kind`, a row of `DESCRIPTORS`, and the settings of each source.
+
+    Raises:
+        InputError: There is no source.
+    """
+
+    def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        self._sources = [descriptor_source(**part) for part in parts]
+        if not self._sources:
+            raise InputError("joined descriptors need a source: name one or more in `parts`")
+        self.names = tuple(name for source in self._sources for name in source.names)
+        self.digest = digest_of_json({"joined": [source.digest for source in self._sources]})
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; a key is valid where it is for every source."""
+        tables, valid = zip(*(source.describe(keys) for source in self._sources), strict=True)
+        return _without_gaps(np.concatenate(tables, axis=1), np.logical_and.reduce(valid))
+
+
 class PrecomputedDescriptors:
     """Descriptors read from a table, a row for each composition; rows with a gap are not valid.
 
@@ -205,6 +228,7 @@ DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
     "statistics": Statistics,
     "matminer": Matminer,
     "table": PrecomputedDescriptors,
+    "joined": Joined,
 }
 """Kind -> source."""
 

@@ -27,27 +27,29 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class DenseLayer(nn.Module):
-    """Linear, norm, LeakyReLU; as a residual block two of them, with the input added before the last LeakyReLU.
+    """Linear, norm, LeakyReLU, dropout; as a residual block two linear maps, the input added before the last LeakyReLU.
 
     Args:
         width_in: Width of the input.
         width_out: Width of the output.
         norm: `layer`, `batch` or `none`.
         residual: Whether it is a residual block.
+        dropout: Fraction of the output that is left out in training.
     """
 
-    def __init__(self, width_in: int, width_out: int, norm: Norm, residual: bool) -> None:
+    def __init__(self, width_in: int, width_out: int, norm: Norm, residual: bool, dropout: float) -> None:
         super().__init__()
         self.first = _normed_linear(width_in, width_out, norm)
         self.second = _normed_linear(width_out, width_out, norm) if residual else None
         self.skip = nn.Linear(width_in, width_out, bias=False) if residual and width_in != width_out else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (B, width_out) of features (B, width_in)."""
         y = self.first(x)
         if self.second is not None:
             y = self.second(functional.leaky_relu(y, SLOPE)) + self.skip(x)
-        return functional.leaky_relu(y, SLOPE)
+        return self.dropout(functional.leaky_relu(y, SLOPE))
 
 
 class Perceptron(nn.Module):
@@ -57,18 +59,23 @@ class Perceptron(nn.Module):
         widths: From the input to the output, at least these two.
         norm: `layer`, `batch` or `none`.
         residual: Whether the layers before the last are residual blocks.
+        dropout: Fraction of the output of each of them that is left out in training.
 
     Raises:
-        UsageError: Fewer than two widths, one below 1, or an unknown norm.
+        UsageError: Fewer than two widths, one below 1, an unknown norm, or a dropout outside of [0, 1).
     """
 
-    def __init__(self, widths: Sequence[int], norm: Norm = "layer", residual: bool = False) -> None:
+    def __init__(
+        self, widths: Sequence[int], norm: Norm = "layer", residual: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise UsageError(f"the widths of a perceptron are at least two numbers from 1 on, not {list(widths)}")
         if norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
-        dense = (DenseLayer(before, after, norm, residual) for before, after in pairwise(widths[:-1]))
+        if not 0 <= dropout < 1:
+            raise UsageError(f"dropout is a fraction from 0 to below 1, not {dropout}")
+        dense = (DenseLayer(before, after, norm, residual, dropout) for before, after in pairwise(widths[:-1]))
         self.hidden = nn.Sequential(*dense)
         self.last = nn.Linear(widths[-2], widths[-1])
 

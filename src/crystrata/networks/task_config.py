@@ -37,7 +37,7 @@ class TaskNetworkConfig:
         pretrain: Losses without labels, rows of `PRETRAINING`.
 
     Raises:
-        UsageError: Two tasks have one name, or a loss without labels is unknown or lacks its crystals.
+        UsageError: Two tasks have one name, a loss without labels is unknown or lacks its crystals, or nothing is read.
     """
 
     encoder: str
@@ -57,6 +57,8 @@ class TaskNetworkConfig:
                 raise unknown_name("loss without labels", term, PRETRAINING)
             if term != MASKED_FEATURES and self.graph_encoder is None:
                 raise UsageError(f"{term} compares compositions with their crystals: choose a graph encoder")
+        if self.encoder == "none" and (self.graph_encoder is None or self.pretrain):
+            raise UsageError("encoder none reads the crystal alone: choose a graph encoder, and no loss without labels")
         names = [*(spec.name for spec in self.tasks), *self.pretrain]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"two tasks are named {twice[0]!r}; each needs a name of its own")

@@ -116,10 +116,11 @@ class CoordinateScaling(nn.Module):
             self.upper.copy_(t.max() if t.max() > t.min() else t.min() + 1)
 
 
-ErrorKind = Literal["mse", "huber"]
+ErrorKind = Literal["mse", "huber", "mae"]
 _ERRORS: dict[str, Callable[..., Tensor]] = {
     "mse": nn.functional.mse_loss,
     "huber": nn.functional.huber_loss,
+    "mae": nn.functional.l1_loss,
 }
 
 
@@ -135,5 +136,5 @@ def checked_error(kind: ErrorKind) -> ErrorKind:
 
 
 def known_errors(kind: ErrorKind, output: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
-    """Return the squared error or Huber loss (delta 1) of each standardised label; 0 without gradient where unknown."""
+    """Return the error of each standardised label; 0 without gradient where it is unknown."""
     return _ERRORS[kind](output.where(known, 0.0), wanted.where(known, 0.0), reduction="none")

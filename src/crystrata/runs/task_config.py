@@ -42,6 +42,8 @@ class TaskRunConfig:
         graph_settings: Its settings.
         graph: Settings of its neighbourhoods.
         modality_dropout: Part of the samples that are trained without their crystal.
+        graph_start: Run directory, weights file or model folder of a network of crystals whose encoder the training
+            starts from, or None.
         source: Where crystals come from.
         release: Official release of crystals.
         data_file: Local file of crystals, or None.
@@ -91,6 +93,7 @@ class TaskRunConfig:
     graph_settings: dict[str, Any] = field(default_factory=dict)
     graph: GraphSettings = field(default_factory=GraphSettings)
     modality_dropout: float = 0.3
+    graph_start: str | None = None
     source: Source = "auto"
     release: str = DEFAULT_RELEASE
     data_file: str | None = None

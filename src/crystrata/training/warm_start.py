@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from crystrata.errors import ModelError, UsageError
+from crystrata.networks.combined import CombinedNetwork
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.task_network import TaskNetwork
-from crystrata.networks.weights import unpack_network, unpack_task_network
+from crystrata.networks.weights import Network, unpack_network, unpack_task_network
 from crystrata.runs.directory import BEST
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.training.freeze import freeze
@@ -42,6 +43,30 @@ def start_from(network: MultiTaskNetwork, source: Path) -> list[str]:
     except RuntimeError as error:
         raise ModelError(f"the weights of {source} do not fit this network: {error}") from None
     return shared
+
+
+def start_graph_encoder_from(network: TaskNetwork, trained: Network) -> None:
+    """Take over the encoder of a network of crystals; of several that predict as one, that of the first.
+
+    Args:
+        network: The new network, which reads crystals.
+        trained: The network of crystals.
+
+    Raises:
+        UsageError: It has another encoder or reads other graphs, or the new network reads no crystals.
+    """
+    first = trained.members[0] if isinstance(trained, CombinedNetwork) else trained
+    old, new = first.config, network.config
+    if network.graph_encoder is None:
+        raise UsageError("a network without a graph encoder cannot start from one: choose it")
+    for name, here, there in (
+        ("encoder", new.graph_encoder, old.encoder),
+        ("settings", new.graph_settings, old.settings),
+        ("graph", new.graph, old.graph),
+    ):
+        if here != there:
+            raise UsageError(f"the graph encoder to start from has {name} {there}: a run must have the same")
+    network.graph_encoder.load_state_dict(first.encoder.state_dict())
 
 
 def start_tasks_from(network: TaskNetwork, source: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from rich.console import Console
 from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSource, describe_valid, descriptor_source
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import composition_key, group_key, known_weights
-from crystrata.datasets.composition_dataset import CompositionDataset, Structures
+from crystrata.datasets.composition_dataset import CompositionDataset
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.tasks.kept_splits import KeptSplit, read_split
@@ -27,12 +27,11 @@ from crystrata.datasets.tasks.training_statistics import with_label_widths
 from crystrata.datasets.tasks.universe import Universe, build_universe, counts_per_part, split_universe
 from crystrata.elements import SYMBOLS
 from crystrata.errors import TrainingError, UsageError
-from crystrata.graphs.store import open_store
 from crystrata.networks.device import resolve_device
 from crystrata.networks.task_config import TaskNetworkConfig
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.sources import open_source
+from crystrata.workflows.task_crystals import DescribedCrystals, open_crystals
 
 AUTOENCODER = "autoencoder"
 
@@ -80,10 +79,13 @@ def prepare_tasks(
     labels = load_labels(specs, table=table, key_of=composition_key, trust_pickle=config.trust_pickle)
     kept = read_split(Path(config.splits_file)) if config.splits_file else None
     universe = build_universe(labels, [*listed_keys(specs, composition_key), *(kept.part_of if kept else ())])
-    source = CachedDescriptors(source or descriptor_source(**config.descriptor))
+    crystals = open_crystals(config, console) if config.graph_encoder else None
+    formula_of = group_key if crystals is None else crystals.formula
+    source = source or descriptor_source(**config.descriptor)
+    source = CachedDescriptors(source if crystals is None else DescribedCrystals(source, crystals))
     descriptors, places = describe_valid(source, universe.keys)
     universe = universe.keep(np.isin(np.arange(len(universe)), places))
-    split = _split(config, universe, kept)
+    split = _split(config, universe, kept, formula_of)
     counts_per_part(universe, split)
     inside = [universe.keys[row] for row in split.train]
     specs = tuple(with_label_widths(spec, labels[spec.name], inside) if spec.name in labels else spec for spec in specs)
@@ -95,12 +97,12 @@ def prepare_tasks(
         split.train,
         seed=config.seed,
         redraw=config.redraw_masks,
-        structures=_structures(config, universe, console) if config.graph_encoder else None,
+        structures=None if crystals is None else crystals.structures(universe.keys),
     )
     data = _loaders(config, dataset, split)
     if to_train:
         _check(data)
-    return PreparedTasks(specs, data, _facts(config, source, data, labels))
+    return PreparedTasks(specs, data, _facts(config, source, data, labels, formula_of))
 
 
 def _loaders(config: TaskRunConfig, dataset: CompositionDataset, split: Split) -> BatchDataModule[CompositionDataset]:
@@ -116,7 +118,9 @@ def _loaders(config: TaskRunConfig, dataset: CompositionDataset, split: Split) -
     )
 
 
-def _split(config: TaskRunConfig, universe: Universe, kept: KeptSplit | None) -> Split:
+def _split(
+    config: TaskRunConfig, universe: Universe, kept: KeptSplit | None, formula_of: Callable[[str], str]
+) -> Split:
     if kept and not config.test_all:
         return kept.over(universe)
     return split_universe(
@@ -125,7 +129,7 @@ def _split(config: TaskRunConfig, universe: Universe, kept: KeptSplit | None) ->
         val=config.val_split,
         test=config.test_split,
         test_all=config.test_all,
-        group_of=group_key,
+        group_of=formula_of,
     )
 
 
@@ -169,17 +173,6 @@ def _with_input_width(config: TaskRunConfig, width: int) -> dict[str, Any]:
     return settings
 
 
-def _structures(config: TaskRunConfig, universe: Universe, console: Console) -> Structures:
-    """Join compositions with the first crystal of the same reduced formula."""
-    table = open_source(config.source, config.release, config.data_file, Path(config.data_dir), console)
-    store = open_store(table, config.graph, Path(config.data_dir) / "stores", workers=config.workers)
-    formulas = table.labels["formula"].iloc[np.asarray(store.arrays.source_row)]
-    first: dict[str, int] = {}
-    for row, formula in enumerate(formulas):
-        first.setdefault(group_key(str(formula)), row)
-    return Structures(store.arrays, np.array([first.get(group_key(key), -1) for key in universe.keys], dtype=np.int64))
-
-
 def _check(data: BatchDataModule[CompositionDataset]) -> None:
     """Refuse a run without anything to train on or to select by.
 
@@ -202,9 +195,10 @@ def _facts(
     source: DescriptorSource,
     data: BatchDataModule[CompositionDataset],
     labels: Mapping[str, TaskLabels],
+    formula_of: Callable[[str], str],
 ) -> dict[str, Any]:
     dataset, split = data.dataset, data.split
-    fractions, _ = known_weights([dataset.ids[row] for row in split.train])
+    fractions, _ = known_weights([formula_of(dataset.ids[row]) for row in split.train])
     elements = [SYMBOLS[column] for column in np.flatnonzero(fractions.any(axis=0))]
     digest = labels_digest(labels)
     return {

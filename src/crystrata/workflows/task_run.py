@@ -15,6 +15,7 @@ from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.datasets.tasks.training_statistics import error_scale
 from crystrata.errors import CrystrataError, Interrupted, ModelError, UsageError
 from crystrata.files import lock, write_json
+from crystrata.prediction.models import load_model
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
@@ -24,7 +25,7 @@ from crystrata.training.extras import NO_EXTRAS, Extras
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 from crystrata.training.stopping import StopRequest
 from crystrata.training.task import HeadOptimiser, MultiTaskTraining, OptimiserSettings
-from crystrata.training.warm_start import carry_heads, start_tasks_from
+from crystrata.training.warm_start import carry_heads, start_graph_encoder_from, start_tasks_from
 from crystrata.workflows.task_evaluation import evaluate_tasks
 from crystrata.workflows.task_preparation import PreparedTasks, Tables, build_network, prepare_tasks
 from crystrata.workflows.tier_run import device_in_words
@@ -133,6 +134,8 @@ def build_task_training(
         console.print(f"shared part from {config.start}, and {len(shared)} of {len(specs)} heads", soft_wrap=True)
     if config.start and config.carry_heads:
         carry_heads(network, Path(config.start))
+    if config.graph_start and not resume:
+        start_graph_encoder_from(network, load_model(Path(config.graph_start), "cpu").network)
     settings = OptimiserSettings(
         config.lr,
         config.weight_decay,

@@ -12,14 +12,19 @@ from typing import Any
 
 from crystrata.errors import unknown_name
 from crystrata.neighbourhood import GraphSettings
+from crystrata.networks.encoders.constant import ConstantEncoder
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.encoders.mlp import MLPEncoder
 from crystrata.networks.encoders.transformer import TransformerEncoder
 from crystrata.tiers import ENCODERS
 
-DESCRIPTOR_ENCODERS: dict[str, type[DescriptorEncoder]] = {"mlp": MLPEncoder, "transformer": TransformerEncoder}
-"""Name -> class; every row passes the contract suite in tests/contracts."""
+DESCRIPTOR_ENCODERS: dict[str, type[DescriptorEncoder]] = {
+    "mlp": MLPEncoder,
+    "transformer": TransformerEncoder,
+    "none": ConstantEncoder,
+}
+"""Name -> class; every row passes the contract suite in tests/contracts. `none`: the crystal alone is read."""
 
 
 def encoder_class(name: str) -> type[Encoder]:

@@ -17,11 +17,14 @@ class MLPEncoder(DescriptorEncoder):
         hidden_dims: Widths, first D, last d.
         norm: `layer`, `batch` (a batch of one sample takes the running statistics) or `none`.
         residual: Whether the layers before the last are residual blocks of two.
+        dropout: Fraction of the output of each of them that is left out in training.
     """
 
-    def __init__(self, hidden_dims: Sequence[int], norm: Norm = "layer", residual: bool = False) -> None:
+    def __init__(
+        self, hidden_dims: Sequence[int], norm: Norm = "layer", residual: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.layers = Perceptron(hidden_dims, norm, residual)
+        self.layers = Perceptron(hidden_dims, norm, residual, dropout)
         self.input_width, self.latent_width = hidden_dims[0], hidden_dims[-1]
 
     def forward(self, x: Tensor) -> Tensor:

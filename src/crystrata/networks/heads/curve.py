@@ -23,7 +23,7 @@ class CurveHead(TaskHead):
     Args:
         width: d.
         transform: Of the labels: `identity`, `asinh` or `log1p`.
-        error: `mse`, or `huber` with delta 1.
+        error: `mse`, `huber` with delta 1, or `mae`.
     """
 
     def __init__(self, width: int, transform: TaskTransform = "identity", error: ErrorKind = "mse") -> None:

@@ -2,7 +2,9 @@
 
     y(h, t) = sum_j beta_j(h) k_j(t) + mu1(h) + mu2(t) + mu3(h, t),    k_j(t) = exp( -(t - c_j)^2 / (2 s_j^2) )
 
-t is scaled to [0, 1]. B curves, M points of all curves in one row, J kernels, d latent width.
+t is scaled to [0, 1]. A curve that cannot be negative is z0 + log(1 + exp(5 (y - z0))) / 5 instead, with z0 the
+standardised zero: y itself where it is well above. B curves, M points of all curves in one row, J kernels, d latent
+width.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.errors import UsageError
@@ -20,6 +23,7 @@ from crystrata.networks.perceptron import Perceptron
 from crystrata.networks.task_scaling import ErrorKind, TaskTransform
 
 LEAST_WIDTH, FIRST_WIDTH = 1e-3, 0.15
+SHARPNESS = 5.0  # of softplus: at 1, what should be zero stays a floor that shifts the centre of a spectrum
 
 
 class KernelHead(CurveHead):
@@ -34,8 +38,9 @@ class KernelHead(CurveHead):
         t_hidden: Widths of the hidden layers of mu2.
         learn_centres: Whether the c_j are learned.
         interaction: Whether there is a mu3.
+        non_negative: Whether softplus keeps the curve above 0.
         transform: Of the labels: `identity`, `asinh` or `log1p`.
-        error: `mse`, or `huber` with delta 1.
+        error: `mse`, `huber` with delta 1, or `mae`.
 
     Raises:
         UsageError: Fewer than two kernels.
@@ -52,12 +57,14 @@ class KernelHead(CurveHead):
         t_hidden: Sequence[int] = (32,),
         learn_centres: bool = False,
         interaction: bool = False,
+        non_negative: bool = False,
         transform: TaskTransform = "identity",
         error: ErrorKind = "mse",
     ) -> None:
         super().__init__(width, transform, error)
         if kernels < 2:
             raise UsageError(f"kernel regression takes two kernels or more, not {kernels}")
+        self.non_negative = non_negative
         centres = torch.linspace(0, 1, kernels)
         if learn_centres:
             self.centres = nn.Parameter(centres)
@@ -82,7 +89,10 @@ class KernelHead(CurveHead):
         y = (shared[:, :-1] * self.kernels(t)).sum(1) + shared[:, -1] + self.mu2(t).squeeze(1)
         if self.mu3 is not None:
             y = y + self.mu3(torch.cat([latent.index_select(0, sample), t], dim=1)).squeeze(1)
-        return y
+        if not self.non_negative:
+            return y
+        zero = self.scaling.standardise(torch.zeros_like(y))
+        return zero + functional.softplus(y - zero, SHARPNESS)
 
     def kernels(self, t: Tensor) -> Tensor:
         """Return k_j, (M, J), at scaled coordinates (M, 1)."""

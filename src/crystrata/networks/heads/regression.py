@@ -20,7 +20,7 @@ class RegressionHead(TaskHead):
         hidden: Widths of the hidden layers.
         components: k; None for one number.
         transform: Of the labels: `identity`, `asinh` or `log1p`.
-        error: `mse`, or `huber` with delta 1.
+        error: `mse`, `huber` with delta 1, or `mae`.
     """
 
     def __init__(

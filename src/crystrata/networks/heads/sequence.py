@@ -19,7 +19,7 @@ class SequenceHead(CurveHead):
         d_in: The width that the configuration expects of the latent; not checked if not given.
         seq_len: L where no steps are given.
         transform: Of the labels: `identity`, `asinh` or `log1p`.
-        error: `mse`, or `huber` with delta 1.
+        error: `mse`, `huber` with delta 1, or `mae`.
 
     Raises:
         UsageError: `d_in` is not the width of the latent.

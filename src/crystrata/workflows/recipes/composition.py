@@ -46,6 +46,7 @@ class CompositionModel:
         graph_encoder: `type`, an encoder of crystals that joins in, and its settings.
         modality_dropout: Part of the samples that are trained without their crystal.
         ema: Decay of the moving average of the weights.
+        graph_start: Run directory, weights file or shipped model whose encoder the graph encoder starts from.
         start: Run directory or weights file that the training starts from.
     """
 
@@ -66,6 +67,7 @@ class CompositionModel:
     graph_encoder: Settings | None = None
     modality_dropout: float = 0.3
     ema: float | None = None
+    graph_start: str | None = None
     start: str | None = None
 
 
@@ -160,6 +162,7 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
         "freeze_shared": alone or model.freeze_encoder or bool(optimizer.get("freeze_parameters")),
         "learned_balance": not alone and _balanced(model),
         "ema": model.ema,
+        "graph_start": model.graph_start,
         "start": model.start,
         "split_seed": _split_seed(data),
         "workers": data.num_workers,

@@ -1,0 +1,120 @@
+"""Runs over tasks whose keys are crystals: joined by id, described by formula, learned from the graph alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from crystrata.compositions.descriptors import Statistics
+from crystrata.crystals.table import CrystalTable
+from crystrata.errors import UsageError
+from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.task_network import TaskNetwork
+from crystrata.prediction.models import load_model
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_preparation import prepare_tasks
+from crystrata.workflows.task_run import build_task_training, run_tasks
+
+QUIET = Console(quiet=True)
+ENERGY = "formation_energy_peratom"
+
+
+@pytest.fixture
+def config(
+    demo: CrystalTable, data_dir: Path, tmp_path: Path, cgcnn_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> TaskRunConfig:
+    """A run on the demo crystals with the graph encoder of a trained run."""
+    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+    old = load_model(cgcnn_run, "cpu").network
+    assert isinstance(old, MultiTaskNetwork)
+    return TaskRunConfig(
+        ({"name": "energy", "kind": "regression", "data_column": ENERGY, "composition_column": "id"},),
+        descriptor={"kind": "statistics"},
+        encoder="none",
+        encoder_settings={"latent_width": 16},
+        latent_stage="none",
+        graph_encoder="cgcnn",
+        graph_settings=old.config.settings,
+        graph=old.graph,
+        modality_dropout=0.0,
+        source="demo",
+        data_dir=str(data_dir),
+        models_dir=str(tmp_path),
+        epochs=12,
+        batch_size=16,
+        lr=3e-3,
+        ema=0.9,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def table(demo: CrystalTable) -> pd.DataFrame:
+    """All demo crystals, polymorphs of one formula among them, by id."""
+    return demo.labels.reset_index()
+
+
+def test_an_id_is_that_crystal_and_has_its_formula(
+    config: TaskRunConfig, table: pd.DataFrame, demo: CrystalTable
+) -> None:
+    data = prepare_tasks(config, QUIET, table=table).data
+    dataset, crystals = data.dataset, list(demo.crystals())
+    number = dict(zip(demo.labels.index, crystals, strict=True))
+    assert dataset.structures is not None
+    assert (dataset.structures.row >= 0).all()
+    assert dataset.atom_counts.tolist() == [len(number[key].numbers) for key in dataset.ids]
+    wanted, _ = Statistics().describe([demo.labels.loc[key, "formula"] for key in dataset.ids])
+    np.testing.assert_array_equal(dataset.descriptors, wanted)
+    part = {key: name for name in ("train", "val", "test") for key in data.split.as_dict(list(dataset.ids))[name]}
+    parts = demo.labels.loc[list(dataset.ids)].assign(part=[part[key] for key in dataset.ids])
+    assert demo.labels["formula"].duplicated().any()
+    assert (parts.groupby("formula")["part"].nunique() == 1).all()  # polymorphs stay together
+
+
+def test_elements_of_the_facts_are_those_of_the_crystals(config: TaskRunConfig, table: pd.DataFrame) -> None:
+    assert {"Na", "Cl"} <= set(prepare_tasks(config, QUIET, table=table).facts["elements"])
+
+
+def test_the_crystal_alone_learns_and_tells_polymorphs_apart(config: TaskRunConfig, table: pd.DataFrame) -> None:
+    run = run_tasks(config, [], QUIET, table=table)
+    found = pd.read_parquet(run / "predictions" / "energy.parquet").set_index("key")
+    mae = (found["pred"] - found["true"]).abs().mean()
+    assert mae < 0.6 * (found["true"] - found["true"].mean()).abs().mean()
+    formulas = table.set_index("id")["formula"].loc[found.index]
+    assert (found.groupby(formulas.to_numpy())["pred"].nunique() > 1).any()
+
+
+def test_the_graph_encoder_starts_from_a_trained_one(
+    config: TaskRunConfig, table: pd.DataFrame, cgcnn_run: Path, lite_run: Path
+) -> None:
+    prepared = prepare_tasks(config, QUIET, table=table)
+    old = load_model(cgcnn_run, "cpu").network
+    assert isinstance(old, MultiTaskNetwork)
+    network = build_task_training(replace(config, graph_start=str(cgcnn_run)), prepared, QUIET).network
+    assert isinstance(network, TaskNetwork)
+    assert network.graph_encoder is not None
+    torch.testing.assert_close(network.graph_encoder.state_dict(), old.encoder.state_dict(), rtol=0, atol=0)
+    settings = {**old.config.settings, "layers": 1}
+    for change, told in (
+        ({"graph_start": str(lite_run)}, "has encoder e3nn"),
+        ({"graph_settings": settings}, "has settings"),
+        ({"graph_encoder": None, "encoder": "mlp", "encoder_settings": {"hidden_dims": [None, 8]}}, "cannot start"),
+    ):
+        other = replace(config, **{"graph_start": str(cgcnn_run), **change})  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=told):
+            build_task_training(other, prepared, QUIET)
+
+
+@pytest.mark.parametrize("change", [{"graph_encoder": None}, {"pretrain": {"masked_features": 0.1}}])
+def test_a_network_that_would_read_nothing_is_refused(
+    config: TaskRunConfig, table: pd.DataFrame, change: dict[str, object]
+) -> None:
+    prepared = prepare_tasks(config, QUIET, table=table)
+    with pytest.raises(UsageError, match="encoder none reads the crystal alone"):
+        build_task_training(replace(config, **change), prepared, QUIET)  # type: ignore[arg-type]
