@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from crystrata.prediction.latents import nearest
 
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import BatchForm, collate
 from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.latents import nearest
 from crystrata.networks.multitask import MultiTaskNetwork
 
 GRID = np.linspace(-300, 1000, 66)  # wavenumbers [1/cm], those of unstable modes negative

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from crystrata.errors import CrystrataError
 from crystrata.runs.directory import HISTORY, RESULTS
-from crystrata.workflows.recipe_run import fit_recipe
-from crystrata.workflows.recipes.document import read_document
-from crystrata.workflows.recipes.recipe import read_recipe
+from crystrata.workflows.experiment_run import fit_experiment
+from crystrata.workflows.experiments.document import read_document
+from crystrata.workflows.experiments.experiment import read_experiment
 
 CONFIG = Path(__file__).parent / "configs" / "scaling_law.yaml"
 FRACTIONS = (1.0, 0.5, 0.2)
@@ -57,8 +57,8 @@ def _trained(
         ("seed_everything", str(seed)),
         ("experiment_name", f"scaling_law_{fraction:g}_{seed}"),
     ]
-    recipe, _ = read_recipe(read_document([("", config), *values, *own]))
-    run = fit_recipe(recipe, ["scaling_law.py", task, str(fraction)], Console(quiet=True))
+    experiment, _ = read_experiment(read_document([("", config), *values, *own]))
+    run = fit_experiment(experiment, ["scaling_law.py", task, str(fraction)], Console(quiet=True))
     best = json.loads((run / RESULTS).read_text(encoding="utf-8"))["best_epoch"]
     record = json.loads((run / HISTORY).read_text(encoding="utf-8"))[best - 1]
     return {name: loss for name, loss in record["val_loss"].items() if name not in ("total", "final")}

@@ -20,8 +20,8 @@ from crystrata.properties import GROUPS
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.tiers import PRESETS, PROFILES
-from crystrata.workflows.recipes.document import read_document
-from crystrata.workflows.recipes.recipe import document_of, read_recipe
+from crystrata.workflows.experiments.document import read_document
+from crystrata.workflows.experiments.experiment import document_of, read_experiment
 
 STD, PRO, LITE, CGCNN = (f"train_multitask_{name}.py" for name in ("std", "pro", "lite", "cgcnn"))
 
@@ -411,13 +411,13 @@ def test_the_yaml_of_a_dry_run_gives_the_same_run(
     wanted = config_of(build_parser(Door()).parse_args(flags), Door())
     assert main([*flags, "--dry-run", "yaml"]) == 0
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
-    recipe, notices = read_recipe(read_document([("", tmp_path / "run.yaml")]))
-    assert recipe.config == wanted
-    assert recipe.config.digest() == wanted.digest()
+    experiment, notices = read_experiment(read_document([("", tmp_path / "run.yaml")]))
+    assert experiment.config == wanted
+    assert experiment.config.digest() == wanted.digest()
     assert notices == []
 
 
 @pytest.mark.parametrize("cell", matrix_cells(), ids=lambda cell: cell.name)
 def test_every_model_of_the_matrix_has_its_yaml(cell: Cell) -> None:
-    recipe, _ = read_recipe(yaml.safe_load(yaml.safe_dump(document_of(cell.config))))
-    assert recipe.config == cell.config
+    experiment, _ = read_experiment(yaml.safe_load(yaml.safe_dump(document_of(cell.config))))
+    assert experiment.config == cell.config

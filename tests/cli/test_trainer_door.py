@@ -15,9 +15,9 @@ from known_tasks import label_table
 
 from crystrata.cli.trainer import main
 from crystrata.runs.directory import CONFIG, HISTORY, LOGS, MANIFEST
-from crystrata.workflows.recipes.document import read_document
-from crystrata.workflows.recipes.recipe import Recipe, read_recipe
-from crystrata.workflows.recipes.trainer import hours_of
+from crystrata.workflows.experiments.document import read_document
+from crystrata.workflows.experiments.experiment import Experiment, read_experiment
+from crystrata.workflows.experiments.trainer import hours_of
 
 TASKS: list[dict[str, Any]] = [
     {"name": "energy", "type": "REGRESSION", "data_column": "energy", "dims": [8, 4, 1]},
@@ -40,7 +40,7 @@ def document(folder: Path, **trainer: Any) -> dict[str, Any]:
             },
         },
         "data": {
-            "class_path": "crystrata.workflows.recipes.composition.CompositionData",
+            "class_path": "crystrata.workflows.experiments.composition.CompositionData",
             "init_args": {
                 "descriptor": {"kind": "statistics"},
                 "attributes_source": str(folder / "labels.csv"),
@@ -81,10 +81,10 @@ def door(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]) -> Do
     return call
 
 
-def recipe_of(labels: Path, **model: Any) -> Recipe:
+def experiment_of(labels: Path, **model: Any) -> Experiment:
     values = document(labels)
     values["model"]["init_args"] |= model
-    return read_recipe(values | {"data": read_document_of(values)["data"]})[0]
+    return read_experiment(values | {"data": read_document_of(values)["data"]})[0]
 
 
 def read_document_of(values: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_files_overlay_and_values_go_before_them(door: Door, tmp_path: Path) -> 
     assert shown["data"]["init_args"]["task_configs"] == arguments["task_configs"]  # the reference follows
     (tmp_path / "shown.yaml").write_text(out)
     again = read_document([("", tmp_path / "shown.yaml")])
-    assert read_recipe(again)[0].as_document() == shown
+    assert read_experiment(again)[0].as_document() == shown
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_older_keys(labels: Path) -> None:
     model["task_configs"][1]["optimizer"] = {"lr": 1e-4, "scheduler_type": "ReduceLROnPlateau"}
     del values["data"]["init_args"]["task_configs"]
     values["data"]["init_args"] |= {"train_random_seed": 5, "task_masking_ratios": {"family": 0.5}}
-    recipe, notices = read_recipe(values)
-    config = recipe.config
+    experiment, notices = read_experiment(values)
+    config = experiment.config
     told = "model.init_args.lora_rank, model.init_args.task_configs.0.lora_enabled"
     assert notices == [f"low-rank adapters are gone: {told} change nothing"]
     assert config.encoder_settings == {"hidden_dims": [None, 16, 8], "norm": "none", "residual": True}  # type: ignore[union-attr]
@@ -258,7 +258,7 @@ def test_older_keys(labels: Path) -> None:
 
 def test_freezing(labels: Path) -> None:
     def frozen(**model: Any) -> tuple[bool, bool, list[bool]]:
-        config = recipe_of(labels, **model).config
+        config = experiment_of(labels, **model).config
         heads = [bool(task["optimizer"].get("freeze_parameters")) for task in config.tasks]  # type: ignore[union-attr]
         return config.freeze_shared, config.learned_balance, heads  # type: ignore[union-attr]
 
@@ -280,7 +280,7 @@ def test_losses_without_labels_join_by_a_flag(door: Door, tmp_path: Path) -> Non
 
 def test_an_encoder_of_crystals(labels: Path) -> None:
     crystals = {"type": "e3nn", "channels": 8, "layers": 1, "graph": {"k": 10}}
-    config = recipe_of(labels, graph_encoder=crystals, pretrain={"contrastive": 0.1}, modality_dropout=0.5).config
+    config = experiment_of(labels, graph_encoder=crystals, pretrain={"contrastive": 0.1}, modality_dropout=0.5).config
     assert config.graph_encoder == "e3nn"  # type: ignore[union-attr]
     assert config.graph_settings == {"channels": 8, "layers": 1}  # type: ignore[union-attr]
     assert config.graph.k == 10

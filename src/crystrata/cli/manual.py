@@ -18,9 +18,9 @@ from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
 from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.workflows.recipes.composition import CompositionData, CompositionModel
-from crystrata.workflows.recipes.crystal import CrystalData, CrystalModel
-from crystrata.workflows.recipes.trainer import TrainerSettings
+from crystrata.workflows.experiments.composition import CompositionData, CompositionModel
+from crystrata.workflows.experiments.crystal import CrystalData, CrystalModel
+from crystrata.workflows.experiments.trainer import TrainerSettings
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"

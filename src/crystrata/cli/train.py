@@ -164,7 +164,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
         single_task=door.single_task,
         **overrides,
     )
-    from crystrata.workflows.recipes.crystal import require_sound_source
+    from crystrata.workflows.experiments.crystal import require_sound_source
 
     require_sound_source(config)
     return config
@@ -248,7 +248,7 @@ def as_yaml(config: RunConfig) -> str:
     """Return a resolved configuration as the YAML that `crystrata-trainer fit --config` takes."""
     import yaml
 
-    from crystrata.workflows.recipes.recipe import document_of
+    from crystrata.workflows.experiments.experiment import document_of
 
     return yaml.safe_dump(document_of(config), sort_keys=False)
 

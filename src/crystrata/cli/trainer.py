@@ -11,7 +11,7 @@ from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from crystrata.workflows.recipes.recipe import Recipe
+    from crystrata.workflows.experiments.experiment import Experiment
 
 VERBS = ("fit", "validate", "test", "predict")
 PROGRAM = "crystrata-trainer"
@@ -81,40 +81,40 @@ def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
 def _run(
     verb: str, pieces: Sequence[tuple[str, str]], checkpoint: str | None, command: list[str], *, print_only: bool
 ) -> int:
-    recipe = _recipe(pieces)
-    if recipe is None and (pieces or verb == "fit" or print_only or checkpoint is None):
+    experiment = _experiment(pieces)
+    if experiment is None and (pieces or verb == "fit" or print_only or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
-    if recipe is not None and print_only:
+    if experiment is not None and print_only:
         import yaml
 
-        recipe.extras()
-        print(yaml.safe_dump(recipe.as_document(), sort_keys=False), end="")
-    elif recipe is not None and verb == "fit":
-        from crystrata.workflows.recipe_run import fit_recipe
+        experiment.extras()
+        print(yaml.safe_dump(experiment.as_document(), sort_keys=False), end="")
+    elif experiment is not None and verb == "fit":
+        from crystrata.workflows.experiment_run import fit_experiment
 
-        fit_recipe(recipe, command, terminal(), checkpoint)
+        fit_experiment(experiment, command, terminal(), checkpoint)
     else:
         from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
 
-        run = find_run(recipe, checkpoint)
+        run = find_run(experiment, checkpoint)
         if verb == "predict":
-            write_predictions(run, recipe, terminal())
+            write_predictions(run, experiment, terminal())
         else:
-            evaluate(run, recipe, "val" if verb == "validate" else "test", terminal())
+            evaluate(run, experiment, "val" if verb == "validate" else "test", terminal())
     return 0
 
 
-def _recipe(pieces: Sequence[tuple[str, str]]) -> Recipe | None:
+def _experiment(pieces: Sequence[tuple[str, str]]) -> Experiment | None:
     """Return what the files describe, None without any; notices go to standard error."""
-    from crystrata.workflows.recipes.document import read_document
-    from crystrata.workflows.recipes.recipe import read_recipe
+    from crystrata.workflows.experiments.document import read_document
+    from crystrata.workflows.experiments.experiment import read_experiment
 
     if all(name for name, _ in pieces):
         return None
-    recipe, notices = read_recipe(read_document(pieces))
+    experiment, notices = read_experiment(read_document(pieces))
     for line in notices:
         print(f"notice: {line}", file=sys.stderr)
-    return recipe
+    return experiment
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
-    "time_budget", "compiled", "start", "graph_start",
+    "time_budget", "compiled", "start",
 )  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
 labels and split are compared by their digests; weights that it started from are in its checkpoints)."""

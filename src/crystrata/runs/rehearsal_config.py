@@ -11,8 +11,7 @@ from typing import Any
 
 from crystrata.errors import InputError, UsageError, unknown_name
 from crystrata.files import digest_of_json
-from crystrata.runs.config import NOT_RESULT
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.runs.task_config import NOT_RESULT_OF_TASKS, TaskRunConfig
 
 TABLE = "rehearsal"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""
@@ -101,7 +100,7 @@ class RehearsalConfig:
     def deciding(self) -> dict[str, Any]:
         """Return the values that a rehearsal goes on with only where they are the same."""
         values = self.as_dict()
-        training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT}
+        training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT_OF_TASKS}
         del values["output"]
         return {**values, **{f"training.{key}": value for key, value in training.items()}}
 

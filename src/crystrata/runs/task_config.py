@@ -24,6 +24,9 @@ _SCHEDULE_NAMES: dict[str, Schedule] = {
 }
 """Name in small letters, as the settings of an optimiser write it -> learning rate over time."""
 
+NOT_RESULT_OF_TASKS = (*NOT_RESULT, "graph_start")
+"""As `NOT_RESULT`, of runs over tasks."""
+
 
 @dataclass(frozen=True)
 class TaskRunConfig:
@@ -183,7 +186,7 @@ class TaskRunConfig:
 
     def digest(self) -> str:
         """Return a digest of everything that decides the result: a resumed run must have the same one."""
-        return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT})
+        return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT_OF_TASKS})
 
 
 def schedule_named(scheduler_type: str | None) -> Schedule | None:

@@ -22,10 +22,10 @@ from crystrata.runs.manifest import read_manifest
 from crystrata.runs.seen import seen_before
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.evaluation import labels_of_part, part_metrics, predict_part
+from crystrata.workflows.experiment_run import find_run_of, require_run, weights_of
+from crystrata.workflows.experiments.crystal import CrystalData
+from crystrata.workflows.experiments.experiment import Experiment
 from crystrata.workflows.preparation import PreparedData, prepare_data
-from crystrata.workflows.recipe_run import find_run_of, require_run, weights_of
-from crystrata.workflows.recipes.crystal import CrystalData
-from crystrata.workflows.recipes.recipe import Recipe
 from crystrata.workflows.resumable import saved_config
 from crystrata.workflows.task_evaluation import write_table
 from crystrata.workflows.task_part import evaluate_tasks_part, predict_tasks_part
@@ -38,34 +38,34 @@ PREDICTED = "predicted"
 _PLACES = ("data_file", "data_dir", "source", "device", "workers", "splits_file")
 
 
-def find_run(recipe: Recipe | None, named: str | None) -> Path:
+def find_run(experiment: Experiment | None, named: str | None) -> Path:
     """Return the run that is evaluated: the one that is named, or the newest of the experiment.
 
     Raises:
         ModelError: There is none with weights.
     """
-    if recipe is None:
+    if experiment is None:
         path = Path(named or "")
         run = require_run(path.parent if path.is_file() else path)
     else:
-        run = find_run_of(recipe.config, recipe.experiment, named, BEST)
+        run = find_run_of(experiment.config, experiment.name, named, BEST)
     weights_of(run)
     return run
 
 
-def evaluate(run: Path, recipe: Recipe | None, part: str, console: Console) -> dict[str, Any]:
+def evaluate(run: Path, experiment: Experiment | None, part: str, console: Console) -> dict[str, Any]:
     """Evaluate a run on the validation or test part; print and write the figures; return them.
 
     Args:
         run: Its directory.
-        recipe: Which data; those that it was trained with if None.
+        experiment: Which data; those that it was trained with if None.
         part: `val` or `test`.
         console: Where the table goes.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the run.
     """
-    config = _config(run, recipe)
+    config = _config(run, experiment)
     if isinstance(config, TaskRunConfig):
         metrics = evaluate_tasks_part(run, config, part, console)
     else:
@@ -82,22 +82,22 @@ def evaluate(run: Path, recipe: Recipe | None, part: str, console: Console) -> d
     return metrics
 
 
-def write_predictions(run: Path, recipe: Recipe | None, console: Console) -> Path:
-    """Predict what the recipe asks for, in physical units, as parquet tables; return their folder.
+def write_predictions(run: Path, experiment: Experiment | None, console: Console) -> Path:
+    """Predict what the experiment asks for, in physical units, as parquet tables; return their folder.
 
     Args:
         run: Its directory.
-        recipe: Which data, with or without labels; those that it was trained with if None.
+        experiment: Which data, with or without labels; those that it was trained with if None.
         console: Where the paths go.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the run.
     """
-    config, folder = _config(run, recipe), run / PREDICTED
+    config, folder = _config(run, experiment), run / PREDICTED
     if isinstance(config, TaskRunConfig):
         tables = predict_tasks_part(run, config, console)
     else:
-        wanted = recipe.data.predict_idx if recipe and isinstance(recipe.data, CrystalData) else "test"
+        wanted = experiment.data.predict_idx if experiment and isinstance(experiment.data, CrystalData) else "test"
         tables = {"crystals": _crystal_table(run, config, str(wanted), console)}
     for name, table in tables.items():
         write_table(folder / f"{name}.parquet", table)
@@ -105,19 +105,19 @@ def write_predictions(run: Path, recipe: Recipe | None, console: Console) -> Pat
     return folder
 
 
-def _config(run: Path, recipe: Recipe | None) -> RunConfig | TaskRunConfig:
-    """Return the configuration of a run, with the data of a recipe."""
+def _config(run: Path, experiment: Experiment | None) -> RunConfig | TaskRunConfig:
+    """Return the configuration of a run, with the data of a experiment."""
     try:
         saved: RunConfig | TaskRunConfig = saved_task_config(run)
     except ModelError:
         saved = saved_config(run)
-    if recipe is None:
+    if experiment is None:
         return saved
-    if isinstance(saved, TaskRunConfig) and isinstance(recipe.config, TaskRunConfig):
-        return recipe.config
-    if isinstance(saved, RunConfig) and isinstance(recipe.config, RunConfig):
-        return replace(saved, **{name: getattr(recipe.config, name) for name in _PLACES})
-    raise UsageError(f"{run} is of another kind than {type(recipe.model).__name__}")
+    if isinstance(saved, TaskRunConfig) and isinstance(experiment.config, TaskRunConfig):
+        return experiment.config
+    if isinstance(saved, RunConfig) and isinstance(experiment.config, RunConfig):
+        return replace(saved, **{name: getattr(experiment.config, name) for name in _PLACES})
+    raise UsageError(f"{run} is of another kind than {type(experiment.model).__name__}")
 
 
 def _prepared(run: Path, config: RunConfig, console: Console) -> PreparedData:

@@ -15,6 +15,7 @@ from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.datasets.tasks.training_statistics import error_scale
 from crystrata.errors import CrystrataError, Interrupted, ModelError, UsageError
 from crystrata.files import lock, write_json
+from crystrata.networks.task_network import TaskNetwork
 from crystrata.prediction.models import load_model
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
@@ -129,13 +130,7 @@ def build_task_training(
         resume: Whether a checkpoint will bring the weights, so that none are started from.
     """
     network, specs, dataset = build_network(config, prepared), prepared.specs, prepared.data.dataset
-    if config.start and not resume:
-        shared = start_tasks_from(network, Path(config.start))
-        console.print(f"shared part from {config.start}, and {len(shared)} of {len(specs)} heads", soft_wrap=True)
-    if config.start and config.carry_heads:
-        carry_heads(network, Path(config.start))
-    if config.graph_start and not resume:
-        start_graph_encoder_from(network, load_model(Path(config.graph_start), "cpu").network)
+    _start(network, config, console, resume=resume)
     settings = OptimiserSettings(
         config.lr,
         config.weight_decay,
@@ -159,6 +154,19 @@ def build_task_training(
     for name in frozen:
         freeze(network.head(name))
     return task
+
+
+def _start(network: TaskNetwork, config: TaskRunConfig, console: Console, *, resume: bool) -> None:
+    """Take over the weights that a run starts from, and heads that it carries along."""
+    if config.start and not resume:
+        shared = start_tasks_from(network, Path(config.start))
+        console.print(
+            f"shared part from {config.start}, and {len(shared)} of {len(config.tasks)} heads", soft_wrap=True
+        )
+    if config.start and config.carry_heads:
+        carry_heads(network, Path(config.start))
+    if config.graph_start and not resume:
+        start_graph_encoder_from(network, load_model(Path(config.graph_start), "cpu").network)
 
 
 def _carry_out(

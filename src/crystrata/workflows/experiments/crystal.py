@@ -10,7 +10,7 @@ from crystrata.datasets.splits import parse_protocol
 from crystrata.errors import UsageError, unknown_name
 from crystrata.neighbourhood import GraphSettings
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
-from crystrata.workflows.recipes.classes import typed
+from crystrata.workflows.experiments.classes import typed
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def crystal_config(model: CrystalModel, data: CrystalData, run: dict[str, Any]) 
     return config
 
 
-def crystal_recipe(config: RunConfig) -> dict[str, Any]:
+def crystal_experiment(config: RunConfig) -> dict[str, Any]:
     """Return `model`, `data` and `trainer` of a configuration, as `crystal_config` reads them."""
     values = {**config.as_dict(), "preset": config.size, "level": config.mode, "num_workers": config.workers}
     values |= {"enable_learnable_loss_balancer": config.learned_balance, "angles": None, "predict_idx": "test"}

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from crystrata.errors import ModelError, UsageError
 from crystrata.reports.part_table import part_table
-from crystrata.runs.config import NOT_RESULT, RunConfig
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, RESULTS
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.recipes.recipe import Recipe
+from crystrata.runs.task_config import NOT_RESULT_OF_TASKS, TaskRunConfig
+from crystrata.workflows.experiments.experiment import Experiment
 from crystrata.workflows.resumable import find_resumable
 from crystrata.workflows.task_run import resume_tasks, run_tasks, saved_task_config
 from crystrata.workflows.tier_run import resume_tier, run_tier
@@ -23,11 +23,11 @@ from crystrata.workflows.tier_run import resume_tier, run_tier
 LAST = "last"
 
 
-def fit_recipe(recipe: Recipe, command: list[str], console: Console, checkpoint: str | None = None) -> Path:
-    """Train and evaluate what a recipe describes; return the run directory.
+def fit_experiment(experiment: Experiment, command: list[str], console: Console, checkpoint: str | None = None) -> Path:
+    """Train and evaluate what a experiment describes; return the run directory.
 
     Args:
-        recipe: The run.
+        experiment: The run.
         command: The command line, for the manifest.
         console: Where progress goes.
         checkpoint: Run that goes on, `last` for the newest one of the experiment; a new run if None.
@@ -36,24 +36,24 @@ def fit_recipe(recipe: Recipe, command: list[str], console: Console, checkpoint:
         CrystrataError: Data, configuration or storage does not allow it.
     """
     try:
-        run = _carry_out(recipe, command, console, checkpoint)
+        run = _carry_out(experiment, command, console, checkpoint)
     except MisconfigurationException as error:  # of callbacks and loggers that do not fit
         raise UsageError(f"trainer: {' '.join(str(error).split())}") from None
-    if isinstance(recipe.config, TaskRunConfig):
+    if isinstance(experiment.config, TaskRunConfig):
         tasks = json.loads((run / RESULTS).read_text(encoding="utf-8"))["tasks"]
         part = "test" if any(parts["test"] for parts in tasks.values()) else "val"
         console.print(part_table(f"{part} part", {name: parts[part] for name, parts in tasks.items()}))
     return run
 
 
-def _carry_out(recipe: Recipe, command: list[str], console: Console, checkpoint: str | None) -> Path:
-    config, extras = recipe.config, recipe.extras()
+def _carry_out(experiment: Experiment, command: list[str], console: Console, checkpoint: str | None) -> Path:
+    config, extras = experiment.config, experiment.extras()
     if checkpoint is None:
-        config = replace(config, run_id=_free_name(config.family_dir, recipe.experiment))
+        config = replace(config, run_id=_free_name(config.family_dir, experiment.name))
         if isinstance(config, RunConfig):
             return run_tier(config, command, console, extras)
         return run_tasks(config, command, console, extras=extras)
-    run = find_run_of(config, recipe.experiment, checkpoint, CHECKPOINT)
+    run = find_run_of(config, experiment.name, checkpoint, CHECKPOINT)
     if isinstance(config, RunConfig):
         return resume_tier(*find_resumable(replace(config, run_id=None), str(run)), command, console, extras)
     _require_same_settings(run, config)
@@ -119,7 +119,7 @@ def _free_name(family: Path, experiment: str | None) -> str | None:
 
 
 def _require_same_settings(run: Path, config: TaskRunConfig) -> None:
-    free = {*NOT_RESULT, "epochs", "patience"}
+    free = {*NOT_RESULT_OF_TASKS, "epochs", "patience"}
     old, new = saved_task_config(run).as_dict(), config.as_dict()
     differing = [f"{key} {old[key]} -> {new[key]}" for key in old if key not in free and old[key] != new[key]]
     if differing:

@@ -16,7 +16,7 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import is_plain_name
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.training.extras import Extras
-from crystrata.workflows.recipes.classes import (
+from crystrata.workflows.experiments.classes import (
     class_and_arguments,
     imported_object,
     named_class,
@@ -24,10 +24,10 @@ from crystrata.workflows.recipes.classes import (
     require_known,
     typed,
 )
-from crystrata.workflows.recipes.composition import CompositionData, CompositionModel, composition_config
-from crystrata.workflows.recipes.crystal import CrystalData, CrystalModel, crystal_config, crystal_recipe
-from crystrata.workflows.recipes.document import Document
-from crystrata.workflows.recipes.trainer import TrainerSettings
+from crystrata.workflows.experiments.composition import CompositionData, CompositionModel, composition_config
+from crystrata.workflows.experiments.crystal import CrystalData, CrystalModel, crystal_config, crystal_experiment
+from crystrata.workflows.experiments.document import Document
+from crystrata.workflows.experiments.trainer import TrainerSettings
 
 MODELS: dict[str, type] = {"CompositionModel": CompositionModel, "CrystalModel": CrystalModel}
 DATA: dict[str, type] = {"CompositionData": CompositionData, "CrystalData": CrystalData}
@@ -39,11 +39,11 @@ _RETIRED = "lora_"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Experiment:
     """A run as its document writes it.
 
     Attributes:
-        experiment: Name of its run directories, or None for time stamps.
+        name: Name of its run directories, or None for time stamps.
         seed: Of split, order and weights.
         trainer: How and where it is carried out.
         model: The network.
@@ -51,7 +51,7 @@ class Recipe:
         config: All of it, resolved.
     """
 
-    experiment: str | None
+    name: str | None
     seed: int
     trainer: TrainerSettings
     model: CompositionModel | CrystalModel
@@ -61,7 +61,7 @@ class Recipe:
     def as_document(self) -> Document:
         """Return the complete document, with every default."""
         return {
-            "experiment_name": self.experiment,
+            "experiment_name": self.name,
             "seed_everything": self.seed,
             "trainer": asdict(self.trainer),
             **{
@@ -76,7 +76,7 @@ class Recipe:
         Raises:
             UsageError: One cannot be made, or watches a figure that this run does not have.
         """
-        folder = str(Path(self.config.models_dir) / (self.experiment or ""))
+        folder = str(Path(self.config.models_dir) / (self.name or ""))
         callbacks = [
             imported_object(value, L.Callback, f"trainer.callbacks.{place}", {})
             for place, value in enumerate(_as_list(self.trainer.callbacks))
@@ -94,8 +94,8 @@ class Recipe:
         return Extras(callbacks, loggers, own)
 
 
-def read_recipe(document: Document) -> tuple[Recipe, list[str]]:
-    """Return the recipe of a document, and the notices that go with it.
+def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
+    """Return the experiment of a document, and the notices that go with it.
 
     Raises:
         UsageError: A key or name is unknown, a value of another type, or something contradicts the rest.
@@ -120,12 +120,12 @@ def read_recipe(document: Document) -> tuple[Recipe, list[str]]:
     model, data = typed(network, model_values, "model.init_args"), typed(labels, data_values, "data.init_args")
     run = {**trainer.fields_of_run(), "seed": seed, "run_id": experiment}
     configured = composition_config if network is CompositionModel else crystal_config
-    return Recipe(experiment, seed, trainer, model, data, configured(model, data, run)), notices
+    return Experiment(experiment, seed, trainer, model, data, configured(model, data, run)), notices
 
 
 def document_of(config: RunConfig) -> Document:
     """Return a document that gives a configuration of crystals again."""
-    return {"experiment_name": config.run_id, "seed_everything": config.seed, **crystal_recipe(config)}
+    return {"experiment_name": config.run_id, "seed_everything": config.seed, **crystal_experiment(config)}
 
 
 def monitored(config: RunConfig | TaskRunConfig) -> list[str]:

@@ -12,7 +12,7 @@ from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.task_config import MASKED_FEATURES, PRETRAINING
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
-from crystrata.workflows.recipes.classes import require_known, typed
+from crystrata.workflows.experiments.classes import require_known, typed
 from crystrata.workflows.task_preparation import AUTOENCODER
 
 Settings = dict[str, Any]
