@@ -67,7 +67,12 @@ def page(about: str, results: dict[str, Any]) -> str:
             f"| {label} | {found['n']} | {found['mae']:.4g} | {found['best']:.4g} |\n"
             for label, found in results["same formula"].items()
         ]
-        parts += [_NUMBERS, markdown(pd.DataFrame(numbers).sort_values("label", kind="stable")), _SAME, *same]
+        parts += [
+            _NUMBERS,
+            markdown(pd.DataFrame(numbers).sort_values(["label", "MAE"], ascending=[True, False])),
+            _SAME,
+            *same,
+        ]
     if "phonons" in results:
         parts += [_PHONONS, markdown(_spectra(results["phonons"], cases)), _PICTURE]
     return "\n".join(part.strip("\n") + "\n" for part in parts).replace("|\n\n|", "|\n|")
@@ -91,7 +96,7 @@ def _row(label: str, case: dict[str, Any], task: dict[str, Any]) -> dict[str, An
 
 
 def _spectra(found: dict[str, dict[str, float]], cases: list[dict[str, Any]]) -> pd.DataFrame:
-    seconds = {f"network: {case['reads']}": round(case["cpu_seconds"]) for case in cases}
+    seconds = {f"network: {case['reads']}": round(case["cpu_seconds"]) for case in cases if "ph_dos" in case["tasks"]}
     rows = [
         {
             "told by": name,
