@@ -80,7 +80,7 @@ CASES = {
     "energy-both-started": Case(
         ENERGY_AND_GAP, f"composition and crystal, from {DEFAULT_MODEL}", 2, {**BOTH, **STARTED}
     ),
-    "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "moduli-composition": Case(MODULI, "composition", 25, {"encoder_settings": DENSE, "descriptor": WIDE}),
     "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
     "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
