@@ -38,7 +38,8 @@ PICTURE = RESULT.with_name("phonon_dos.png")
 PHONONS = "ph_dos"
 ENERGY_AND_GAP = ("formation_energy_peratom", "optb88vdw_bandgap")
 MODULI = ("bulk_modulus_kv", "shear_modulus_gv")
-MLP = {"hidden_dims": [None, 512, 256, 256], "residual": True, "dropout": 0.2}
+DENSE = {"hidden_dims": [None, 512, 256, 256], "residual": True}
+MLP = {**DENSE, "dropout": 0.2}
 WIDE = {"kind": "joined", "parts": [{"kind": "kernel_mean"}, {"kind": "statistics"}]}
 TRUNK = {"graph_encoder": "e3nn", "graph_settings": {"channels": 64, "layers": 3}, "modality_dropout": 0.0}
 ALONE = {"encoder": "none", "encoder_settings": {"latent_width": 256}, **TRUNK}
@@ -74,12 +75,12 @@ class Case:
 BOTH = {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
 STARTED = {"graph_start": str(SHIPPED / DEFAULT_MODEL)}
 CASES = {
-    "energy-composition": Case(ENERGY_AND_GAP, "composition", 6, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "energy-composition": Case(ENERGY_AND_GAP, "composition", 14, {"encoder_settings": DENSE, "descriptor": WIDE}),
     "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 3, BOTH),
     "energy-both-started": Case(
         ENERGY_AND_GAP, f"composition and crystal, from {DEFAULT_MODEL}", 2, {**BOTH, **STARTED}
     ),
-    "moduli-composition": Case(MODULI, "composition", 30, {"encoder_settings": MLP, "descriptor": WIDE}),
+    "moduli-composition": Case(MODULI, "composition", 25, {"encoder_settings": DENSE, "descriptor": WIDE}),
     "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
     "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
