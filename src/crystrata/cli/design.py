@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crystrata.cli import study
 from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import UsageError
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
@@ -18,11 +20,15 @@ _LEFT_OUT = ",".join(
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
-    """Parse the flags and search; return the exit code."""
+    """Parse the flags and search; return the exit code. `study` goes to the verb of studies."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["study"]:
+        return study.main(given[1:], f"{program} study")
     parser = Parser(
         prog=program,
         description="Find compositions with wanted properties by gradient through a trained network of compositions, "
-        "and candidate crystals by substitution into known structures.",
+        "and candidate crystals by substitution into known structures. `crystrata design study` compares several "
+        "ways to search.",
     )
     parser.add_argument(
         "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
@@ -37,7 +43,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
     _add_structures(parser.add_argument_group("structures"))
     parser.add_argument("--output", default="design", metavar="DIR", help="folder of tables and structures")
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(given)
     return run_verb(lambda: _run(flags))
 
 
