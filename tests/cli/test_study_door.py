@@ -183,9 +183,12 @@ def test_paths_do_what_their_names_say(done: Path) -> None:
         assert set(row) <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
     for name in PATHS[3:]:
         assert all(len(row) <= 4 and min(row.values()) >= 0.02 - 1e-6 for row in paths[name]["weights"])
-    drift = [np.abs(np.subtract(paths[name]["latent_values"], paths[name]["decoded_values"]))[:, 1].mean()
-             for name in ("latent_alpha_0", "latent_alpha_1")]  # fmt: skip
-    assert drift[1] < drift[0]
+    settings = {path["name"]: path for path in json.loads((done / "scenario.json").read_text())["paths"]}
+    assert [settings[name]["ae_align_scale"] for name in PATHS[:3]] == [0, 0.5, 1]
+    assert [settings[name]["seed_blend"] for name in PATHS[3:7]] == [1, 0.95, 0.95, 0.95]
+    assert [settings[name]["diversity_scale"] for name in PATHS[5:7]] == [1, 0]
+    assert "Tc" not in settings["composition_random_start"]["constraints"]["allowed_elements"]
+    assert not settings["composition_random_start"]["seeded"]
 
 
 def test_the_summary_has_the_means_of_the_arrays(done: Path) -> None:

@@ -9,14 +9,12 @@ from pathlib import Path
 
 from crystrata.cli import study
 from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.elements import INERT_OR_UNSTABLE
 from crystrata.errors import UsageError
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
 
 _METHODS = ("composition", "latent", "input")
-_LEFT_OUT = ",".join(
-    "He Ne Ar Kr Xe Rn Tc Pm Po At Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
-)  # noble gases, and elements without a stable isotope
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
 def _add_constraints(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe (default: all)")
     group.add_argument(
-        "--without", metavar="A,B,...", default=_LEFT_OUT,
+        "--without", metavar="A,B,...", default=",".join(INERT_OR_UNSTABLE),
         help="elements that may not be in a recipe (default: noble gases and elements without a stable isotope)",
     )  # fmt: skip
     group.add_argument("--max-elements", type=int, metavar="N", help="most elements of a recipe")
@@ -154,7 +152,7 @@ def _allowed(flags: argparse.Namespace) -> list[str] | None:
             raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
     if flags.elements is None and not without:
         return None
-    if flags.elements is not None and flags.without == _LEFT_OUT:
+    if flags.elements is not None and flags.without == ",".join(INERT_OR_UNSTABLE):
         without = []  # what is named is meant
     named = _names(flags.elements) if flags.elements is not None else list(SYMBOLS)
     return [symbol for symbol in named if symbol not in without]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import rehearse, train
+from crystrata.cli import rehearse, study, train
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
@@ -60,6 +60,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "exit-codes": manual.exit_codes,
     "rehearsal": manual.rehearsal,
     "flags-rehearse": lambda: flags(rehearse.build_parser()),
+    "study": manual.study,
+    "study-scenarios": manual.study_scenarios,
+    "study-seeds": manual.study_seeds,
+    "flags-study": lambda: flags(study.build_parser()),
     "flags": lambda: flags(train.build_parser(train.Door())),
 }
 """Name of a block -> what makes its content."""

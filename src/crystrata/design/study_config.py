@@ -14,6 +14,7 @@ from crystrata.datasets.splits import PARTS
 from crystrata.design.constraints import Constraints
 from crystrata.design.recipes import MOST_ATOMS
 from crystrata.design.targets import Targets, Want
+from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import InputError, UsageError, unknown_name
 from crystrata.networks.heads.regression import RegressionHead
 from crystrata.networks.task_network import TaskNetwork
@@ -134,6 +135,7 @@ class StudyConfig:
         seeds: Which compositions searches start from.
         latent_alphas: Alignments of the latent searches, a path each.
         seed_blend: Share of the seed at the start of all composition paths but the strict one.
+        without: Elements that no seed of the pool and no recipe of a composition path has, unless they are named.
         whitelist: Elements of the path that allows some only; those of all seeds if not given.
         low_diversity: The `diversity_scale` of the path of simple recipes.
         constraints: What recipes of all composition paths keep to: fields of `Constraints`.
@@ -151,6 +153,7 @@ class StudyConfig:
     seeds: SeedChoice = field(default_factory=SeedChoice)
     latent_alphas: tuple[float, ...] = (0.0, 0.5, 1.0)
     seed_blend: float = 0.95
+    without: tuple[str, ...] = INERT_OR_UNSTABLE
     whitelist: tuple[str, ...] = ()
     low_diversity: float = 0.0
     constraints: dict[str, Any] = field(default_factory=dict)
@@ -166,6 +169,9 @@ class StudyConfig:
             raise UsageError(f"two scenarios are called {min(twice)}")
         if len(set(self.latent_alphas)) < len(self.latent_alphas):
             raise UsageError("latent_alphas holds a value twice")
+        for symbol in self.without:
+            if symbol not in SYMBOLS:
+                raise unknown_name("element in without", symbol, SYMBOLS)
         if self.max_atoms < 1:
             raise UsageError(f"max_atoms must be 1 or more, not {self.max_atoms}")
 

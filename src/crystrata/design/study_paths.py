@@ -122,7 +122,8 @@ def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
     Raises:
         UsageError: Settings or constraints are out of range or contradict each other.
     """
-    constraints = Constraints(**config.constraints)
+    allowed = [symbol for symbol in SYMBOLS if symbol not in config.without]
+    constraints = Constraints(**{"allowed_elements": allowed, **config.constraints})
     seen = {symbol for seed in seeds for symbol in formula_amounts(seed)}
     common = [SYMBOLS[place] for place in np.flatnonzero(constraints.allowed) if SYMBOLS[place] in seen]
     whitelisted = replace(constraints, allowed_elements=config.whitelist or common)

@@ -13,6 +13,7 @@ from crystrata import errors
 from crystrata.crystals.jarvis.releases import RELEASES
 from crystrata.crystals.readers import FORMATS
 from crystrata.datasets.splits import PROTOCOLS
+from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
@@ -156,15 +157,38 @@ def formats() -> str:
 
 def rehearsal() -> str:
     """Return the keys of the table `[rehearsal]`, with the words of its docstring."""
-    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(RehearsalConfig) or "", re.MULTILINE)
+    return _keys(RehearsalConfig)
+
+
+def study() -> str:
+    """Return the keys of the table `[study]`."""
+    return _keys(StudyConfig)
+
+
+def study_scenarios() -> str:
+    """Return the keys of a table `[[study.scenarios]]`."""
+    return _keys(Scenario)
+
+
+def study_seeds() -> str:
+    """Return the keys of the table `[study.seeds]`."""
+    return _keys(SeedChoice)
+
+
+def _keys(config: type) -> str:
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(config) or "", re.MULTILINE)
     words = {name: " ".join(text.split()) for name, text in said}
-    rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(RehearsalConfig)]
+    rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(config)]
     return table(("key", "default", "meaning"), rows)
 
 
 def _default(field: dataclasses.Field[object]) -> str | None:
-    empty = field.default is dataclasses.MISSING or field.default in (None, ())
-    return None if empty else code(str(field.default).lower() if isinstance(field.default, bool) else field.default)
+    value = field.default
+    if value is dataclasses.MISSING or value in (None, (), ""):
+        return None
+    if isinstance(value, tuple):
+        return code(", ".join(map(str, value)))
+    return code(str(value).lower() if isinstance(value, bool) else value)
 
 
 def releases() -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _ELEMENTS = 25  # columns of the heat map
 _WRITTEN = 6  # elements of a recipe that a listing names
-_RAMPS = {"latent": "Oranges", "composition": "Blues"}
+_DEPTHS = (0.3, 0.95)  # of a ramp
+_RAMPS = {"latent": "YlOrRd", "composition": "viridis"}
 _SEED, _NEW, _GOAL = "0.55", "#c0271a", "#c0271a"
 
 
@@ -70,7 +71,7 @@ def path_colours(names: Sequence[str]) -> list[tuple[float, ...]]:
     colours = []
     for name in names:
         alike = [other for other in names if _family(other) == _family(name)]
-        depth = np.linspace(0.4, 0.95, len(alike))[alike.index(name)]
+        depth = np.linspace(*_DEPTHS, len(alike))[alike.index(name)]
         colours.append(matplotlib.colormaps[_RAMPS[_family(name)]](depth))
     return colours
 
@@ -139,7 +140,7 @@ def scatter_figure(result: ScenarioResult) -> Figure:
     panels = figure.subplots(1, len(others), sharey=True, squeeze=False)[0]
     colours = path_colours([path.name for path in result.paths])
     for panel, column in zip(panels, others, strict=True):
-        panel.scatter(result.seed_values[:, column], result.seed_values[:, 0], s=26, color=_SEED, marker="s",
+        panel.scatter(result.seed_values[:, column], result.seed_values[:, 0], s=40, color=_SEED, marker="s",
                       label="seeds", zorder=1)  # fmt: skip
         for path, colour in zip(result.paths, colours, strict=True):
             marker = "o" if _family(path.name) == "latent" else "^"

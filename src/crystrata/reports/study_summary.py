@@ -31,6 +31,8 @@ def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float
         f"units of the labels.\n{intervals}\n## Recipes\n\n{markdown(recipe_table(result))}",
         f"## Formulas\n\nEach recipe written as the nearest formula of small integers, of the neutral ones of its "
         f"elements where there are some.\n\n{markdown(formula_table(result))}",
+        f"The neutral formulas of the same elements that come nearest to what is wanted, however far from the recipe:"
+        f"\n\n{markdown(neutral_table(result))}",
     ]
     if any(path.latent_values is not None for path in result.paths):
         parts.append(
@@ -75,6 +77,19 @@ def formula_table(result: ScenarioResult) -> pd.DataFrame:
         for path in result.paths
     ]
     return pd.DataFrame(rows, columns=["path", *result.titles, "rounding error", "neutral", "all metals"])
+
+
+def neutral_table(result: ScenarioResult) -> pd.DataFrame:
+    """Return what neutral formulas of the same elements reach where they may be far from the recipe."""
+    rows = [
+        [
+            path_title(path.name),
+            *map(spread, path.neutral_values.T),
+            sum(name is not None for name in path.neutral_formulas),
+        ]
+        for path in result.paths
+    ]
+    return pd.DataFrame(rows, columns=["path", *result.titles, "formulas"])
 
 
 def latent_table(result: ScenarioResult) -> pd.DataFrame:

@@ -101,7 +101,7 @@ def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path, diges
     planned = []
     for scenario in config.scenarios:
         wants = scenario.wants(trained.model.network)
-        seeds = choose_seeds(trained, Targets(wants, trained.model.network), config.seeds)
+        seeds = choose_seeds(trained, Targets(wants, trained.model.network), config.seeds, config.without)
         paths = paths_of(config, seeds)
         for path in paths:
             path.check(trained, trained.seeds(seeds))
