@@ -76,7 +76,7 @@ class Scenario:
     Attributes:
         name: Name of its folder.
         targets: Task -> wanted value, in standard deviations of its training labels from their mean.
-        want: Further wishes in physical units, as `crystrata design --want` takes them.
+        want: Further wishes in physical units, written as those of `crystrata design`.
         class_target: `task` and `classes`: what class it should be.
         class_weight: Weight of the loss of classes.
 

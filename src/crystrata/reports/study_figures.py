@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 _ELEMENTS = 25  # columns of the heat map
 _WRITTEN = 6  # elements of a recipe that a listing names
-_DEPTHS = (0.3, 0.95)  # of a ramp
-_RAMPS = {"latent": "YlOrRd", "composition": "viridis"}
+_RAMPS = {"latent": ("YlOrRd", 0.3, 0.95), "composition": ("viridis", 0.0, 0.95)}  # colours from here to there
 _SEED, _NEW, _GOAL = "0.55", "#c0271a", "#c0271a"
 
 
@@ -65,14 +64,14 @@ def path_title(name: str) -> str:
 
 
 def path_colours(names: Sequence[str]) -> list[tuple[float, ...]]:
-    """Return the colour of each path: a hue for each kind of search, darker from one setting to the next."""
+    """Return the colour of each path: a ramp for each kind of search."""
     import matplotlib
 
     colours = []
     for name in names:
         alike = [other for other in names if _family(other) == _family(name)]
-        depth = np.linspace(*_DEPTHS, len(alike))[alike.index(name)]
-        colours.append(matplotlib.colormaps[_RAMPS[_family(name)]](depth))
+        ramp, first, last = _RAMPS[_family(name)]
+        colours.append(matplotlib.colormaps[ramp](np.linspace(first, last, len(alike))[alike.index(name)]))
     return colours
 
 
