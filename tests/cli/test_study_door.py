@@ -20,10 +20,13 @@ from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.crystals.demo import open_demo
 from crystrata.design.study_config import StudyConfig
-from crystrata.design.trained import TrainedCompositions
+from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
+from crystrata.errors import ModelError, UsageError
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows import study
+from crystrata.workflows.export import export_model
 from crystrata.workflows.task_run import run_tasks
 
 PATHS = [
@@ -263,7 +266,7 @@ want = ["mass=max", "pull<2"]
     [
         ("seed_blen = 1", "", "did you mean 'seed_blend'"),
         ("latent_alphas = [2]", "", "ae_align_scale must be from 0 to 1"),
-        ('checkpoint = "a"\nmax_atoms = 0', "", None),
+        ("seed_blend = 2", "", "seed_blend must be from 0 to 1"),
         ("", 'want = ["pul=1"]', "did you mean 'pull'"),
         ("", 'want = ["pull=1"]', "pull is wanted twice"),
         ("", "class_weigth = 1", "did you mean 'class_weight'"),
@@ -273,15 +276,42 @@ want = ["mass=max", "pull<2"]
     ],
 )
 def test_a_wrong_study_is_one_line_with_the_way_out(
-    run: Path, study_lines: str, scenario_lines: str, words: str | None, tmp_path: Path,
+    run: Path, study_lines: str, scenario_lines: str, words: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file = written(tmp_path, study_lines, scenario_lines)
     assert main(flags(run, file, tmp_path / "none")) == 2
     error = capsys.readouterr().err
-    assert words is None or words in error
+    assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out/inverse_design/pulling_oxide"
+    shutil.copytree(done, folder)
+    facts = json.loads((folder / "scenario.json").read_text())
+    (folder / "scenario.json").write_text(json.dumps({**facts, "weights": "others"}))
+    assert main(flags(run, written(tmp_path, scenario='want = ["mass<40"]'), tmp_path / "out")) == 2
+    assert "(other weights)" in capsys.readouterr().err
+
+
+def test_weights_beside_their_split_and_shared_models_are_opened(run: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "best.pt", bare / "final_model.pt")
+    shutil.copy(run / "splits.json", bare)
+    whole = TrainedCompositions.load(run, "cpu")
+    opened = TrainedCompositions.load(bare / "final_model.pt", "cpu")
+    assert (opened.names, opened.half_widths) == (whole.names, {})
+    assert {"pull", "mass"} <= set(whole.half_widths)
+    shared = read_compositions(export_model(run, tmp_path / "shared", "made"))
+    write_checkpoint(tmp_path / "copy.pt", shared)
+    again = TrainedCompositions.load(tmp_path / "copy.pt", "cpu")
+    assert (again.parts, again.half_widths) == (whole.parts, whole.half_widths)
+    (bare / "splits.json").unlink()
+    with pytest.raises(ModelError, match="complete the run first"):
+        TrainedCompositions.load(bare / "final_model.pt", "cpu")
 
 
 def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> None:
@@ -292,10 +322,14 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
         ({"seeds": {"strategy": "explicit"}}, "it needs some"),
         ({"seeds": {"count": 0}}, "must be 1 or more"),
+        ({"constraints": {"max_elements": "3"}}, "value of the wrong kind"),
+        ({"latent_alphas": ["1"]}, "value of the wrong kind"),
+        ({"without": ["Xq"]}, "unknown element"),
+        ({"scenarios": [{**scenario, "targets": {"a": 1, "b": "low"}}]}, "must be a number, not 'low'"),
         ({"scenarios": []}, "a study needs scenarios"),
         ({"scenarios": [{**scenario, "name": "a/b"}]}, "cannot name a folder"),
     ]:
-        with pytest.raises(study.UsageError, match=words):
+        with pytest.raises(UsageError, match=words):
             StudyConfig.from_dict({"scenarios": [scenario], **values})
 
 

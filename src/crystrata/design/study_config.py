@@ -5,13 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from crystrata.datasets.splits import PARTS
+from crystrata.design.composition import CompositionSettings
 from crystrata.design.constraints import Constraints
+from crystrata.design.latent import LatentSettings
 from crystrata.design.recipes import MOST_ATOMS
 from crystrata.design.targets import Targets, Want
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
@@ -93,6 +96,9 @@ class Scenario:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
             raise UsageError(f"scenario {self.name!r} cannot name a folder: leave out slashes")
+        for task, z in self.targets.items():
+            if not (isinstance(z, (int, float)) and isfinite(z)):
+                raise UsageError(f"the target of {task} in {self.name} must be a number, not {z!r}")
         for key in self.class_target:
             if key not in ("task", "classes"):
                 raise unknown_name(f"key of class_target of {self.name}", key, ("task", "classes"))
@@ -172,8 +178,15 @@ class StudyConfig:
         for symbol in self.without:
             if symbol not in SYMBOLS:
                 raise unknown_name("element in without", symbol, SYMBOLS)
+        self._check_searches()
         if self.max_atoms < 1:
             raise UsageError(f"max_atoms must be 1 or more, not {self.max_atoms}")
+
+    def _check_searches(self) -> None:
+        Constraints(**self.constraints)
+        CompositionSettings(**self.composition, seed_blend=self.seed_blend, diversity_scale=self.low_diversity)
+        for alpha in self.latent_alphas:
+            LatentSettings(**self.latent, ae_align_scale=alpha)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
