@@ -19,7 +19,9 @@ from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.crystals.demo import open_demo
-from crystrata.design.study_config import StudyConfig
+from crystrata.design.study_config import SeedChoice, StudyConfig
+from crystrata.design.study_seeds import choose_seeds
+from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
@@ -285,6 +287,21 @@ def test_a_wrong_study_is_one_line_with_the_way_out(
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
+    trained = TrainedCompositions.load(run, "cpu")
+    targets = Targets([Want("pull", "most")], trained.model.network)
+    nearest = choose_seeds(trained, targets, SeedChoice("loss", count=4, pool="train"), without=["F"])
+    pulls = predicted(run, [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(nearest)])[:, 1]
+    assert (np.diff(pulls) <= 0).all()
+    assert all("F" not in formula_amounts(seed) for seed in nearest)
+    draws = [choose_seeds(trained, targets, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    named = SeedChoice("explicit", formulas=("Si2O4", "OSi", "NaCl"), append=("LiF",))
+    assert choose_seeds(trained, targets, named) == ["FLi", "O2Si", "ClNa"]
+    with pytest.raises(UsageError, match="is no formula"):
+        choose_seeds(trained, targets, SeedChoice("explicit", formulas=("Wat",)))
 
 
 def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
