@@ -13,6 +13,9 @@ SYMBOLS: tuple[str, ...] = tuple(
 
 MAX_ATOMIC_NUMBER = len(SYMBOLS)
 
+INERT_OR_UNSTABLE = tuple("He Ne Ar Kr Xe Rn Tc Pm Po At Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split())
+"""Noble gases, and elements without a stable isotope: recipes are sought without them."""
+
 COVALENT_RADII = (
     0.31, 0.28, 1.28, 0.96, 0.84, 0.76, 0.71, 0.66, 0.57, 0.58, 1.66, 1.41, 1.21, 1.11, 1.07, 1.05, 1.02, 1.06,
     2.03, 1.76, 1.70, 1.60, 1.53, 1.39, 1.39, 1.32, 1.26, 1.24, 1.32, 1.22, 1.22, 1.20, 1.19, 1.20, 1.20, 1.16,

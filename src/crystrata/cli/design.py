@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crystrata.cli import study
 from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.elements import INERT_OR_UNSTABLE
 from crystrata.errors import UsageError
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
 
 _METHODS = ("composition", "latent", "input")
-_LEFT_OUT = ",".join(
-    "He Ne Ar Kr Xe Rn Tc Pm Po At Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
-)  # noble gases, and elements without a stable isotope
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
-    """Parse the flags and search; return the exit code."""
+    """Parse the flags and search; return the exit code. `study` goes to the verb of studies."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["study"]:
+        return study.main(given[1:], f"{program} study")
     parser = Parser(
         prog=program,
         description="Find compositions with wanted properties by gradient through a trained network of compositions, "
-        "and candidate crystals by substitution into known structures.",
+        "and candidate crystals by substitution into known structures. `crystrata design study` compares several "
+        "ways to search.",
     )
     parser.add_argument(
         "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
@@ -37,14 +41,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
     _add_structures(parser.add_argument_group("structures"))
     parser.add_argument("--output", default="design", metavar="DIR", help="folder of tables and structures")
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
-    flags = parser.parse_args(arguments)
+    flags = parser.parse_args(given)
     return run_verb(lambda: _run(flags))
 
 
 def _add_constraints(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe (default: all)")
     group.add_argument(
-        "--without", metavar="A,B,...", default=_LEFT_OUT,
+        "--without", metavar="A,B,...", default=",".join(INERT_OR_UNSTABLE),
         help="elements that may not be in a recipe (default: noble gases and elements without a stable isotope)",
     )  # fmt: skip
     group.add_argument("--max-elements", type=int, metavar="N", help="most elements of a recipe")
@@ -148,7 +152,7 @@ def _allowed(flags: argparse.Namespace) -> list[str] | None:
             raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
     if flags.elements is None and not without:
         return None
-    if flags.elements is not None and flags.without == _LEFT_OUT:
+    if flags.elements is not None and flags.without == ",".join(INERT_OR_UNSTABLE):
         without = []  # what is named is meant
     named = _names(flags.elements) if flags.elements is not None else list(SYMBOLS)
     return [symbol for symbol in named if symbol not in without]

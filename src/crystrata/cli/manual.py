@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import rehearse, train, trainer
+from crystrata.cli import rehearse, study, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
+from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
@@ -64,6 +65,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "exit-codes": manual.exit_codes,
     "rehearsal": partial(manual.keys, RehearsalConfig),
     "flags-rehearse": lambda: flags(rehearse.build_parser()),
+    "study": partial(manual.keys, StudyConfig),
+    "study-scenarios": partial(manual.keys, Scenario),
+    "study-seeds": partial(manual.keys, SeedChoice),
+    "flags-study": lambda: flags(study.build_parser()),
     "flags": lambda: flags(train.build_parser(train.Door())),
     "yaml-flags": lambda: flags(trainer.build_parser()),
     "yaml-trainer": partial(manual.keys, TrainerSettings),

@@ -46,8 +46,8 @@ def describe_recipes(
     weights = np.array([recipe.weights for recipe in recipes])
     formulas = [recipe.formula for recipe in recipes]
     rounded, _ = known_weights(formulas)
-    before, _ = _judged(trained, targets, weights)
-    after, losses = _judged(trained, targets, rounded)
+    before, _ = judged(trained, targets, weights)
+    after, losses = judged(trained, targets, rounded)
     known, near = set(trained.names), trained.nearest_known(rounded)
     columns = {
         FORMULA: formulas,
@@ -84,13 +84,13 @@ def best_neutral(
         if not len(formulas):
             found.append(None)
             continue
-        _, losses = _judged(trained, targets.of_row(row), formulas)
+        _, losses = judged(trained, targets.of_row(row), formulas)
         found.append(formulas[losses.argmin()])
     return found
 
 
 @torch.inference_mode()
-def _judged(trained: TrainedCompositions, targets: Targets, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def judged(trained: TrainedCompositions, targets: Targets, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return predictions (B, T) and losses (B,) of recipes."""
     model = trained.model
     tensor = torch.as_tensor(weights, dtype=torch.get_default_dtype(), device=model.device)

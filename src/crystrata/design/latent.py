@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crystrata.datasets.tasks.specs import TaskSpec
 from crystrata.design.composition import checked_seeds
 from crystrata.design.frozen import untouched
 from crystrata.design.model import DesignModel
@@ -121,20 +122,28 @@ def optimize_latent(
         return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
 
 
+def decoder_of(model: DesignModel) -> TaskSpec:
+    """Return the task that decodes latents.
+
+    Raises:
+        UsageError: There is none, or the latents have no bounds.
+    """
+    network = model.network
+    decoder = next((spec for spec in network.config.tasks if spec.kind == "autoencoder"), None)
+    if decoder is None:
+        raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
+    if network.stage.kind == "none":
+        raise UsageError("the space `latent` needs a bounded latent: train with the latent stage tanh or deposit")
+    return decoder
+
+
 class _Space:
     """Where the search takes place: the variable, its latent, its descriptor."""
 
     def __init__(self, model: DesignModel, settings: LatentSettings) -> None:
-        self.model, self.alpha, self.decoder = model, settings.ae_align_scale, None
+        self.model, self.alpha = model, settings.ae_align_scale
         self.in_latents = settings.space == "latent"
-        network = model.network
-        if not self.in_latents:
-            return
-        self.decoder = next((spec for spec in network.config.tasks if spec.kind == "autoencoder"), None)
-        if self.decoder is None:
-            raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
-        if network.stage.kind == "none":
-            raise UsageError("the space `latent` needs a bounded latent: train with the latent stage tanh or deposit")
+        self.decoder = decoder_of(model) if self.in_latents else None
 
     def start(self, x0: Tensor) -> Tensor:
         """Return the variable at descriptors (B R, D)."""

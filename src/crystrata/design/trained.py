@@ -43,6 +43,7 @@ class TrainedCompositions:
         latents: Of the training compositions, (m', d).
         reach: Distance from them within which 99 % of the validation compositions lie.
         half_widths: Task -> level [%] -> half the width of its interval.
+        parts: Part -> its reduced formulas.
     """
 
     model: DesignModel
@@ -51,19 +52,22 @@ class TrainedCompositions:
     latents: np.ndarray
     reach: float
     half_widths: dict[str, dict[str, float]]
+    parts: dict[str, list[str]]
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
-        """Open a completed run over tasks, or the folder of a shipped model of compositions.
+        """Open what `read_compositions` reads.
 
         Raises:
             ModelError: A file of it is missing or damaged, or it is a model of crystals.
             UsageError: It reads something other than the kernel mean of compositions.
         """
-        content = read_model_folder(path) if is_model_folder(path) else read_checkpoint(path / BEST)
+        return cls.of_content(read_compositions(path), path, device)
+
+    @classmethod
+    def of_content(cls, content: dict[str, Any], path: Path, device: str = "auto") -> TrainedCompositions:
+        """Make it of what `read_compositions` has read from a path."""
         network, facts = unpack_task_network(content)
-        if not is_model_folder(path):
-            facts = with_compositions(content, path, _read(path / RESULTS))["facts"]
         settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
         if facts["descriptor"]["kind"] != "kernel_mean":
             raise UsageError(f"{path} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
@@ -76,7 +80,7 @@ class TrainedCompositions:
         latents = latents_of(model, fractions[: len(parts["train"]) + len(parts["val"])])
         train, val = latents[: len(parts["train"])], latents[len(parts["train"]) :]
         reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
-        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"])
+        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"], parts)
 
     def distance(self, weights: np.ndarray) -> np.ndarray:
         """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""
@@ -110,6 +114,27 @@ def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
         for block in np.split(weights, range(_BATCH, len(weights), _BATCH))
     ]
     return torch.cat(parts).cpu().numpy()
+
+
+def read_compositions(path: Path) -> dict[str, Any]:
+    """Return the content of a network's weights, with its compositions and intervals among the facts.
+
+    Args:
+        path: A completed run over tasks, weights of one that lie beside its split (also the `final_model.pt` of a
+            rehearsal, which knows no intervals), or the folder of a shipped model of compositions.
+
+    Raises:
+        ModelError: A file of it is missing or damaged, or it is a model of crystals.
+    """
+    if is_model_folder(path):
+        return read_model_folder(path)
+    file = path / BEST if path.is_dir() else path
+    content = read_checkpoint(file)
+    if isinstance(content["facts"].get("compositions", {}).get("train"), list):  # a copy that a study made
+        return content
+    results = file.with_name(RESULTS)
+    known = path.is_dir() or results.is_file()
+    return with_compositions(content, file.parent, _read(results) if known else {"tasks": {}})
 
 
 def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any]) -> dict[str, Any]:

@@ -162,8 +162,12 @@ def keys(cls: type) -> str:
 
 
 def _default(field: dataclasses.Field[object]) -> str | None:
-    empty = field.default is dataclasses.MISSING or field.default in (None, ())
-    return None if empty else code(str(field.default).lower() if isinstance(field.default, bool) else field.default)
+    value = field.default
+    if value is dataclasses.MISSING or value in (None, (), ""):
+        return None
+    if isinstance(value, tuple):
+        return code(", ".join(map(str, value)))
+    return code(str(value).lower() if isinstance(value, bool) else value)
 
 
 def releases() -> str:

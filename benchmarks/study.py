@@ -1,0 +1,85 @@
+"""Three scenarios of inverse design, from training to pictures
+
+    python benchmarks/study.py --data-file FILE --output DIR
+
+FILE is the JARVIS-DFT release of 2021 with its columns magmom_oszicar [mu_B per cell], Tc_supercon [K] and
+ph_heat_capacity [J/(mol K) per cell]; the last stands in for the thermal conductivity. The configuration is
+`examples/design/three_scenarios.toml`: a network of compositions learns critical temperature, heat capacity,
+magnetisation, metal or not, and formation energy [eV/atom], one after another, of polymorphs the one of lowest energy;
+three heads are then trained alone; and three scenarios are searched along eight paths. What is wanted lies two standard
+deviations from the mean of the labels: few compounds are there in one of them, fewer in all. Seeds are the 20 compounds
+of the test part that are most probably of the wanted class.
+
+All values are the opinion of the searching network; what other networks say of recipes that were found like this is in
+design.md. Moment and heat capacity are those of the cell, which no network of compositions knows: such heads, and that
+of the critical temperature, which has few labels, know little, as their R2 says. Times are those of 20 searches at
+once; more at once take less each. The page is made from the folder of the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from crystrata.design.study_config import read_study
+from crystrata.files import write_bytes, write_text
+from crystrata.runs.rehearsal_config import read_rehearsal
+from crystrata.workflows.rehearsal import FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_rehearsal
+from crystrata.workflows.rehearsal_records import FINAL
+from crystrata.workflows.study import COMPARISON, ELEMENTS, LISTING, SCATTER, SUMMARY, run_study
+
+ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "examples/design/three_scenarios.toml"
+PAGE = Path(__file__).with_name("results") / "study.md"
+HEADS, HEAD_EPOCHS = ("metal", "formation_energy", "magnetisation"), 8
+SHOWN = {
+    COMPARISON: "bars of every wish",
+    ELEMENTS: "elements of the recipes",
+    SCATTER: "recipes and seeds",
+}
+LISTED = LISTING.format("composition_whitelist")
+
+
+def main() -> int:
+    """Train, search and write the page, as far as it is not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-file", required=True)
+    parser.add_argument("--output", required=True, type=Path)
+    flags = parser.parse_args()
+    console, output = Console(), str(flags.output)
+    training = read_rehearsal(CONFIG, data_file=flags.data_file, output=output)
+    records = run_rehearsal(training, sys.argv, console)
+    tuned = flags.output / FINETUNE
+    if not (tuned / FINETUNE_SUMMARY).is_file():
+        finetune_heads(training, HEADS, sys.argv, console, epochs=HEAD_EPOCHS)
+    config = replace(read_study(CONFIG, output=output), checkpoint=str(tuned / FINAL))
+    folder = run_study(config, tuned / FINAL, console, "cpu")
+    figures = {task: f"{records['metric'][task]} {value:.3f}" for task, value in records["at_the_end"].items()}
+    _write_page([folder / scenario.name for scenario in config.scenarios], figures)
+    return 0
+
+
+def _write_page(scenarios: list[Path], figures: dict[str, str]) -> None:
+    head, rest = (__doc__ or "").split("\n", 1)
+    text = rest.strip("\n")
+    told = ", ".join(f"{task} {figure}" for task, figure in figures.items())
+    parts = [f"# {head}\n\n{text}\n\nOn the test part, after the last step: {told}.\n"]
+    for folder in scenarios:
+        parts.append((folder / SUMMARY).read_text(encoding="utf-8").replace("\n#", "\n##").replace("# ", "## ", 1))
+        parts += [_picture(folder / name, words) for name, words in SHOWN.items()]
+    parts.append(_picture(scenarios[0] / LISTED, "from seed to recipe"))
+    write_text(PAGE, "\n".join(parts))
+
+
+def _picture(file: Path, words: str) -> str:
+    picture = PAGE.with_name(f"study_{file.parent.name}_{file.name}")
+    write_bytes(picture, file.read_bytes())
+    return f"![{file.parent.name}: {words}]({picture.name})\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

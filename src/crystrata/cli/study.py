@@ -1,0 +1,46 @@
+"""`crystrata design study`: scenarios of what is wanted, each searched in several ways, compared and drawn."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.runs.shipped import find_shipped
+
+
+def build_parser(program: str = "crystrata design study") -> Parser:
+    """Return the parser of the verb."""
+    parser = Parser(
+        prog=program,
+        description="Search recipes for several scenarios, each by latent searches and searches of compositions from "
+        "the same seeds, and compare them in tables and figures. The same command continues a study that was cut.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
+    parser.add_argument(
+        "--checkpoint", metavar="RUN",
+        help="completed run over tasks, weights beside its split such as `final_model.pt`, or name or folder of a "
+        "shipped model, in place of the one in the file",
+    )  # fmt: skip
+    parser.add_argument("--output", metavar="DIR", help="folder of the study, in place of the one in the file")
+    parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "crystrata design study") -> int:
+    """Parse the flags and carry out the study; return the exit code."""
+    flags = build_parser(program).parse_args(arguments)
+    return run_verb(lambda: _run(flags))
+
+
+def _run(flags: argparse.Namespace) -> int:
+    from crystrata.design.study_config import read_study
+    from crystrata.workflows.study import run_study
+
+    config = read_study(Path(flags.config), checkpoint=flags.checkpoint, output=flags.output)
+    named = Path(config.checkpoint)
+    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), config.checkpoint)
+    run_study(config, shipped or named, terminal(), flags.device)
+    return 0

@@ -1,0 +1,248 @@
+"""One frozen configuration for a study: scenarios of what is wanted, and the ways in which each is searched."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from crystrata.datasets.splits import PARTS
+from crystrata.design.composition import CompositionSettings
+from crystrata.design.constraints import Constraints
+from crystrata.design.latent import LatentSettings
+from crystrata.design.recipes import MOST_ATOMS
+from crystrata.design.targets import Targets, Want
+from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
+from crystrata.errors import InputError, UsageError, unknown_name
+from crystrata.networks.heads.regression import RegressionHead
+from crystrata.networks.task_network import TaskNetwork
+from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
+
+TABLE = "study"
+"""Table of a TOML file that holds the configuration; other tables belong to other commands."""
+
+STRATEGIES = ("probability", "loss", "random", "explicit")
+_SETTINGS = {
+    "latent": ("steps", "lr"),
+    "composition": ("steps", "lr", "annealing_scale", "random_seed"),
+    "constraints": tuple(entry.name for entry in fields(Constraints)),
+}
+"""Sub-table -> its keys; what else a search knows is decided by the paths."""
+
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True)
+class SeedChoice:
+    """Which known compositions the searches start from. Of those with the same elements only the best one is taken.
+
+    Attributes:
+        strategy: `probability`, those most probably of the wanted class; `loss`, those nearest to what is wanted;
+            `random`; or `explicit`, the formulas that are named.
+        count: Seeds in all.
+        pool: Part of the run that they come from: test, val or train. Elements are left out: nothing could move.
+        formulas: The explicit ones.
+        append: Further ones, which go first.
+        random_seed: Of the random choice.
+
+    Raises:
+        UsageError: A value is out of range, or the formulas do not go with the strategy.
+    """
+
+    strategy: str = "probability"
+    count: int = 20
+    pool: str = "test"
+    formulas: tuple[str, ...] = ()
+    append: tuple[str, ...] = ()
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise unknown_name("strategy of seeds", self.strategy, STRATEGIES)
+        if self.pool not in PARTS:
+            raise unknown_name("pool of seeds", self.pool, PARTS)
+        if self.count < 1:
+            raise UsageError(f"the count of seeds must be 1 or more, not {self.count}")
+        if (self.strategy == "explicit") != bool(self.formulas):
+            raise UsageError("formulas of seeds go with the strategy explicit, and it needs some")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is wanted.
+
+    Attributes:
+        name: Name of its folder.
+        targets: Task -> wanted value, in standard deviations of its training labels from their mean.
+        want: Further wishes in physical units, written as those of `crystrata design`.
+        class_target: `task` and `classes`: what class it should be.
+        class_weight: Weight of the loss of classes.
+
+    Raises:
+        UsageError: Fewer than two wishes, a name that is none of a folder, or keys of `class_target` that are others.
+    """
+
+    name: str
+    targets: dict[str, float] = field(default_factory=dict)
+    want: tuple[str, ...] = ()
+    class_target: dict[str, Any] = field(default_factory=dict)
+    class_weight: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise UsageError(f"scenario {self.name!r} cannot name a folder: leave out slashes")
+        for task, z in self.targets.items():
+            if not (isinstance(z, (int, float)) and isfinite(z)):
+                raise UsageError(f"the target of {task} in {self.name} must be a number, not {z!r}")
+        for key in self.class_target:
+            if key not in ("task", "classes"):
+                raise unknown_name(f"key of class_target of {self.name}", key, ("task", "classes"))
+        if self.class_target and set(self.class_target) != {"task", "classes"}:
+            raise UsageError(f"class_target of {self.name} needs a task and classes")
+        if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
+            raise UsageError(f"scenario {self.name} needs two wishes or more: a class target and targets")
+
+    def wants(self, network: TaskNetwork) -> tuple[Want, ...]:
+        """Return the wishes, classes first, values in physical units.
+
+        Raises:
+            UsageError: They do not fit each other or the network.
+        """
+        found = [self._physical(name, z, network) for name, z in self.targets.items()]
+        found += map(Want.parse, self.want)
+        if self.class_target:
+            found.append(Want(self.class_target["task"], "class", classes=tuple(self.class_target["classes"])))
+        Targets(found, network)
+        classes = [Want(w.task, "class", classes=w.classes, weight=self.class_weight) for w in found if w.classes]
+        return (*classes, *(want for want in found if not want.classes))
+
+    def _physical(self, task: str, z: float, network: TaskNetwork) -> Want:
+        """Return the wish for a standardised value; labels that are never negative end at 0."""
+        Targets([Want(task, "=", 0.0)], network)
+        head = network.head(task)
+        if not isinstance(head, RegressionHead):
+            raise TypeError(f"{task} has no scale")
+        return Want(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Everything that decides a study.
+
+    Attributes:
+        scenarios: What is wanted, each with a folder of its own.
+        checkpoint: Completed run over tasks, weights beside its split, or name or folder of a shipped model.
+        output: Folder; the study writes into `inverse_design/` in it.
+        seeds: Which compositions searches start from.
+        latent_alphas: Alignments of the latent searches, a path each.
+        seed_blend: Share of the seed at the start of all composition paths but the strict one.
+        without: Elements that no seed of the pool and no recipe of a composition path has, unless they are named.
+        whitelist: Elements of the path that allows some only; those of all seeds if not given.
+        low_diversity: The `diversity_scale` of the path of simple recipes.
+        constraints: What recipes of all composition paths keep to: fields of `Constraints`.
+        latent: `steps` and `lr` of the latent searches.
+        composition: `steps`, `lr`, `annealing_scale` and `random_seed` of the composition searches.
+        max_atoms: Most atoms of a formula.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    checkpoint: str = DEFAULT_COMPOSITIONS
+    output: str = "artifacts/inverse_design_run"
+    seeds: SeedChoice = field(default_factory=SeedChoice)
+    latent_alphas: tuple[float, ...] = (0.0, 0.5, 1.0)
+    seed_blend: float = 0.95
+    without: tuple[str, ...] = INERT_OR_UNSTABLE
+    whitelist: tuple[str, ...] = ()
+    low_diversity: float = 0.0
+    constraints: dict[str, Any] = field(default_factory=dict)
+    latent: dict[str, Any] = field(default_factory=dict)
+    composition: dict[str, Any] = field(default_factory=dict)
+    max_atoms: int = MOST_ATOMS
+
+    def __post_init__(self) -> None:
+        if not self.scenarios:
+            raise UsageError(f"a study needs scenarios: list them as [[{TABLE}.scenarios]]")
+        names = [scenario.name for scenario in self.scenarios]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UsageError(f"two scenarios are called {min(twice)}")
+        if len(set(self.latent_alphas)) < len(self.latent_alphas):
+            raise UsageError("latent_alphas holds a value twice")
+        for symbol in self.without:
+            if symbol not in SYMBOLS:
+                raise unknown_name("element in without", symbol, SYMBOLS)
+        self._check_searches()
+        if self.max_atoms < 1:
+            raise UsageError(f"max_atoms must be 1 or more, not {self.max_atoms}")
+
+    def _check_searches(self) -> None:
+        Constraints(**self.constraints)
+        CompositionSettings(**self.composition, seed_blend=self.seed_blend, diversity_scale=self.low_diversity)
+        for alpha in self.latent_alphas:
+            LatentSettings(**self.latent, ae_align_scale=alpha)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
+        """Make a configuration from the table of a TOML file.
+
+        Raises:
+            UsageError: A key is unknown, or a value of the wrong kind.
+        """
+        given = dict(values)
+        given["scenarios"] = tuple(_made(Scenario, one, f"{TABLE}.scenarios") for one in given.get("scenarios", ()))
+        given["seeds"] = _made(SeedChoice, given.get("seeds", {}), f"{TABLE}.seeds")
+        for name, known in _SETTINGS.items():
+            _known_keys(given.get(name, {}), known, f"{TABLE}.{name}")
+        return _made(cls, given, TABLE)
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the values that a scenario goes on with only where they are the same."""
+        values = asdict(self)
+        for name in ("scenarios", "checkpoint", "output"):
+            del values[name]
+        return values
+
+
+def _made(kind: type[_Made], values: Mapping[str, Any], table: str) -> _Made:
+    """Return a configuration object of plain values; lists become tuples."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"[{table}] must be a table, not {values!r}")
+    _known_keys(values, [entry.name for entry in fields(kind)], table)  # type: ignore[arg-type]
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"[{table}] has a value of the wrong kind, or lacks one: {error}") from None
+
+
+def _known_keys(values: Mapping[str, Any], known: Iterable[str], table: str) -> None:
+    for key in values:
+        if key not in known:
+            raise unknown_name(f"key of [{table}]", key, known)
+
+
+def read_study(path: Path, **given: Any) -> StudyConfig:
+    """Read the table `[study]` of a TOML file.
+
+    Args:
+        path: The file; other tables are passed over.
+        given: Values that go before those of the file; None changes nothing.
+
+    Raises:
+        InputError: The file is missing or no TOML.
+        UsageError: It has no such table, or a key or value cannot be used.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from None
+    table = content.get(TABLE)
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{path} has no table [{TABLE}]")
+    return StudyConfig.from_dict({**table, **{key: value for key, value in given.items() if value is not None}})

@@ -1,0 +1,204 @@
+"""The paths of a study: the ways in which recipes are searched, and what each found.
+
+B recipes, n elements, T wishes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from crystrata.compositions.keys import formula_amounts, known_weights
+from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.constraints import ELEMENTS, Constraints
+from crystrata.design.described import best_neutral, judged
+from crystrata.design.latent import LatentSettings, decoder_of, optimize_latent
+from crystrata.design.recipes import Recipe, formula_of
+from crystrata.design.study_config import StudyConfig
+from crystrata.design.targets import Targets, Want
+from crystrata.design.trained import TrainedCompositions
+from crystrata.elements import SYMBOLS
+
+
+@dataclass(frozen=True)
+class StudyPath:
+    """One way to search.
+
+    Attributes:
+        name: `latent_alpha_0.5`, `composition_strict_seed`, ...
+        settings: Of the search; their kind says which one.
+        constraints: What recipes keep to; a latent search knows none.
+        seeded: Whether it starts from the seeds.
+    """
+
+    name: str
+    settings: LatentSettings | CompositionSettings
+    constraints: Constraints = field(default_factory=Constraints)
+    seeded: bool = True
+
+    def check(self, trained: TrainedCompositions, seeds: np.ndarray) -> None:
+        """Refuse what the search would refuse.
+
+        Raises:
+            UsageError: Settings, constraints, seeds (B, n) and network do not go together.
+        """
+        if isinstance(self.settings, LatentSettings):
+            decoder_of(trained.model)
+        else:
+            self.constraints.locked_amounts(seeds if self.seeded else None, len(seeds))
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """What a path found; recipe i of a seeded path started from seed i.
+
+    Attributes:
+        name: Of the path.
+        weights: Recipes, (B, n).
+        values: What is predicted of them, (B, T).
+        formulas: The formula nearest to each, of the neutral ones where there are some.
+        rounding_errors: Its largest error of an atomic fraction, (B,).
+        formula_values: What is predicted of the formulas, (B, T).
+        charges: Element -> mean oxidation state with which each formula is neutral; {} for metals, None if it is not.
+        neutral_formulas: The neutral formula of the same elements that is nearest to what is wanted, None without.
+        neutral_values: What is predicted of these, (B, T), NaN without.
+        distances: Of the recipes from the training compositions, (B,); 1 is where 99 % of the validation ones end.
+        cpu_seconds: Of the search.
+        seconds: The same by the clock.
+        latent_values: What a latent search promises in the latent, (B, T).
+        decoded_values: After decoding that and encoding again, (B, T).
+    """
+
+    name: str
+    weights: np.ndarray
+    values: np.ndarray
+    formulas: list[str]
+    rounding_errors: np.ndarray
+    formula_values: np.ndarray
+    charges: list[dict[str, float] | None]
+    neutral_formulas: list[str | None]
+    neutral_values: np.ndarray
+    distances: np.ndarray
+    cpu_seconds: float
+    seconds: float
+    latent_values: np.ndarray | None = None
+    decoded_values: np.ndarray | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; recipes as element -> atomic fraction, and as text."""
+        plain = {
+            entry.name: value.tolist() if isinstance(value := getattr(self, entry.name), np.ndarray) else value
+            for entry in fields(self)
+        }
+        plain["weights"] = [
+            {SYMBOLS[place]: float(row[place]) for place in np.flatnonzero(row)} for row in self.weights
+        ]
+        return {**plain, "recipes": [recipe_text(row) for row in self.weights]}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> PathResult:
+        """Make it of the values of `as_dict`, read from JSON."""
+        given = {entry.name: plain[entry.name] for entry in fields(cls)}
+        given["weights"] = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in plain["weights"]])
+        for name in ("values", "rounding_errors", "formula_values", "neutral_values", "distances"):
+            given[name] = np.array(given[name], dtype=float)
+        for name in ("latent_values", "decoded_values"):
+            given[name] = None if given[name] is None else np.array(given[name], dtype=float)
+        return cls(**given)
+
+
+def recipe_text(weights: np.ndarray) -> str:
+    """Return a recipe (n,) as `O0.571 P0.143 Li0.143 Fe0.143`."""
+    return Recipe(weights, "", 0.0, None).text
+
+
+def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
+    """Return the paths of a study from these seeds: latent searches, then those of compositions.
+
+    Raises:
+        UsageError: Settings or constraints are out of range or contradict each other.
+    """
+    allowed = [symbol for symbol in SYMBOLS if symbol not in config.without]
+    constraints = Constraints(**{"allowed_elements": allowed, **config.constraints})
+    seen = {symbol for seed in seeds for symbol in formula_amounts(seed)}
+    common = [SYMBOLS[place] for place in np.flatnonzero(constraints.allowed) if SYMBOLS[place] in seen]
+    whitelisted = replace(constraints, allowed_elements=config.whitelist or common)
+    blended = CompositionSettings(**config.composition, seed_blend=config.seed_blend, starts=len(seeds))
+    latents = [
+        StudyPath(f"latent_alpha_{alpha:g}", LatentSettings(**config.latent, ae_align_scale=alpha))
+        for alpha in config.latent_alphas
+    ]
+    return [
+        *latents,
+        StudyPath("composition_strict_seed", replace(blended, seed_blend=1.0), constraints),
+        StudyPath("composition_seed_blend", blended, constraints),
+        StudyPath("composition_whitelist", blended, whitelisted),
+        StudyPath("composition_low_diversity", replace(blended, diversity_scale=config.low_diversity), constraints),
+        StudyPath("composition_random_start", blended, constraints, seeded=False),
+    ]
+
+
+def run_path(
+    path: StudyPath,
+    trained: TrainedCompositions,
+    wants: Sequence[Want],
+    seeds: np.ndarray,
+    max_atoms: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> PathResult:
+    """Search from seeds (B, n), or as many random starts, and describe what was found."""
+    clock, cpu = time.perf_counter(), time.process_time()
+    latent_values = decoded_values = None
+    if isinstance(path.settings, LatentSettings):
+        latent = optimize_latent(trained.model, wants, seeds=seeds, settings=path.settings, progress=progress)
+        weights = latent.weights.reshape(-1, ELEMENTS)
+        latent_values = latent.values.reshape(len(weights), -1)
+        decoded_values = latent.decoded_values.reshape(len(weights), -1)
+    else:
+        weights = optimize_composition(
+            trained.model,
+            wants,
+            seeds=seeds if path.seeded else None,
+            constraints=path.constraints,
+            settings=path.settings,
+            progress=progress,
+        ).weights
+    cpu_seconds, seconds = time.process_time() - cpu, time.perf_counter() - clock
+    return PathResult(
+        name=path.name,
+        weights=weights,
+        **_described(trained, Targets(wants, trained.model.network), weights, max_atoms),
+        cpu_seconds=cpu_seconds,
+        seconds=seconds,
+        latent_values=latent_values,
+        decoded_values=decoded_values,
+    )
+
+
+def _described(trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int) -> dict[str, Any]:
+    """Return what is told of recipes (B, n), by the names of `PathResult`."""
+    recipes = [Recipe.of(row, max_atoms) for row in weights]
+    formulas = [recipe.formula for recipe in recipes]
+    neutral = best_neutral(trained, targets, weights, max_atoms)
+    neutral_values = np.full((len(weights), len(targets.wants)), np.nan)
+    if there := [row for row, fractions in enumerate(neutral) if fractions is not None]:
+        neutral_values[there] = judged(trained, targets, np.array([neutral[row] for row in there]))[0]
+    return {
+        "values": judged(trained, targets, weights)[0],
+        "formulas": formulas,
+        "rounding_errors": np.array([recipe.rounding_error for recipe in recipes]),
+        "formula_values": judged(trained, targets, known_weights(formulas)[0])[0],
+        "charges": [recipe.charges for recipe in recipes],
+        "neutral_formulas": [None if fractions is None else formula_of(fractions) for fractions in neutral],
+        "neutral_values": neutral_values,
+        "distances": trained.distance(weights),
+    }
+
+
+def plain_path(path: StudyPath) -> dict[str, Any]:
+    """Return the settings of a path as plain JSON values."""
+    return {"name": path.name, "seeded": path.seeded, **asdict(path.settings), "constraints": asdict(path.constraints)}

@@ -1,0 +1,60 @@
+"""Which known compositions a study starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from crystrata.compositions.keys import formula_amounts, group_key
+from crystrata.design.described import judged
+from crystrata.design.study_config import SeedChoice
+from crystrata.design.targets import Targets
+from crystrata.design.trained import TrainedCompositions
+from crystrata.errors import UsageError
+
+
+def choose_seeds(
+    trained: TrainedCompositions, targets: Targets, choice: SeedChoice, without: Collection[str] = ()
+) -> list[str]:
+    """Return reduced formulas, no two with the same elements: first those that are named, then the best of the pool.
+
+    Args:
+        trained: The run.
+        targets: What is wanted.
+        choice: How they are chosen.
+        without: Elements that none of the pool may have.
+
+    Raises:
+        UsageError: A formula cannot be read, no class is wanted whose probability could order them, or there is none.
+    """
+    named = [group_key(name) for name in (*choice.append, *choice.formulas)]
+    if named:
+        trained.seeds(named)
+    pool = [] if choice.strategy == "explicit" else _ordered(trained, targets, choice, without)
+    seeds = _one_of_each([*named, *pool])[: choice.count]
+    if not seeds:
+        raise UsageError(f"the part {choice.pool} of the run has no such compounds: take another pool of seeds")
+    return seeds
+
+
+def _ordered(trained: TrainedCompositions, targets: Targets, choice: SeedChoice, without: Collection[str]) -> list[str]:
+    """Return the compounds of the pool, the best first."""
+    elements = {name: formula_amounts(name).keys() for name in trained.parts[choice.pool]}
+    pool = [name for name, symbols in elements.items() if len(symbols) > 1 and symbols.isdisjoint(without)]
+    if choice.strategy == "random" or not pool:
+        return [pool[place] for place in np.random.default_rng(choice.random_seed).permutation(len(pool))]
+    values, losses = judged(trained, targets, trained.seeds(pool))
+    if choice.strategy == "probability":
+        if not targets.wants[0].classes:
+            raise UsageError("seeds by probability need a class target: add one, or take the strategy loss")
+        losses = -values[:, 0]
+    return [pool[place] for place in np.argsort(losses, kind="stable")]
+
+
+def _one_of_each(formulas: Iterable[str]) -> list[str]:
+    """Return the first formula of each set of elements."""
+    found: dict[frozenset[str], str] = {}
+    for formula in formulas:
+        found.setdefault(frozenset(formula_amounts(formula)), formula)
+    return list(found.values())

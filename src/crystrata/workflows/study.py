@@ -1,0 +1,194 @@
+"""A study: scenarios of what is wanted, each searched in several ways from the same seeds, compared and drawn.
+
+A study that was cut goes on by the same command: scenarios and paths that are over are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+
+from crystrata.design.described import judged
+from crystrata.design.study_config import StudyConfig
+from crystrata.design.study_paths import PathResult, StudyPath, paths_of, plain_path, run_path
+from crystrata.design.study_seeds import choose_seeds
+from crystrata.design.targets import Targets, Want
+from crystrata.design.trained import TrainedCompositions, read_compositions
+from crystrata.errors import ModelError, UsageError
+from crystrata.files import lock, write_bytes, write_json, write_text
+from crystrata.reports.figures import png_of
+from crystrata.reports.study_figures import (
+    ScenarioResult,
+    comparison_figure,
+    element_figure,
+    listing_figure,
+    scatter_figure,
+)
+from crystrata.reports.study_summary import recipe_table, study_results, study_summary
+from crystrata.reports.tables import markdown
+from crystrata.runs.directory import RUN_LOCK
+from crystrata.training.checkpoints import write_checkpoint
+
+FOLDER = "inverse_design"
+SCENARIO, SEEDS, WEIGHTS, PATHS = "scenario.json", "seeds.json", "checkpoint.pt", "paths"
+STUDY_RESULTS, SUMMARY = "results.json", "SUMMARY.md"
+COMPARISON, ELEMENTS, SCATTER = "comparison.png", "element_frequency_heatmap.png", "qc_vs_secondary_scatter.png"
+LISTING = "seed_to_optimized__{}.png"
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A scenario that can be carried out.
+
+    Attributes:
+        folder: Of its results.
+        wants: Wishes, classes first.
+        seeds: Formulas.
+        paths: Ways to search.
+        facts: What decides the result: another one is refused.
+    """
+
+    folder: Path
+    wants: tuple[Want, ...]
+    seeds: list[str]
+    paths: list[StudyPath]
+    facts: dict[str, Any]
+
+
+def run_study(config: StudyConfig, weights: Path, console: Console, device: str = "auto") -> Path:
+    """Carry out a study, or what is left of it; return its folder, `<output>/inverse_design`.
+
+    Args:
+        config: The study.
+        weights: What `read_compositions` opens.
+        console: Where progress goes.
+        device: Where the network runs.
+
+    Raises:
+        UsageError: Wishes, seeds, constraints and network contradict each other, or the folder holds another study.
+        CrystrataError: Weights or storage do not allow it.
+    """
+    folder = Path(config.output) / FOLDER
+    content = read_compositions(weights)
+    trained = TrainedCompositions.of_content(content, weights, device)
+    planned = _plan(config, trained, folder, _digest(content["state"]))
+    with lock(folder / RUN_LOCK):
+        for one in planned:
+            if (one.folder / STUDY_RESULTS).is_file():
+                console.print(f"{one.folder.name}: over already")
+                continue
+            write_json(one.folder / SCENARIO, one.facts)
+            write_json(one.folder / SEEDS, {**asdict(config.seeds), "seeds": one.seeds})
+            write_checkpoint(one.folder / WEIGHTS, content)
+            result = _searched(one, trained, config.max_atoms, console)
+            _write(one.folder, result, trained)
+            console.print(f"{result.name}\n{markdown(recipe_table(result))}", soft_wrap=True)
+    console.print(f"Study: {folder}", soft_wrap=True)
+    return folder
+
+
+def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path, digest: str) -> list[_Planned]:
+    """Return the scenarios, each checked against network and folder before the first search."""
+    planned = []
+    for scenario in config.scenarios:
+        wants = scenario.wants(trained.model.network)
+        seeds = choose_seeds(trained, Targets(wants, trained.model.network), config.seeds, config.without)
+        paths = paths_of(config, seeds)
+        for path in paths:
+            path.check(trained, trained.seeds(seeds))
+        facts = {
+            "scenario": asdict(scenario),
+            "wishes": [asdict(want) for want in wants],
+            "settings": config.deciding(),
+            "paths": [plain_path(path) for path in paths],
+            "weights": digest,
+        }
+        _same_as_before(folder / scenario.name, facts)
+        planned.append(_Planned(folder / scenario.name, wants, seeds, paths, facts))
+    return planned
+
+
+def _same_as_before(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Refuse to go on with a scenario that was started with other facts."""
+    if not (folder / SCENARIO).is_file():
+        return
+    before = json.loads((folder / SCENARIO).read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(facts))
+    differing = [
+        f"{key} {old!r} -> {new!r}"
+        for part in ("scenario", "settings")
+        for key in now[part] | before[part]
+        if (old := before[part].get(key)) != (new := now[part].get(key))
+    ]
+    if not differing and before["weights"] != now["weights"]:
+        differing = ["other weights"]
+    if differing or before != now:
+        raise UsageError(
+            f"{folder} was started with other settings ({'; '.join(differing) or 'of another version'}): give the "
+            "same, or another --output"
+        )
+
+
+def _searched(one: _Planned, trained: TrainedCompositions, max_atoms: int, console: Console) -> ScenarioResult:
+    """Return what a scenario found, searching what no earlier call has."""
+    weights = trained.seeds(one.seeds)
+    found = [_path(one, path, trained, weights, max_atoms, console) for path in one.paths]
+    seed_values, _ = judged(trained, Targets(one.wants, trained.model.network), weights)
+    return ScenarioResult(one.folder.name, one.wants, one.seeds, weights, seed_values, found)
+
+
+def _path(
+    one: _Planned, path: StudyPath, trained: TrainedCompositions, seeds: np.ndarray, max_atoms: int, console: Console
+) -> PathResult:
+    file = one.folder / PATHS / f"{path.name}.json"
+    if file.is_file():
+        console.print(f"{one.folder.name}, {path.name}: over already")
+        try:
+            return PathResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{file} is damaged ({error}): remove it, and it is made again") from None
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(f"{one.folder.name}, {path.name}")
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        result = run_path(path, trained, one.wants, seeds, max_atoms, progress)
+    write_json(file, result.as_dict())
+    console.print(f"{one.folder.name}, {path.name}: {len(result.weights)} recipes in {result.seconds:.1f} s")
+    return result
+
+
+def _write(folder: Path, result: ScenarioResult, trained: TrainedCompositions) -> None:
+    """Write figures and tables; the results come last and say that the scenario is over."""
+    figures = {
+        COMPARISON: comparison_figure(result),
+        ELEMENTS: element_figure(result),
+        SCATTER: scatter_figure(result),
+    }
+    random_start = "composition_random_start"
+    for path in result.paths:
+        if path.name != random_start:
+            figures[LISTING.format(path.name)] = listing_figure(result, path)
+    for name, figure in figures.items():
+        write_bytes(folder / name, png_of(figure))
+    write_text(folder / SUMMARY, study_summary(result, trained.half_widths))
+    write_json(folder / STUDY_RESULTS, study_results(result, trained.half_widths))
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()

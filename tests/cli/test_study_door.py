@@ -1,0 +1,359 @@
+"""`crystrata design study`: scenarios searched in several ways, on a small trained network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from crystrata.cli.design import main
+from crystrata.compositions.descriptors import KernelMean
+from crystrata.compositions.element_features import load_element_features
+from crystrata.compositions.keys import formula_amounts
+from crystrata.compositions.keys import weights as fractions_of
+from crystrata.crystals.demo import open_demo
+from crystrata.design.study_config import SeedChoice, StudyConfig
+from crystrata.design.study_seeds import choose_seeds
+from crystrata.design.targets import Targets, Want
+from crystrata.design.trained import TrainedCompositions, read_compositions
+from crystrata.elements import SYMBOLS
+from crystrata.errors import ModelError, UsageError
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.training.checkpoints import write_checkpoint
+from crystrata.workflows import study
+from crystrata.workflows.export import export_model
+from crystrata.workflows.task_run import run_tasks
+
+PATHS = [
+    "latent_alpha_0",
+    "latent_alpha_0.5",
+    "latent_alpha_1",
+    "composition_strict_seed",
+    "composition_seed_blend",
+    "composition_whitelist",
+    "composition_low_diversity",
+    "composition_random_start",
+]
+CONFIG = """
+[elsewhere]
+anything = 1
+
+[study]
+latent = {{ steps = 20 }}
+composition = {{ steps = 40 }}
+constraints = {{ max_elements = 4, min_nonzero_weight = 0.02 }}
+whitelist = ["Li", "Na", "Mg", "Al", "Si", "O", "Ti"]
+max_atoms = 10
+{study}
+
+[study.seeds]
+strategy = "probability"
+count = 3
+pool = "train"
+append = ["MgO"]
+
+[[study.scenarios]]
+name = "pulling_oxide"
+targets = {{ pull = 1 }}
+class_target = {{ task = "kind", classes = ["oxide"] }}
+{scenario}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that knows mean electronegativity and mass of the demo compounds, and whether oxygen is in them."""
+    formulas = sorted(set(open_demo().labels["formula"]))
+    features, fractions = load_element_features(), fractions_of(formulas)
+    table = pd.DataFrame({
+        "composition": formulas,
+        "pull": fractions @ features.values[:, features.names.index("X")],
+        "mass": fractions @ features.values[:, features.names.index("atomic_mass")],
+        "kind": np.where(fractions[:, SYMBOLS.index("O")] > 0, "oxide", "other"),
+    })  # fmt: skip
+    config = TaskRunConfig(
+        (
+            {"name": "pull", "kind": "regression", "data_column": "pull"},
+            {"name": "mass", "kind": "regression", "data_column": "mass", "transform": "log1p"},
+            {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
+        ),
+        encoder_settings={"hidden_dims": [None, 32, 16]},
+        autoencoder=True,
+        epochs=15,
+        lr=5e-3,
+        models_dir=str(tmp_path_factory.mktemp("models")),
+    )
+    return run_tasks(config, [], Console(quiet=True), table=table)
+
+
+def written(folder: Path, study: str = "", scenario: str = "") -> Path:
+    file = folder / "study.toml"
+    file.write_text(CONFIG.format(study=study, scenario=scenario), encoding="utf-8")
+    return file
+
+
+def flags(run: Path, file: Path, output: Path) -> list[str]:
+    return ["study", "--config", str(file), "--checkpoint", str(run), "--output", str(output)]
+
+
+@pytest.fixture(scope="module")
+def done(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a scenario with three wishes that was carried out."""
+    folder = tmp_path_factory.mktemp("study")
+    file = written(folder, scenario='want = ["mass<40"]')
+    assert main(flags(run, file, folder / "out")) == 0
+    return folder / "out/inverse_design/pulling_oxide"
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+def predicted(run: Path, rows: list[dict[str, float]]) -> np.ndarray:
+    """P(oxide), pull and mass of recipes, computed from the network alone."""
+    network = TrainedCompositions.load(run, "cpu").model.network
+    x = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in rows]) @ KernelMean().kernel.matrix
+    with torch.no_grad():
+        latent = network.composition_latents(torch.from_numpy(x).float())
+        kind, pull, mass = (network.head(name) for name in ("kind", "pull", "mass"))
+        columns = [kind.probabilities(kind(latent))[:, 0], pull.predict(pull(latent)), mass.predict(mass(latent))]
+    return torch.stack(columns, dim=1).numpy()
+
+
+def test_every_output_is_there(done: Path) -> None:
+    pictures = ["comparison", "element_frequency_heatmap", "qc_vs_secondary_scatter"]
+    pictures += [f"seed_to_optimized__{name}" for name in PATHS[:-1]]
+    assert sorted(file.stem for file in done.glob("*.png")) == sorted(pictures)
+    for file in done.glob("*.png"):
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size > 5000
+    assert list(results(done)["paths"]) == PATHS
+    seeds = json.loads((done / "seeds.json").read_text())["seeds"]
+    assert seeds == results(done)["seeds"]
+    assert json.loads((done / "scenario.json").read_text())["scenario"]["name"] == "pulling_oxide"
+    TrainedCompositions.load(done / "checkpoint.pt", "cpu")  # the copy is whole: with compositions and intervals
+
+
+def test_seeds_are_the_most_probable_of_distinct_elements_after_those_appended(done: Path, run: Path) -> None:
+    seeds = results(done)["seeds"]
+    assert seeds[0] == "MgO"
+    assert len(seeds) == 3
+    elements = [frozenset(formula_amounts(seed)) for seed in seeds]
+    assert len(set(elements)) == 3
+    pool = [name for name in TrainedCompositions.load(run, "cpu").parts["train"] if len(formula_amounts(name)) > 1]
+    likely = predicted(run, [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(pool)])[:, 0]
+    better = [name for name, chance in zip(pool, likely, strict=True) if chance > likely[pool.index(seeds[1])]]
+    assert {frozenset(formula_amounts(name)) for name in better} <= {elements[0]}
+
+
+def test_the_wanted_values_are_those_of_the_scale_of_the_labels(done: Path, run: Path) -> None:
+    wishes = {wish["title"]: wish for wish in results(done)["wishes"]}
+    assert list(wishes) == ["P(oxide)", "pull", "mass"]
+    trained = TrainedCompositions.load(run, "cpu")
+    features = load_element_features()
+    pulls = fractions_of(trained.parts["train"]) @ features.values[:, features.names.index("X")]
+    assert wishes["pull"]["value"] == pytest.approx(pulls.mean() + pulls.std(), rel=0.01)
+    assert (wishes["mass"]["relation"], wishes["mass"]["value"]) == ("<", 40.0)
+    assert wishes["P(oxide)"]["weight"] == 5
+
+
+def test_arrays_say_what_the_network_says_of_the_recipes(done: Path, run: Path) -> None:
+    found = results(done)
+    rows = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(found["seeds"])]
+    np.testing.assert_allclose(found["seed_values"], predicted(run, rows), rtol=1e-3, atol=1e-4)
+    for name in PATHS:
+        path = found["paths"][name]
+        np.testing.assert_allclose(path["values"], predicted(run, path["weights"]), rtol=1e-3, atol=1e-4)
+        whole = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(path["formulas"])]
+        np.testing.assert_allclose(path["formula_values"], predicted(run, whole), rtol=1e-3, atol=1e-4)
+        for row, formula, error in zip(path["weights"], path["formulas"], path["rounding_errors"], strict=True):
+            recipe = np.array([row.get(symbol, 0.0) for symbol in SYMBOLS])
+            assert error == pytest.approx(np.abs(fractions_of([formula])[0] - recipe / recipe.sum()).max(), abs=1e-6)
+        assert (path["latent_values"] is not None) == name.startswith("latent")
+        assert path["cpu_seconds"] > 0
+
+
+def test_paths_do_what_their_names_say(done: Path) -> None:
+    paths, seeds = results(done)["paths"], results(done)["seeds"]
+    for seed, row in zip(seeds, paths["composition_strict_seed"]["weights"], strict=True):
+        assert set(row) <= set(formula_amounts(seed))
+    for row in paths["composition_whitelist"]["weights"]:
+        assert set(row) <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
+    for name in PATHS[3:]:
+        assert all(len(row) <= 4 and min(row.values()) >= 0.02 - 1e-6 for row in paths[name]["weights"])
+    settings = {path["name"]: path for path in json.loads((done / "scenario.json").read_text())["paths"]}
+    assert [settings[name]["ae_align_scale"] for name in PATHS[:3]] == [0, 0.5, 1]
+    assert [settings[name]["seed_blend"] for name in PATHS[3:7]] == [1, 0.95, 0.95, 0.95]
+    assert [settings[name]["diversity_scale"] for name in PATHS[5:7]] == [1, 0]
+    assert "Tc" not in settings["composition_random_start"]["constraints"]["allowed_elements"]
+    assert not settings["composition_random_start"]["seeded"]
+
+
+def test_the_summary_has_the_means_of_the_arrays(done: Path) -> None:
+    text = (done / "SUMMARY.md").read_text()
+    path = results(done)["paths"]["composition_seed_blend"]
+    likely, pull, _ = np.array(path["values"]).T
+    line = next(line for line in text.splitlines() if line.startswith("| composition, seed blend"))
+    assert f"{likely.mean():.3g} +/- {likely.std():.2g}" in line
+    assert f"{pull.mean():.3g} +/- {pull.std():.2g}" in line
+    assert f"{100 * path['cpu_seconds'] / 3:.4g}" in text
+    assert "90 % of the validation labels lie within" in text
+
+
+def test_a_study_goes_on_where_it_was_cut(
+    done: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    folder = output / "inverse_design/pulling_oxide"
+    shutil.copytree(done.parents[1], output)
+    before = results(folder)
+    (folder / "results.json").unlink()
+    (folder / "paths/composition_random_start.json").unlink()
+    (folder / "comparison.png").unlink()
+    searched: list[str] = []
+    once = study.run_path
+
+    def counted(path: Any, *rest: Any) -> Any:
+        searched.append(path.name)
+        return once(path, *rest)
+
+    monkeypatch.setattr(study, "run_path", counted)
+    file = written(tmp_path, scenario='want = ["mass<40"]')
+    assert main(flags(run, file, output)) == 0
+    assert searched == ["composition_random_start"]
+    assert "latent_alpha_0: over already" in capsys.readouterr().out
+    assert (folder / "comparison.png").is_file()
+    after = results(folder)
+    for name in PATHS:
+        for key in set(after["paths"][name]) - {"seconds", "cpu_seconds"}:
+            assert after["paths"][name][key] == before["paths"][name][key], (name, key)
+    assert main(flags(run, file, output)) == 0
+    assert searched == ["composition_random_start"]
+    assert "pulling_oxide: over already" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_and_another_scenario_joins(
+    done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(done.parents[1], output)
+    changed = written(tmp_path, "seed_blend = 0.9", 'want = ["mass<40"]')
+    assert main(flags(run, changed, output)) == 2
+    assert "started with other settings (seed_blend 0.95 -> 0.9)" in capsys.readouterr().err
+    assert main(flags(run, written(tmp_path), output)) == 2
+    assert "want ['mass<40'] -> []" in capsys.readouterr().err
+    more = """want = ["mass<40"]
+[[study.scenarios]]
+name = "heavy"
+want = ["mass=max", "pull<2"]
+"""
+    joined = tmp_path / "joined.toml"
+    text = CONFIG.format(study="", scenario=more).replace('strategy = "probability"', 'strategy = "loss"')
+    joined.write_text(text, encoding="utf-8")
+    assert main(flags(run, joined, tmp_path / "new")) == 0
+    assert sorted(one.name for one in (tmp_path / "new/inverse_design").iterdir() if one.is_dir()) == [
+        "heavy", "pulling_oxide",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("study_lines", "scenario_lines", "words"),
+    [
+        ("seed_blen = 1", "", "did you mean 'seed_blend'"),
+        ("latent_alphas = [2]", "", "ae_align_scale must be from 0 to 1"),
+        ("seed_blend = 2", "", "seed_blend must be from 0 to 1"),
+        ("", 'want = ["pul=1"]', "did you mean 'pull'"),
+        ("", 'want = ["pull=1"]', "pull is wanted twice"),
+        ("", "class_weigth = 1", "did you mean 'class_weight'"),
+        ("", '[[study.scenarios]]\nname = "alone"\nwant = ["pull=1"]', "needs two wishes or more"),
+        ("", '[[study.scenarios]]\nname = "x"\nwant = ["pull=1", "mass=2"]', "seeds by probability need a class"),
+        ("", '[[study.scenarios]]\nname = "pulling_oxide"\nwant = ["pull=1", "mass=2"]', "two scenarios are called"),
+    ],
+)
+def test_a_wrong_study_is_one_line_with_the_way_out(
+    run: Path, study_lines: str, scenario_lines: str, words: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file = written(tmp_path, study_lines, scenario_lines)
+    assert main(flags(run, file, tmp_path / "none")) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
+    trained = TrainedCompositions.load(run, "cpu")
+    targets = Targets([Want("pull", "most")], trained.model.network)
+    nearest = choose_seeds(trained, targets, SeedChoice("loss", count=4, pool="train"), without=["F"])
+    pulls = predicted(run, [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(nearest)])[:, 1]
+    assert (np.diff(pulls) <= 0).all()
+    assert all("F" not in formula_amounts(seed) for seed in nearest)
+    draws = [choose_seeds(trained, targets, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    named = SeedChoice("explicit", formulas=("Si2O4", "OSi", "NaCl"), append=("LiF",))
+    assert choose_seeds(trained, targets, named) == ["FLi", "O2Si", "ClNa"]
+    with pytest.raises(UsageError, match="is no formula"):
+        choose_seeds(trained, targets, SeedChoice("explicit", formulas=("Wat",)))
+
+
+def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "out/inverse_design/pulling_oxide"
+    shutil.copytree(done, folder)
+    facts = json.loads((folder / "scenario.json").read_text())
+    (folder / "scenario.json").write_text(json.dumps({**facts, "weights": "others"}))
+    assert main(flags(run, written(tmp_path, scenario='want = ["mass<40"]'), tmp_path / "out")) == 2
+    assert "(other weights)" in capsys.readouterr().err
+
+
+def test_weights_beside_their_split_and_shared_models_are_opened(run: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "best.pt", bare / "final_model.pt")
+    shutil.copy(run / "splits.json", bare)
+    whole = TrainedCompositions.load(run, "cpu")
+    opened = TrainedCompositions.load(bare / "final_model.pt", "cpu")
+    assert (opened.names, opened.half_widths) == (whole.names, {})
+    assert {"pull", "mass"} <= set(whole.half_widths)
+    shared = read_compositions(export_model(run, tmp_path / "shared", "made"))
+    write_checkpoint(tmp_path / "copy.pt", shared)
+    again = TrainedCompositions.load(tmp_path / "copy.pt", "cpu")
+    assert (again.parts, again.half_widths) == (whole.parts, whole.half_widths)
+    (bare / "splits.json").unlink()
+    with pytest.raises(ModelError, match="complete the run first"):
+        TrainedCompositions.load(bare / "final_model.pt", "cpu")
+
+
+def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> None:
+    scenario = {"name": "one", "targets": {"a": 1, "b": 2}}
+    for values, words in [
+        ({"latent": {"step": 3}}, "did you mean 'steps'"),
+        ({"constraints": {"max_element": 3}}, "did you mean 'max_elements'"),
+        ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
+        ({"seeds": {"strategy": "explicit"}}, "it needs some"),
+        ({"seeds": {"count": 0}}, "must be 1 or more"),
+        ({"constraints": {"max_elements": "3"}}, "value of the wrong kind"),
+        ({"latent_alphas": ["1"]}, "value of the wrong kind"),
+        ({"without": ["Xq"]}, "unknown element"),
+        ({"scenarios": [{**scenario, "targets": {"a": 1, "b": "low"}}]}, "must be a number, not 'low'"),
+        ({"scenarios": []}, "a study needs scenarios"),
+        ({"scenarios": [{**scenario, "name": "a/b"}]}, "cannot name a folder"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            StudyConfig.from_dict({"scenarios": [scenario], **values})
+
+
+def test_the_shipped_example_is_read() -> None:
+    from crystrata.design.study_config import read_study
+
+    config = read_study(Path(__file__).parents[2] / "examples/design/three_scenarios.toml")
+    assert len(config.scenarios) == 3
+    assert config.seeds.count == 20
+    assert config.latent_alphas == (0.0, 0.5, 1.0)
