@@ -26,7 +26,7 @@ from rich.console import Console
 from crystrata.compositions.descriptors import descriptor_source
 from crystrata.files import write_json, write_text
 from crystrata.runs.directory import RESULTS
-from crystrata.runs.shipped import DEFAULT_MODEL, SHIPPED
+from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.task_run import run_tasks
 from foundation_page import page
@@ -73,18 +73,18 @@ class Case:
 
 
 BOTH = {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
-STARTED = {"graph_start": str(SHIPPED / DEFAULT_MODEL)}
+STARTED = {"graph_start": str(SHIPPED / EVALUATED_MODEL)}
 CASES = {
     "energy-composition": Case(ENERGY_AND_GAP, "composition", 14, {"encoder_settings": DENSE, "descriptor": WIDE}),
     "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 3, BOTH),
     "energy-both-started": Case(
-        ENERGY_AND_GAP, f"composition and crystal, from {DEFAULT_MODEL}", 2, {**BOTH, **STARTED}
+        ENERGY_AND_GAP, f"composition and crystal, from {EVALUATED_MODEL}", 2, {**BOTH, **STARTED}
     ),
     "moduli-composition": Case(MODULI, "composition", 25, {"encoder_settings": DENSE, "descriptor": WIDE}),
     "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
     "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
     "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
-    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {DEFAULT_MODEL}", 10, {**ALONE, **STARTED}),
+    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {EVALUATED_MODEL}", 10, {**ALONE, **STARTED}),
 }
 
 

@@ -22,7 +22,7 @@ _NUMBERS = """
 
 MAE on the official tests. The two numbers of a split are learned together, by absolute errors; settings and epochs were
 chosen by the validation part. The epochs with the crystal are few: what counts is the gain over the composition alone.
-The shipped model, from whose first encoder some start, was trained without any crystal of these tests.
+The evaluated model, from whose first encoder some start, was trained without any crystal of these tests.
 
 A formula does not tell its crystals apart. The second table has, for the tested crystals whose formula is in the
 training part too, the MAE of telling the median of the formula's training crystals, and that of the median of all its
@@ -39,7 +39,7 @@ _PHONONS = """
 bin. For the Wasserstein distance, spectra are cut at 0 and divided by their sum. The heat capacity at 300 K per mole of
 atoms follows from the bins of positive wavenumbers, whose sum is made 1 (3 R at high temperature). Nearest compositions
 are those of the smallest distance between kernel mean descriptors, nearest crystals those between latents (each number
-over its spread) of the formation energy encoder of the shipped model, which never saw a phonon. The networks have one
+over its spread) of the formation energy encoder of the evaluated model, which never saw a phonon. The networks have one
 head, a sum of 66 Gaussians that cannot be negative, and learn by squared errors; these two were settled on earlier
 trainings whose test figures were seen.
 """

@@ -3,7 +3,7 @@
     CRYSTRATA_JARVIS=FILE python benchmarks/reality.py [--model FOLDER]
 
 The crystals of benchmarks/reality/crystals.csv are built from prototype and measured lattice constants and predicted by
-the shipped model, or another. With a JARVIS file (`--data-file`, or the variable) the DFT labels of the same crystals
+the evaluated model, or another. With a JARVIS file (`--data-file`, or the variable) the DFT labels of the same crystals
 stand beside them. Page and picture go to benchmarks/results/reality.md and reality.png.
 """
 
@@ -23,7 +23,7 @@ from crystrata.prediction.predict import predict_crystals
 from crystrata.properties import get_property
 from crystrata.reports.figures import png_of
 from crystrata.runs.config import DEFAULT_RELEASE
-from crystrata.runs.shipped import DEFAULT_MODEL, SHIPPED
+from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.workflows.sources import named_file
 from reality_crystals import MEASURED, crystal_of, read_table, spacegroups
 from reality_labels import find_labels, no_labels
@@ -57,7 +57,7 @@ def compare(model: TrainedModel, table: pd.DataFrame, data_file: Path | None, da
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page and the picture of a model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=SHIPPED / DEFAULT_MODEL, metavar="PATH", help="run or folder")
+    parser.add_argument("--model", type=Path, default=SHIPPED / EVALUATED_MODEL, metavar="PATH", help="run or folder")
     parser.add_argument("--data-file", metavar="FILE", help="JARVIS file (default: the variable CRYSTRATA_JARVIS)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of caches and downloads")
     parser.add_argument("--output", type=Path, default=RESULT, metavar="FILE", help="where the page goes")

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata expor
     parser.add_argument("--name", metavar="NAME", help="its name (default: that of the run)")
     parser.add_argument(
         "--figures-of", metavar="RUN",
-        help="run by the same recipe whose official tests the model card gives, where RUN was trained on the tests",
+        help="run of the same kind whose official tests the model card gives, where RUN was trained on the tests",
     )  # fmt: skip
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _run(flags))

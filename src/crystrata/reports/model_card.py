@@ -36,7 +36,7 @@ _HULL_LIMIT = "- The energy above hull refers to the hull of the training crysta
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run by the same recipe, tested where the model itself cannot be: on crystals that it was trained on.
+    """A run of the same kind, tested where the model itself cannot be: on crystals that it was trained on.
 
     Attributes:
         name: Name of its directory.
@@ -108,9 +108,9 @@ def _errors(results: Mapping[str, Any]) -> str:
 def _errors_of_both(results: Mapping[str, Any], evaluated: EvaluatedRun) -> str:
     split = evaluated.results["split"]
     return f"""\
-This model was trained on nearly all crystals, those of the official tests among them. How good its recipe is, the run
-`{evaluated.name}` tells: the same recipe, trained on {split["train"]:,} crystals by the protocol `{split["protocol"]}`.
-Its errors:
+This model was trained on nearly all crystals, those of the official tests among them. How good such a model is, the run
+`{evaluated.name}` tells, which never saw these tests: it was trained on {split["train"]:,} crystals by the protocol
+`{split["protocol"]}`. Its errors:
 
 {markdown(official_table(evaluated.results))}
 {OFFICIAL_CAPTION}

@@ -10,6 +10,9 @@ PRETRAINED = "pretrained"
 DEFAULT_MODEL = "jarvis-nine"
 """The shipped model that predicts where nothing is named and no run is suitable."""
 
+EVALUATED_MODEL = "jarvis-nine-union"
+"""The model that never saw the official tests: benchmarks start from it. It is in the source tree, not in the wheel."""
+
 DEFAULT_COMPOSITIONS = "jarvis-compositions"
 """The shipped model of compositions that inverse design searches with where nothing is named."""
 

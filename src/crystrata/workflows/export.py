@@ -31,7 +31,7 @@ def export_model(run: Path, output: Path, name: str | None = None, evaluated: Pa
         run: Run directory.
         output: Where the folder is made.
         name: Its name; that of the run directory if not given.
-        evaluated: Run by the same recipe whose official tests the card gives, where this run has none of its own.
+        evaluated: Run of the same kind whose official tests the card gives, where this run has none of its own.
 
     Returns:
         The folder.
