@@ -17,11 +17,8 @@ from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
 _METHODS = ("composition", "latent", "input")
 
 
-def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
-    """Parse the flags and search; return the exit code. `study` goes to the verb of studies."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["study"]:
-        return study.main(given[1:], f"{program} study")
+def build_parser(program: str = "crystrata design") -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(
         prog=program,
         description="Find compositions with wanted properties by gradient through a trained network of compositions, "
@@ -41,7 +38,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
     _add_structures(parser.add_argument_group("structures"))
     parser.add_argument("--output", default="design", metavar="DIR", help="folder of tables and structures")
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
-    flags = parser.parse_args(given)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
+    """Parse the flags and search; return the exit code. `study` goes to the verb of studies."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["study"]:
+        return study.main(given[1:], f"{program} study")
+    flags = build_parser(program).parse_args(given)
     return run_verb(lambda: _run(flags))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import rehearse, study, train, trainer
+from crystrata.cli import design, rehearse, study, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
@@ -65,6 +65,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "exit-codes": manual.exit_codes,
     "rehearsal": partial(manual.keys, RehearsalConfig),
     "flags-rehearse": lambda: flags(rehearse.build_parser()),
+    "flags-design": lambda: flags(design.build_parser()),
     "study": partial(manual.keys, StudyConfig),
     "study-scenarios": partial(manual.keys, Scenario),
     "study-seeds": partial(manual.keys, SeedChoice),
