@@ -98,6 +98,22 @@ def test_structures_are_found_predicted_and_written(
         assert next(one.formula for name, one in read.items() if name.endswith(row["id"])) == row["formula"]
 
 
+def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
+    flags = ["--run", str(run), "--want", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
+    for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
+        assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
+    seen = {
+        name: set(
+            np.flatnonzero(fractions_of(pd.read_csv(tmp_path / name / "recipes.csv")["formula"]).any(axis=0)).tolist()
+        )
+        for name in ("usual", "named", "without")
+    }
+    assert seen["usual"].isdisjoint({1, 9})  # helium, neon
+    assert seen["named"] <= {1, 9, 7, 8}
+    assert 8 in seen["usual"]  # fluorine pulls most
+    assert seen["without"].isdisjoint({1, 8, 9})
+
+
 def test_latents_need_seeds_and_know_no_constraints(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

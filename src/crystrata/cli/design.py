@@ -51,10 +51,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
 
 
 def _add_constraints(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe (default: all)")
+    group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe")
     group.add_argument(
-        "--without", metavar="A,B,...", default=",".join(INERT_OR_UNSTABLE),
-        help="elements that may not be in a recipe (default: noble gases and elements without a stable isotope)",
+        "--without", metavar="A,B,...",
+        help="further elements that may not be in a recipe, besides noble gases and those without a stable isotope, "
+        "which are in where --elements names them",
     )  # fmt: skip
     group.add_argument("--max-elements", type=int, metavar="N", help="most elements of a recipe")
     group.add_argument("--fix", metavar="A=X,...", help="atomic fractions that are given, such as O=0.5")
@@ -147,7 +148,7 @@ def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
-def _allowed(flags: argparse.Namespace) -> list[str] | None:
+def _allowed(flags: argparse.Namespace) -> list[str]:
     from crystrata.elements import SYMBOLS
     from crystrata.errors import nearest
 
@@ -155,11 +156,8 @@ def _allowed(flags: argparse.Namespace) -> list[str] | None:
     for symbol in without:
         if symbol not in SYMBOLS:
             raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
-    if flags.elements is None and not without:
-        return None
-    if flags.elements is not None and flags.without == ",".join(INERT_OR_UNSTABLE):
-        without = []  # what is named is meant
-    named = _names(flags.elements) if flags.elements is not None else list(SYMBOLS)
+    usual = [symbol for symbol in SYMBOLS if symbol not in INERT_OR_UNSTABLE]
+    named = usual if flags.elements is None else _names(flags.elements)
     return [symbol for symbol in named if symbol not in without]
 
 
