@@ -18,7 +18,7 @@ from pathlib import Path
 from crystrata.errors import CrystrataError, UsageError
 from crystrata.files import write_text
 from finished_runs import by_parts, read_run
-from official_tables import RULES, official_section
+from official_tables import RULES, benchmarks_section, official_section
 from outside_tables import OUTSIDE, outside_section
 
 RESULT = Path(__file__).parent / "results" / "accuracy.md"
@@ -45,7 +45,10 @@ def page(folders: Sequence[Path]) -> str:
         if run not in official and run not in outside:
             raise UsageError(f"{folder} holds no whole official test: its split is {run.protocol}")
     text = _HEAD + "".join(f"Symmetry, {name}: {words}.\n" for name, (words, _) in RULES.items())
-    sections = [official_section(group) for group in by_parts(official)]
+    groups = by_parts(official)
+    alone = [group[0] for group in groups if group[0].record.name == "official" and len(group) == 1]
+    sections = [official_section(group) for group in groups if group[0] not in alone]
+    sections += [benchmarks_section(alone)] if alone else []
     return "\n".join([text, *sections, *([outside_section(outside)] if outside else [])])
 
 

@@ -28,6 +28,11 @@ formation energy, the distance of a rescaled energy from a hull per chemical sys
 rebuilt from training energies alone: this knowledge, not a better network, makes it.
 """
 
+_STARTS = """\
+Networks, one for each benchmark. Hours are their own: what a network cost whose weights a run started from comes on
+top. A start never saw a tested crystal; validation crystals that it saw are left out of validation.
+"""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -86,6 +91,26 @@ def official_section(runs: Sequence[FinishedRun]) -> str:
         f"{_EHULL if any(answer.test == 'ehull' for answer in answers) else ''}"
         f"\nNetworks:\n\n{markdown(networks)}{held if len(intervals) else ''}"
     )
+
+
+def benchmarks_section(runs: Sequence[FinishedRun]) -> str:
+    """Return the section of runs that each have the parts of one leaderboard benchmark: one table of all."""
+    answers = sorted((one for run in runs for one in official_answers(run, None)), key=_place)
+    table = pd.DataFrame(answer.row() for answer in answers).dropna(axis="columns", how="all")
+    networks = pd.DataFrame(
+        {**row, "protocol": run.protocol} if place == 0 else row for run in runs for place, row in enumerate(run.rows())
+    ).fillna("")
+    words = runs[0].record.words
+    ehull = _EHULL if any(answer.test == "ehull" for answer in answers) else ""
+    return (
+        f"## Protocol {runs[0].record.title}\n\n{words[0].upper()}{words[1:]}.\n\n"
+        f"{markdown(table)}\n{_count(answers)}\n{ehull}\n{_STARTS}\n{markdown(networks)}"
+    )
+
+
+def _place(answer: Answer) -> int:
+    """Return the place of a test in the suite; the mean of several stands behind the last of them."""
+    return SUITE.index(answer.test.removesuffix(": mean").split(", ")[-1])
 
 
 def official_answers(ours: FinishedRun, cgcnn: FinishedRun | None) -> list[Answer]:

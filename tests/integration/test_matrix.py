@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -129,10 +130,10 @@ def test_a_cell_that_fails_is_recorded_and_stops_no_other(
     prepare = tier_run.prepare_data
     broken = {"band_gap": DataError("the labels are gone"), "bulk_modulus": ZeroDivisionError("a defect")}
 
-    def fail_for_some(config: RunConfig, console: Console) -> object:
+    def fail_for_some(config: RunConfig, console: Console, **settings: Any) -> object:
         if config.properties[0] in broken:
             raise broken[config.properties[0]]
-        return prepare(config, console)
+        return prepare(config, console, **settings)
 
     monkeypatch.setattr(tier_run, "prepare_data", fail_for_some)
     assert run(properties="band_gap,bulk_modulus,spillage") == 1

@@ -220,7 +220,7 @@ def test_the_transformer_tells_equal_steps_apart() -> None:
         ("kernel", {"kernels": 1}, "two kernels"),
         ("regression", {"transform": "log"}, "did you mean 'log1p'"),
         ("regression", {"error": "hubert"}, "did you mean 'huber'"),
-        ("tcn", {"error": "mae"}, "unknown error"),
+        ("tcn", {"error": "mea"}, "unknown error"),
         ("rnn", {"d_in": 9}, "must be the width of what it reads, 8, not 9"),
         ("rnn", {"cell": "gur"}, "did you mean 'gru'"),
         ("transformer", {"d_model": 10, "nhead": 4}, "multiple"),
