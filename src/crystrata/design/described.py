@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
@@ -22,6 +24,7 @@ def describe_recipes(
     *,
     max_atoms: int = MOST_ATOMS,
     level: int = 90,
+    promised: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Return a row for each formula, the one nearest to what is wanted first.
 
@@ -33,17 +36,19 @@ def describe_recipes(
         weights: Recipes, (B, n).
         max_atoms: Most atoms of a formula.
         level: Of the intervals [%].
+        promised: What a search of latents says before there is a recipe: words, such as `in latent` -> values (B, T).
 
     Returns:
-        `formula`, `recipe` and its `rounding error`; for each wish what is predicted for the recipe, for the formula,
-        and the ends of its interval; `loss` of the formula, `domain distance` from the training compositions,
-        `charges` that make it neutral, whether it is `known` to the run, and the `nearest known` ones.
+        `formula`, `recipe` and its `rounding error`; for each wish what was promised, what is predicted for the recipe,
+        for the formula, and the ends of its interval; `loss` of the formula, `domain distance` from the training
+        compositions, `charges` that make it neutral, whether it is `known` to the run, and the `nearest known` ones.
     """
-    recipes = [Recipe.of(row, max_atoms) for row in weights]
-    for row, best in zip(weights, best_neutral(trained, targets, weights, max_atoms), strict=True):
+    recipes, rows = [Recipe.of(row, max_atoms) for row in weights], list(range(len(weights)))
+    for row, best in enumerate(best_neutral(trained, targets, weights, max_atoms)):
         if best is not None:
-            recipes.append(Recipe.written_as(row, best))
-    weights = np.array([recipe.weights for recipe in recipes])
+            recipes.append(Recipe.written_as(weights[row], best))
+            rows.append(row)
+    weights = weights[rows]
     formulas = [recipe.formula for recipe in recipes]
     rounded, _ = known_weights(formulas)
     before, _ = judged(trained, targets, weights)
@@ -56,6 +61,7 @@ def describe_recipes(
     }
     for place, want in enumerate(targets.wants):
         half = trained.half_widths.get(want.task, {}).get(str(level), np.nan)
+        columns |= {f"{want.task} {words}": values[rows, place] for words, values in (promised or {}).items()}
         columns[f"{want.task} of recipe"] = before[:, place]
         columns[want.task] = after[:, place]
         if want.relation != "class":

@@ -106,8 +106,8 @@ def run_design(
     """
     started = time.perf_counter()
     targets = Targets(request.wants, trained.model.network)
-    weights = _found(request, trained, console)
-    table = describe_recipes(trained, targets, weights, max_atoms=request.max_atoms)
+    weights, promised = _found(request, trained, console)
+    table = describe_recipes(trained, targets, weights, max_atoms=request.max_atoms, promised=promised)
     seconds = time.perf_counter() - started
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
@@ -122,8 +122,10 @@ def run_design(
     return table
 
 
-def _found(request: DesignRequest, trained: TrainedCompositions, console: Console) -> np.ndarray:
-    """Return the recipes that the search found, (B, n)."""
+def _found(
+    request: DesignRequest, trained: TrainedCompositions, console: Console
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the recipes that the search found, (B, n), and what it promised before there were recipes, (B, T)."""
     seeds = trained.seeds(request.seeds) if request.seeds else None
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("searching recipes")
@@ -139,9 +141,12 @@ def _found(request: DesignRequest, trained: TrainedCompositions, console: Consol
                 constraints=request.constraints,
                 settings=request.composition,
                 progress=progress,
-            ).weights
+            ).weights, {}
         found = optimize_latent(trained.model, request.wants, seeds=seeds, settings=request.latent, progress=progress)
-        return found.weights.reshape(-1, found.weights.shape[-1])
+        weights, values, decoded = (
+            one.reshape(-1, one.shape[-1]) for one in (found.weights, found.values, found.decoded_values)
+        )
+        return weights, {f"in {request.method}": values, "decoded": decoded}
 
 
 def _structures(
