@@ -17,6 +17,7 @@ from crystrata.crystals.demo import open_demo
 from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
+from crystrata.files import sha256_of
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.export import export_model
 from crystrata.workflows.task_run import run_tasks
@@ -66,7 +67,9 @@ def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.
         amounts = fractions_of([formula])[0]
         assert 1 <= (amounts > 0).sum() <= 3
         assert {SYMBOLS[place] for place in np.flatnonzero(amounts)} <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
-    assert json.loads((folder / "design.json").read_text())["request"]["constraints"]["max_elements"] == 3
+    told = json.loads((folder / "design.json").read_text())
+    assert told["request"]["constraints"]["max_elements"] == 3
+    assert told["network"] == {"path": str(run / "best.pt"), "sha256": sha256_of(run / "best.pt")}
 
 
 def test_structures_are_found_predicted_and_written(
@@ -78,7 +81,7 @@ def test_structures_are_found_predicted_and_written(
         "--want",
         "pull=2.4",
         "--seeds",
-        "MgO,NaCl",
+        "MgO,SrS",
         "--elements",
         "Mg,Ca,Sr,O,S",
         "--hold",
@@ -114,6 +117,18 @@ def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
     assert seen["without"].isdisjoint({1, 8, 9})
 
 
+def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None:
+    flags = ["--run", str(run), "--want", "pull=max", "--elements", "Mg,O", "--max-elements", "2", "--steps", "5"]
+    flags += ["--output", str(tmp_path), "--starts", "3"]
+    assert main([*flags, "--structures", "2", "--formulas", "1", "--source", "demo"]) == 0
+    table = pd.read_csv(tmp_path / "structures.csv")
+    assert (table["miss"].diff().dropna() >= 0).all()
+    assert len(list((tmp_path / "structures").glob("*.cif"))) == len(table) > 0
+    assert main(flags) == 0
+    assert not (tmp_path / "structures.csv").exists()
+    assert not list((tmp_path / "structures").glob("*.cif"))
+
+
 def test_latents_need_seeds_and_know_no_constraints(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -137,6 +152,11 @@ def test_latents_need_seeds_and_know_no_constraints(
         (["--want", "pull=1", "--hold", "O"], "give seeds"),
         (["--want", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
         (["--want", "pull=1", "--starts", "0"], "starts must be above 0"),
+        (["--want", "pull=nan"], "must be a finite number, not nan"),
+        (["--want", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
+        (["--want", "pull=1", "--seeds", "UO2"], "the seed UO2 holds U, not allowed in a recipe"),
+        (["--want", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
+        (["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"], "--without is for --method"),
     ],
 )
 def test_a_wrong_call_is_one_line_with_the_way_out(

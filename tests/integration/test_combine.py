@@ -85,6 +85,27 @@ def test_a_start_never_saw_what_is_tested(
     assert re.search(r"were trained on \d+ crystals that --split random tests on", capsys.readouterr().err)
 
 
+def test_a_run_without_a_checkpoint_goes_on_from_its_start(
+    launch: Callable[..., int], train: Callable[..., Path], lite_run: Path, tmp_path: Path
+) -> None:
+    """As if it had been killed before its first checkpoint."""
+    flags = ("--level", "lite", "--properties", "dielectric", "--epochs", "1")
+    run = train(tmp_path, *flags, "--start", lite_run)
+    once = torch.load(run / BEST, weights_only=True)["state"]
+    for name in ("checkpoint.pt", BEST, SPLITS):
+        (run / name).unlink()
+    update_manifest(run, status="interrupted")
+    assert launch(tmp_path, *flags, "--resume", run) == 0
+    again = torch.load(run / BEST, weights_only=True)["state"]
+    assert all(torch.equal(tensor, once[name]) for name, tensor in again.items())
+    assert content(run, CONFIG)["start"] == str(lite_run)
+    assert trained_on(run) >= trained_on(lite_run)  # type: ignore[operator]
+
+
+def test_a_combined_run_tells_what_its_parts_have_seen(combined: Path, lite_run: Path, polished: Path) -> None:
+    assert trained_on(combined) == trained_on(lite_run) | trained_on(polished)  # type: ignore[operator]
+
+
 def test_what_the_start_has_seen_goes_with_the_weights(polished: Path, lite_run: Path) -> None:
     assert trained_on(polished) == trained_on(polished / BEST)
     assert trained_on(polished) >= set(content(lite_run, SPLITS)["train"])

@@ -228,3 +228,16 @@ def test_crystals_join_in_where_a_composition_has_one(
     assert set(history[-1]["val_mae"]) == {"energy"}
     assert all(np.isfinite(list(record["train_loss"].values())).all() for record in history)
     assert content(run, MANIFEST)["algorithm"] == "composition+cgcnn"
+
+
+def test_a_start_that_saw_what_is_tested_is_told_of(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = replace(CONFIG, models_dir=str(tmp_path), start=str(straight), epochs=1)
+    run_tasks(start, [], Console(width=300), table=label_table())
+    assert "warning" not in capsys.readouterr().out
+    other = run_tasks(replace(start, split_seed=5), [], Console(width=300), table=label_table())
+    tested, trained = content(other, SPLITS)["test"], content(straight, SPLITS)["train"]
+    seen = len(set(tested).intersection(trained))
+    assert seen > 0
+    assert f"{seen} of {len(tested)} compositions of the test part were trained on by" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
 
 _METHODS = ("composition", "latent", "input")
+_STARTS, _LEAST_AMOUNT = 40, 0.02
 
 
 def build_parser(program: str = "crystrata design") -> Parser:
@@ -61,7 +62,10 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fix", metavar="A=X,...", help="atomic fractions that are given, such as O=0.5")
     group.add_argument("--hold", metavar="A,B,...", help="elements that keep the amount of their seed")
     group.add_argument(
-        "--min-amount", type=float, default=0.02, metavar="X", help="smallest atomic fraction of an element that is in"
+        "--min-amount",
+        type=float,
+        metavar="X",
+        help="smallest atomic fraction of an element that is in (default: 0.02)",
     )
     group.add_argument("--max-atoms", type=int, default=12, metavar="N", help="most atoms of a formula")
 
@@ -69,7 +73,7 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
 def _add_search(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--method", default="composition", choices=_METHODS, help="what the gradient moves")
     group.add_argument("--seeds", metavar="FORMULA,...", help="compositions to start from (default: random starts)")
-    group.add_argument("--starts", type=int, default=40, metavar="N", help="random starts")
+    group.add_argument("--starts", type=int, metavar="N", help="random starts, where no seeds are given (default: 40)")
     group.add_argument("--steps", type=int, metavar="N", help="steps of each search (default: that of the method)")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the random starts")
     group.add_argument("--seed-blend", type=float, default=0.95, metavar="X", help="share of the seed at the start")
@@ -88,6 +92,7 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
 
 
 def _run(flags: argparse.Namespace) -> int:
+    from crystrata.design.targets import Targets
     from crystrata.design.trained import TrainedCompositions
     from crystrata.prediction.models import load_model
     from crystrata.runs.choice import find_run
@@ -95,13 +100,14 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.sources import open_source
 
     console, request = terminal(), _request(flags)
+    named = Path(flags.run)
+    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), flags.run)
+    trained = TrainedCompositions.load(shipped or named, flags.device)
+    Targets(request.wants, trained.model.network)  # before crystals are opened, which may take long
     graphs = known = None
     if request.structures:
         graphs = load_model(find_run(Path(flags.models_dir), flags.model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
-    named = Path(flags.run)
-    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), flags.run)
-    trained = TrainedCompositions.load(shipped or named, flags.device)
     run_design(request, trained, Path(flags.output), console, graphs=graphs, known=known)
     return 0
 
@@ -115,17 +121,23 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
 
     steps = {} if flags.steps is None else {"steps": flags.steps}
     given = flags.method == "composition"
+    if not given:
+        for name in ("elements", "without", "max_elements", "fix", "hold", "min_amount"):
+            if getattr(flags, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} is for --method composition: {flags.method} knows none")
+    if flags.seeds and flags.starts is not None:
+        raise UsageError("--seeds and --starts contradict each other: searches start from the seeds, or at random")
     constraints = Constraints(
         allowed_elements=_allowed(flags) if given else None,
         max_elements=flags.max_elements,
         fixed_amounts=_amounts(flags.fix),
         element_step_scale=dict.fromkeys(_names(flags.hold), 0.0),
-        min_nonzero_weight=flags.min_amount if given else 0.0,
+        min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
     )
     composition = CompositionSettings(
         seed_blend=flags.seed_blend,
         diversity_scale=flags.diversity,
-        starts=flags.starts,
+        starts=_STARTS if flags.starts is None else flags.starts,
         random_seed=flags.seed,
         **(steps if given else {}),
     )

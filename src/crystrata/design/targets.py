@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,8 @@ class Want:
             raise UsageError(f"{self.task}: the relation {self.relation!r} and the value {self.value} do not fit")
         if (self.relation == "class") != bool(self.classes):
             raise UsageError(f"{self.task}: name the wanted classes")
+        if self.value is not None and not np.isfinite(self.value).all():
+            raise UsageError(f"{self.task}: the wanted value must be a finite number, not {self.value}")
         if not self.weight > 0:
             raise UsageError(f"{self.task}: the weight must be above 0, not {self.weight}")
 
@@ -61,10 +64,12 @@ class Want:
             raise UsageError(f"{text!r} is no wish: write TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=max or TASK=CLASS")
         task, relation, value = found.groups()
         try:
-            return cls(task, "=" if relation == "=" else "<" if relation == "<" else ">", float(value))
+            number = float(value)
         except ValueError:
             if relation != "=":
                 raise UsageError(f"{text!r}: {value!r} is no number") from None
+        else:
+            return cls(task, "=" if relation == "=" else "<" if relation == "<" else ">", number)
         if value in _EXTREMES:
             return cls(task, _EXTREMES[value])
         return cls(task, "class", classes=tuple(value.split("|")))
@@ -155,7 +160,8 @@ class Targets:
         head = self.network.head(want.task)
         if not isinstance(head, RegressionHead):
             raise TypeError(f"{want.task} has no scale")
-        return head.scaling.standardise(torch.as_tensor(want.value, dtype=head.scaling.scale.dtype))
+        scale = head.scaling.scale
+        return head.scaling.standardise(torch.as_tensor(want.value, dtype=scale.dtype, device=scale.device))
 
     def _places(self, want: Want) -> list[int]:
         return [self._specs[want.task].classes.index(name) for name in want.classes]

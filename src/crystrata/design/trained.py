@@ -24,7 +24,7 @@ from crystrata.networks.latents import nearest
 from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.weights import unpack_task_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
-from crystrata.runs.shipped import is_model_folder
+from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
 
 _NEAR = 0.99  # share of the validation compositions within the distance 1
@@ -44,6 +44,7 @@ class TrainedCompositions:
         reach: Distance from them within which 99 % of the validation compositions lie.
         half_widths: Task -> level [%] -> half the width of its interval.
         parts: Part -> its reduced formulas.
+        path: The weights file.
     """
 
     model: DesignModel
@@ -53,6 +54,7 @@ class TrainedCompositions:
     reach: float
     half_widths: dict[str, dict[str, float]]
     parts: dict[str, list[str]]
+    path: Path
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
@@ -80,7 +82,8 @@ class TrainedCompositions:
         latents = latents_of(model, fractions[: len(parts["train"]) + len(parts["val"])])
         train, val = latents[: len(parts["train"])], latents[len(parts["train"]) :]
         reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
-        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"], parts)
+        file = path if path.is_file() else path / (WEIGHTS if is_model_folder(path) else BEST)
+        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"], parts, file)
 
     def distance(self, weights: np.ndarray) -> np.ndarray:
         """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""

@@ -83,14 +83,14 @@ def combine_runs(
             )
     names = resolve_properties(name for part in parts for name in part.config.properties)
     config = replace(first, properties=names, models_dir=str(models_dir), start=None, run_id=run_id, single_task=False)
-    before = set().union(*(seen_before(part.run) for part in parts))
-    prepared = prepare_data(config, console, seen=before)
+    prepared = prepare_data(config, console, seen=set().union(*(seen_before(part.run) for part in parts)))
     _require_unseen(parts, prepared)
+    seen = set().union(*(trained_on(part.run) or () for part in parts))
     with console.status("validating the networks"):
         chosen, score = _choose(parts, prepared)
     run = create_run_dir(config.family_dir, run_id)
     with lock(run / RUN_LOCK):
-        return _write(run, config, parts, chosen, score, prepared, command, console)
+        return _write(run, config, parts, chosen, score, prepared, seen, command, console)
 
 
 def _part(run: Path) -> Part:
@@ -167,6 +167,7 @@ def _write(
     chosen: dict[str, list[int]],
     score: float,
     prepared: PreparedData,
+    seen: set[str],
     command: list[str],
     console: Console,
 ) -> Path:
@@ -182,7 +183,9 @@ def _write(
     start_manifest(run, config, command, device=manifest.get("device"), members=told, **prepared.facts)
     facts = {**prepared.weights_facts(config), "best_epoch": None, "val_score": score}
     write_checkpoint(run / BEST, pack_members(members, facts))
-    write_json(run / SPLITS, prepared.data.split.as_dict(prepared.data.dataset.ids))
+    split, ids = prepared.data.split, prepared.data.dataset.ids
+    before = tuple(sorted(seen.difference(ids[row] for row in split.train)))
+    write_json(run / SPLITS, replace(split, seen_before=before).as_dict(ids))
     write_text(run / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
     history = json.loads((parts[0].run / HISTORY).read_text(encoding="utf-8"))
     write_json(run / HISTORY, history)

@@ -26,8 +26,9 @@ from crystrata.design.latent import LatentSettings, optimize_latent
 from crystrata.design.recipes import MOST_ATOMS
 from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
+from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError, unknown_name
-from crystrata.files import write_json, write_text
+from crystrata.files import sha256_of, write_json, write_text
 from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import interval_titles, predict_crystals
 from crystrata.properties import get_property
@@ -78,8 +79,14 @@ class DesignRequest:
                 raise UsageError(f"the method {self.method} knows no constraints: take the method composition")
             if not self.seeds:
                 raise UsageError(f"the method {self.method} starts from compositions: give --seeds")
-        if self.formulas < 1 or self.structures < 0:
-            raise UsageError("formulas must be 1 or more, structures 0 or more")
+        if self.formulas < 1 or self.structures < 0 or self.max_atoms < 2:
+            raise UsageError("formulas must be 1 or more, max_atoms 2 or more, structures 0 or more")
+        allowed = self.constraints.allowed
+        for seed in self.seeds:
+            held = np.flatnonzero((known_weights([seed])[0][0] > 0) & ~allowed)
+            if len(held):
+                symbols = ", ".join(SYMBOLS[place] for place in held)
+                raise UsageError(f"the seed {seed} holds {symbols}, not allowed in a recipe: allow it, or leave it out")
 
 
 def run_design(
@@ -109,17 +116,37 @@ def run_design(
     weights, promised = _found(request, trained, console)
     table = describe_recipes(trained, targets, weights, max_atoms=request.max_atoms, promised=promised)
     seconds = time.perf_counter() - started
-    output.mkdir(parents=True, exist_ok=True)
+    _make_room(output)
     write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
-    write_json(output / SETTINGS, {**_plain(request), "crystrata": __version__, "seconds": seconds})
+    told = {
+        "request": asdict(request),
+        "network": _weights(trained.path),
+        "model_of_crystals": None if graphs is None else _weights(graphs.path),
+        "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
+        "crystrata": __version__,
+        "seconds": seconds,
+    }
+    write_json(output / SETTINGS, told)
     _show_recipes(table, request, console)
     if request.structures and graphs is not None and known is not None:
         with console.status("seeking structures"):
-            structures = _structures(request, table[FORMULA].head(request.formulas), graphs, known, output)
+            structures = _structures(request, table[FORMULA].tolist(), graphs, known, output)
         write_text(output / STRUCTURES, structures.to_csv(index=False, float_format="%.6g"))
         _show_structures(structures, request, console)
     console.print(f"{len(table)} formulas from {len(weights)} recipes in {seconds:.1f} s; folder: {output}")
     return table
+
+
+def _weights(path: Path) -> dict[str, str]:
+    return {"path": str(path), "sha256": sha256_of(path)}
+
+
+def _make_room(output: Path) -> None:
+    """Make the folder, without the structures of an earlier call."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / STRUCTURES).unlink(missing_ok=True)
+    for file in (output / FOLDER).glob("*-as-*.cif"):
+        file.unlink()
 
 
 def _found(
@@ -152,7 +179,7 @@ def _found(
 def _structures(
     request: DesignRequest, formulas: Sequence[str], graphs: TrainedModel, known: CrystalTable, output: Path
 ) -> pd.DataFrame:
-    """Return the predicted candidates of some formulas, the best of each formula first; their files are written."""
+    """Return predicted candidates of the first formulas that have some, the best of each first; write their files."""
     domain = graphs.calibration.domain if graphs.calibration else None
 
     def volume(formula: str) -> float:
@@ -168,6 +195,8 @@ def _structures(
         for one, name in zip(table.pop("crystal"), table["id"], strict=True):
             write_text(output / FOLDER / f"{name}.cif", _as_cif(one))
         tables.append(table)
+        if len(tables) == request.formulas:
+            break
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["id", FORMULA])
 
 
@@ -191,7 +220,7 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
     table = table.loc[table.groupby("id", sort=False)[energy].idxmin()] if energy in table else table
     table["miss"] = 0.0
     for want in (*wants, Want(STABLE, "<", 0.0)):
-        if want.task in graphs.properties and isinstance(want.value, float):
+        if want.task in graphs.properties and want.relation != "class":
             table["miss"] += _miss(table, want)
     return table.sort_values("miss", kind="stable")
 
@@ -201,7 +230,10 @@ def _miss(table: pd.DataFrame, want: Want) -> np.ndarray:
     values = table[record.column].to_numpy()
     low, high = interval_titles(record)
     half = ((table[high] - table[low]) / 2).to_numpy() if high in table else np.ones(len(table))
-    distance = values - float(np.asarray(want.value))
+    if want.relation in ("least", "most"):  # from the best of these
+        distance = values - values.min() if want.relation == "least" else values.max() - values
+    else:
+        distance = values - float(np.asarray(want.value))
     if want.relation == "<":
         distance = np.maximum(distance, 0)
     elif want.relation == ">":
@@ -215,10 +247,6 @@ def _as_cif(crystal: Any) -> str:
 
     structure = Structure(Lattice(crystal.lattice), crystal.numbers.tolist(), crystal.frac)
     return str(CifWriter(structure))
-
-
-def _plain(request: DesignRequest) -> dict[str, Any]:
-    return {"request": asdict(request)}
 
 
 def _show_recipes(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:

@@ -89,7 +89,8 @@ def _last_written(run: Path) -> int:
 
 
 def _where(config: RunConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in NOT_RESULT if name != "run_id"}
+    """Return where the run goes on; its name and its start are those that it has."""
+    return {name: getattr(config, name) for name in NOT_RESULT if name not in ("run_id", "start")}
 
 
 def saved_config(run: Path) -> RunConfig:

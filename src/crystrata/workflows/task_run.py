@@ -19,6 +19,7 @@ from crystrata.networks.task_network import TaskNetwork
 from crystrata.prediction.models import load_model
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
+from crystrata.runs.seen import trained_on
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import fit, seed_everything
@@ -169,6 +170,23 @@ def _start(network: TaskNetwork, config: TaskRunConfig, console: Console, *, res
         start_graph_encoder_from(network, load_model(Path(config.graph_start), "cpu").network)
 
 
+def _tell_of_seen(source: Path, prepared: PreparedTasks, console: Console) -> None:
+    """Warn where weights to start from were trained on what is tested here: tables of another kind may be meant."""
+    seen, data = trained_on(source), prepared.data
+    if seen is None:
+        told = f"no {SPLITS} beside {source}: whether it was trained on what is tested here is not known"
+    else:
+        tested = [data.dataset.ids[row] for row in data.split.test]
+        count = len(seen.intersection(tested))
+        told = (
+            f"{count} of {len(tested)} compositions of the test part were trained on by {source}: the figures flatter; "
+            "take over its split (splits_file), or start anew"
+        )
+        if not count:
+            return
+    console.print(f"warning: {told}", style="yellow", soft_wrap=True)
+
+
 def _carry_out(
     run: Path,
     config: TaskRunConfig,
@@ -183,6 +201,9 @@ def _carry_out(
     sizes = ", ".join(f"{count} {part}" for part, count in prepared.facts["compositions"].items())
     console.print(f"{config.encoder}, {len(prepared.specs)} tasks; {sizes} compositions; {config.epochs} epochs")
     seed_everything(config.seed)
+    for source in (config.start, config.graph_start):
+        if source and not going_on:
+            _tell_of_seen(Path(source), prepared, console)
     task = build_task_training(config, prepared, console, resume=going_on)
     facts = prepared.facts
     fit(task, config, prepared.data, run, facts=facts, console=console, stop=stop, resume=going_on, extras=extras)

@@ -72,15 +72,16 @@ def resume_tier(run: Path, config: RunConfig, command: list[str], console: Conso
     with StopRequest(console) as stop, lock(run / RUN_LOCK):
         remove_leftovers(run)
         before, saved = read_manifest(run), saved_config(run)
-        prepared = prepare_data(config, console, seen=seen_before(run))
+        seen = seen_before(run) if (run / SPLITS).is_file() else _seen_by_start(config, console)
+        prepared = prepare_data(config, console, seen=seen)
         require_same_data(run, before, prepared)
         as_before = (config.epochs, config.patience) == (saved.epochs, saved.patience)
         finished = before["status"] == "completed" and as_before
         write_json(run / CONFIG, config.as_dict())
-        trained_on = before.get("device") if finished else device
+        computed_on = before.get("device") if finished else device
         update_manifest(
             run, status="running", error=None, ended=None, resumed=command, config_digest=config.digest(),
-            device=trained_on,
+            device=computed_on,
         )  # fmt: skip
         return _carry_out(run, config, console, stop, prepared, finished=finished, extras=extras)
 
