@@ -298,10 +298,20 @@ def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
     assert all("F" not in formula_amounts(seed) for seed in nearest)
     draws = [choose_seeds(trained, targets, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
-    named = SeedChoice("explicit", formulas=("Si2O4", "OSi", "NaCl"), append=("LiF",))
-    assert choose_seeds(trained, targets, named) == ["FLi", "O2Si", "ClNa"]
     with pytest.raises(UsageError, match="is no formula"):
         choose_seeds(trained, targets, SeedChoice("explicit", formulas=("Wat",)))
+
+
+def test_named_seeds_are_all_taken_and_count_limits_the_pool(run: Path) -> None:
+    trained = TrainedCompositions.load(run, "cpu")
+    targets = Targets([Want("pull", "most")], trained.model.network)
+    named = SeedChoice("explicit", count=2, formulas=("Fe2O3", "Fe3O4", "NaCl", "Fe4O6", "GaAs"), append=("LiF",))
+    assert choose_seeds(trained, targets, named) == ["FLi", "Fe2O3", "Fe3O4", "ClNa", "AsGa"]
+    alone = choose_seeds(trained, targets, SeedChoice("loss", count=3, pool="train"))
+    appended = ("SiO", alone[0], "SiO2")
+    four, two = (choose_seeds(trained, targets, SeedChoice("loss", n, "train", (), appended)) for n in (4, 2))
+    assert two == ["OSi", alone[0], "O2Si"]
+    assert four == [*two, alone[1]]
 
 
 def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,12 +39,12 @@ _Made = TypeVar("_Made")
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """Which known compositions the searches start from. Of those with the same elements only the best one is taken.
+    """Which known compositions the searches start from. Of the pool, only the best one with the same elements is taken.
 
     Attributes:
         strategy: `probability`, those most probably of the wanted class; `loss`, those nearest to what is wanted;
             `random`; or `explicit`, the formulas that are named.
-        count: Seeds in all.
+        count: Seeds in all; but none that is named is left out.
         pool: Part of the run that they come from: test, val or train. Elements are left out: nothing could move.
         formulas: The explicit ones.
         append: Further ones, which go first.
