@@ -19,18 +19,25 @@ once; more at once take less each. The page is made from the folder of the study
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from crystrata.design.study_config import read_study
 from crystrata.files import write_bytes, write_text
+from crystrata.reports.study_figures import path_title
+from crystrata.reports.tables import markdown
 from crystrata.runs.rehearsal_config import read_rehearsal
 from crystrata.workflows.rehearsal import FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_rehearsal
 from crystrata.workflows.rehearsal_records import FINAL
-from crystrata.workflows.study import COMPARISON, ELEMENTS, LISTING, SCATTER, SUMMARY, run_study
+from crystrata.workflows.study import COMPARISON, ELEMENTS, LISTING, SCATTER, STUDY_RESULTS, SUMMARY, run_study
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "examples/design/three_scenarios.toml"
@@ -42,6 +49,11 @@ SHOWN = {
     SCATTER: "recipes and seeds",
 }
 LISTED = LISTING.format("composition_whitelist")
+WAY = """## Of the way from the seeds
+
+How far the recipes of a path went from the seeds to what is wanted, means of both, in percent of that way, for each
+wished value; least and most of all these. Classes are left out: the seeds have theirs already.
+"""
 
 
 def main() -> int:
@@ -67,12 +79,35 @@ def _write_page(scenarios: list[Path], figures: dict[str, str]) -> None:
     head, rest = (__doc__ or "").split("\n", 1)
     text = rest.strip("\n")
     told = ", ".join(f"{task} {figure}" for task, figure in figures.items())
+    found = [json.loads((folder / STUDY_RESULTS).read_text(encoding="utf-8")) for folder in scenarios]
     parts = [f"# {head}\n\n{text}\n\nOn the test part, after the last step: {told}.\n"]
+    parts += [WAY, markdown(way_table(found))]
     for folder in scenarios:
         parts.append((folder / SUMMARY).read_text(encoding="utf-8").replace("\n#", "\n##").replace("# ", "## ", 1))
         parts += [_picture(folder / name, words) for name, words in SHOWN.items()]
     parts.append(_picture(scenarios[0] / LISTED, "from seed to recipe"))
     write_text(PAGE, "\n".join(parts))
+
+
+def way_table(scenarios: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return a row for each path: its shares of the way in each scenario (a `results.json`), and their range."""
+    rows = []
+    for path in scenarios[0]["paths"]:
+        ways = [_way(scenario, path) for scenario in scenarios]
+        every = [share for way in ways for share in way.values()]
+        told = [", ".join(f"{title} {share}" for title, share in way.items()) for way in ways]
+        rows.append([path_title(path), *told, min(every), max(every)])
+    return pd.DataFrame(rows, columns=["path", *(scenario["scenario"] for scenario in scenarios), "least", "most"])
+
+
+def _way(scenario: Mapping[str, Any], path: str) -> dict[str, int]:
+    """Return wished value -> how far the mean of a path is on the way there from that of the seeds, in percent."""
+    seeds, reached = (np.mean(values, 0) for values in (scenario["seed_values"], scenario["paths"][path]["values"]))
+    return {
+        wish["title"]: round(100 * (end - start) / (wish["value"] - start))
+        for wish, start, end in zip(scenario["wishes"], seeds, reached, strict=True)
+        if not wish["classes"]
+    }
 
 
 def _picture(file: Path, words: str) -> str:

@@ -269,6 +269,7 @@ want = ["mass=max", "pull<2"]
         ("seed_blen = 1", "", "did you mean 'seed_blend'"),
         ("latent_alphas = [2]", "", "ae_align_scale must be from 0 to 1"),
         ("seed_blend = 2", "", "seed_blend must be from 0 to 1"),
+        ("without = 'He'", "", "without must be a list, not 'He'"),
         ("", 'want = ["pul=1"]', "did you mean 'pull'"),
         ("", 'want = ["pull=1"]', "pull is wanted twice"),
         ("", "class_weigth = 1", "did you mean 'class_weight'"),
@@ -289,6 +290,24 @@ def test_a_wrong_study_is_one_line_with_the_way_out(
     assert not (tmp_path / "none").exists()
 
 
+def test_what_a_path_refuses_is_told_with_its_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path)
+    text = file.read_text(encoding="utf-8")
+    for before, after, words in [
+        ("max_elements = 4", "max_elements = 9",
+         "path composition_whitelist (elements of the whitelist): max_elements 9 is more than the 7 allowed elements"),
+        ("max_elements = 4", "element_step_scale = { O = 0 }",
+         "path composition_random_start: element_step_scale 0 keeps O at the amount of a seed"),
+    ]:  # fmt: skip
+        file.write_text(text.replace(before, after), encoding="utf-8")
+        assert main(flags(run, file, tmp_path / "none")) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("\n") == 1
+
+
 def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
     trained = TrainedCompositions.load(run, "cpu")
     targets = Targets([Want("pull", "most")], trained.model.network)
@@ -298,10 +317,20 @@ def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
     assert all("F" not in formula_amounts(seed) for seed in nearest)
     draws = [choose_seeds(trained, targets, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
-    named = SeedChoice("explicit", formulas=("Si2O4", "OSi", "NaCl"), append=("LiF",))
-    assert choose_seeds(trained, targets, named) == ["FLi", "O2Si", "ClNa"]
     with pytest.raises(UsageError, match="is no formula"):
         choose_seeds(trained, targets, SeedChoice("explicit", formulas=("Wat",)))
+
+
+def test_named_seeds_are_all_taken_and_count_limits_the_pool(run: Path) -> None:
+    trained = TrainedCompositions.load(run, "cpu")
+    targets = Targets([Want("pull", "most")], trained.model.network)
+    named = SeedChoice("explicit", count=2, formulas=("Fe2O3", "Fe3O4", "NaCl", "Fe4O6", "GaAs"), append=("LiF",))
+    assert choose_seeds(trained, targets, named) == ["FLi", "Fe2O3", "Fe3O4", "ClNa", "AsGa"]
+    alone = choose_seeds(trained, targets, SeedChoice("loss", count=3, pool="train"))
+    appended = ("SiO", alone[0], "SiO2")
+    four, two = (choose_seeds(trained, targets, SeedChoice("loss", n, "train", (), appended)) for n in (4, 2))
+    assert two == ["OSi", alone[0], "O2Si"]
+    assert four == [*two, alone[1]]
 
 
 def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,8 +368,23 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
         ({"seeds": {"strategy": "explicit"}}, "it needs some"),
         ({"seeds": {"count": 0}}, "must be 1 or more"),
-        ({"constraints": {"max_elements": "3"}}, "value of the wrong kind"),
-        ({"latent_alphas": ["1"]}, "value of the wrong kind"),
+        ({"constraints": {"max_elements": "3"}}, r"\[study.constraints\] max_elements must be a whole number, not '3'"),
+        ({"constraints": {"allowed_elements": "Fe"}}, "allowed_elements must be a list, not 'Fe'"),
+        ({"constraints": {"fixed_amounts": {"O": "half"}}}, "fixed_amounts.O must be a number, not 'half'"),
+        ({"constraints": {"max_elements": True}}, "max_elements must be a whole number, not True"),
+        ({"latent": {"steps": 4.5}}, r"\[study.latent\] steps must be a whole number, not 4.5"),
+        ({"composition": {"lr": "1"}}, "lr must be a number, not '1'"),
+        ({"composition": 3}, r"\[study.composition\] must be a table, not 3"),
+        ({"latent_alphas": ["1"]}, r"each of \[study\] latent_alphas must be a number, not '1'"),
+        ({"latent_alphas": "abc"}, r"\[study\] latent_alphas must be a list, not 'abc'"),
+        ({"max_atoms": 9.5}, "max_atoms must be a whole number, not 9.5"),
+        ({"whitelist": ["Fe", 1]}, "each of .* whitelist must be text, not 1"),
+        ({"seeds": {"count": "3"}}, r"\[study.seeds\] count must be a whole number, not '3'"),
+        ({"scenarios": 3}, "scenarios must be a list of tables, not 3"),
+        ({"scenarios": [{"targets": {}}]}, "missing 1 required positional argument: 'name'"),
+        ({"scenarios": [{**scenario, "want": "a=1"}]}, "want must be a list, not 'a=1'"),
+        ({"scenarios": [{**scenario, "class_target": {"task": "c", "classes": "d"}}]}, "classes of .* must be a list"),
+        ({"scenarios": [{**scenario, "class_target": {"task": "c"}}]}, "needs a task and classes"),
         ({"without": ["Xq"]}, "unknown element"),
         ({"scenarios": [{**scenario, "targets": {"a": 1, "b": "low"}}]}, "must be a number, not 'low'"),
         ({"scenarios": []}, "a study needs scenarios"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -27,24 +28,34 @@ TABLE = "study"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""
 
 STRATEGIES = ("probability", "loss", "random", "explicit")
-_SETTINGS = {
-    "latent": ("steps", "lr"),
-    "composition": ("steps", "lr", "annealing_scale", "random_seed"),
-    "constraints": tuple(entry.name for entry in fields(Constraints)),
+_SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "latent": (LatentSettings, ("steps", "lr")),
+    "composition": (CompositionSettings, ("steps", "lr", "annealing_scale", "random_seed")),
+    "constraints": (Constraints, tuple(entry.name for entry in fields(Constraints))),
 }
-"""Sub-table -> its keys; what else a search knows is decided by the paths."""
+"""Sub-table -> what it sets, and its keys; what else a search knows is decided by the paths."""
+
+_CLASS_TARGET = {"task": str, "classes": tuple[str, ...]}
+"""Key of a wanted class -> its kind."""
+
+_WORDS: dict[type, tuple[str, tuple[type, ...]]] = {
+    str: ("text", (str,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+}
+"""Kind of a single value -> its name in messages, and what TOML makes of it."""
 
 _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """Which known compositions the searches start from. Of those with the same elements only the best one is taken.
+    """Which known compositions the searches start from. Of the pool, only the best one with the same elements is taken.
 
     Attributes:
         strategy: `probability`, those most probably of the wanted class; `loss`, those nearest to what is wanted;
             `random`; or `explicit`, the formulas that are named.
-        count: Seeds in all.
+        count: Seeds in all; but none that is named is left out.
         pool: Part of the run that they come from: test, val or train. Elements are left out: nothing could move.
         formulas: The explicit ones.
         append: Further ones, which go first.
@@ -99,10 +110,11 @@ class Scenario:
         for task, z in self.targets.items():
             if not (isinstance(z, (int, float)) and isfinite(z)):
                 raise UsageError(f"the target of {task} in {self.name} must be a number, not {z!r}")
-        for key in self.class_target:
-            if key not in ("task", "classes"):
-                raise unknown_name(f"key of class_target of {self.name}", key, ("task", "classes"))
-        if self.class_target and set(self.class_target) != {"task", "classes"}:
+        for key, value in self.class_target.items():
+            if key not in _CLASS_TARGET:
+                raise unknown_name(f"key of class_target of {self.name}", key, _CLASS_TARGET)
+            _check_kind(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
+        if self.class_target and len(self.class_target) < len(_CLASS_TARGET):
             raise UsageError(f"class_target of {self.name} needs a task and classes")
         if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
             raise UsageError(f"scenario {self.name} needs two wishes or more: a class target and targets")
@@ -196,10 +208,13 @@ class StudyConfig:
             UsageError: A key is unknown, or a value of the wrong kind.
         """
         given = dict(values)
-        given["scenarios"] = tuple(_made(Scenario, one, f"{TABLE}.scenarios") for one in given.get("scenarios", ()))
+        scenarios = given.get("scenarios", ())
+        if not isinstance(scenarios, Sequence) or isinstance(scenarios, str):
+            raise UsageError(f"[{TABLE}] scenarios must be a list of tables, not {scenarios!r}")
+        given["scenarios"] = tuple(_made(Scenario, one, f"{TABLE}.scenarios") for one in scenarios)
         given["seeds"] = _made(SeedChoice, given.get("seeds", {}), f"{TABLE}.seeds")
-        for name, known in _SETTINGS.items():
-            _known_keys(given.get(name, {}), known, f"{TABLE}.{name}")
+        for name, (kind, known) in _SETTINGS.items():
+            _check_table(given.get(name, {}), kind, known, f"{TABLE}.{name}")
         return _made(cls, given, TABLE)
 
     def deciding(self) -> dict[str, Any]:
@@ -212,19 +227,44 @@ class StudyConfig:
 
 def _made(kind: type[_Made], values: Mapping[str, Any], table: str) -> _Made:
     """Return a configuration object of plain values; lists become tuples."""
-    if not isinstance(values, Mapping):
-        raise UsageError(f"[{table}] must be a table, not {values!r}")
-    _known_keys(values, [entry.name for entry in fields(kind)], table)  # type: ignore[arg-type]
+    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
+    _check_table(values, kind, names, table)
     try:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-    except (TypeError, AttributeError) as error:
-        raise UsageError(f"[{table}] has a value of the wrong kind, or lacks one: {error}") from None
+    except TypeError as error:
+        raise UsageError(f"[{table}] lacks a value: {error}") from None
 
 
-def _known_keys(values: Mapping[str, Any], known: Iterable[str], table: str) -> None:
-    for key in values:
+def _check_table(values: Mapping[str, Any], kind: type, known: Iterable[str], table: str) -> None:
+    """Refuse keys that are not known, and values of other kinds than the fields of a configuration object are."""
+    if not isinstance(values, Mapping):
+        raise UsageError(f"[{table}] must be a table, not {values!r}")
+    kinds = get_type_hints(kind)
+    for key, value in values.items():
         if key not in known:
             raise unknown_name(f"key of [{table}]", key, known)
+        _check_kind(value, kinds[key], f"[{table}] {key}")
+
+
+def _check_kind(value: Any, kind: Any, place: str) -> None:
+    """Refuse a value that is not of an annotated kind; a list counts as any sequence."""
+    origin, of = get_origin(kind) or kind, get_args(kind)
+    if origin is UnionType:
+        _check_kind(value, of[0], place)
+    elif origin in _WORDS:
+        words, kinds = _WORDS[origin]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise UsageError(f"{place} must be {words}, not {value!r}")
+    elif origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{place} must be a table, not {value!r}")
+        for key, one in value.items():
+            _check_kind(one, of[1], f"{place}.{key}")
+    elif origin in (tuple, Sequence):
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"{place} must be a list, not {value!r}")
+        for one in value:
+            _check_kind(one, of[0], f"each of {place}")
 
 
 def read_study(path: Path, **given: Any) -> StudyConfig:

@@ -6,7 +6,8 @@ B recipes, n elements, T wishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from crystrata.design.study_config import StudyConfig
 from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
+from crystrata.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class StudyPath:
         Raises:
             UsageError: Settings, constraints, seeds (B, n) and network do not go together.
         """
-        if isinstance(self.settings, LatentSettings):
-            decoder_of(trained.model)
-        else:
-            self.constraints.locked_amounts(seeds if self.seeded else None, len(seeds))
+        with _told_of(self.name):
+            if isinstance(self.settings, LatentSettings):
+                decoder_of(trained.model)
+            else:
+                self.constraints.locked_amounts(seeds if self.seeded else None, len(seeds))
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
     constraints = Constraints(**{"allowed_elements": allowed, **config.constraints})
     seen = {symbol for seed in seeds for symbol in formula_amounts(seed)}
     common = [SYMBOLS[place] for place in np.flatnonzero(constraints.allowed) if SYMBOLS[place] in seen]
-    whitelisted = replace(constraints, allowed_elements=config.whitelist or common)
+    with _told_of("composition_whitelist", f"elements of the {'whitelist' if config.whitelist else 'seeds'}"):
+        whitelisted = replace(constraints, allowed_elements=config.whitelist or common)
     blended = CompositionSettings(**config.composition, seed_blend=config.seed_blend, starts=len(seeds))
     latents = [
         StudyPath(f"latent_alpha_{alpha:g}", LatentSettings(**config.latent, ae_align_scale=alpha))
@@ -140,6 +144,15 @@ def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
         StudyPath("composition_low_diversity", replace(blended, diversity_scale=config.low_diversity), constraints),
         StudyPath("composition_random_start", blended, constraints, seeded=False),
     ]
+
+
+@contextmanager
+def _told_of(path: str, more: str = "") -> Iterator[None]:
+    """Put the name of the path, and what else is to be known of it, before what is refused."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"path {path}{more and f' ({more})'}: {error}") from None
 
 
 def run_path(

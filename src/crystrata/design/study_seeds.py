@@ -17,7 +17,7 @@ from crystrata.errors import UsageError
 def choose_seeds(
     trained: TrainedCompositions, targets: Targets, choice: SeedChoice, without: Collection[str] = ()
 ) -> list[str]:
-    """Return reduced formulas, no two with the same elements: first those that are named, then the best of the pool.
+    """Return reduced formulas: first all that are named, then the best of the pool, of other elements each.
 
     Args:
         trained: The run.
@@ -28,11 +28,11 @@ def choose_seeds(
     Raises:
         UsageError: A formula cannot be read, no class is wanted whose probability could order them, or there is none.
     """
-    named = [group_key(name) for name in (*choice.append, *choice.formulas)]
+    named = list(dict.fromkeys(group_key(name) for name in (*choice.append, *choice.formulas)))
     if named:
         trained.seeds(named)
     pool = [] if choice.strategy == "explicit" else _ordered(trained, targets, choice, without)
-    seeds = _one_of_each([*named, *pool])[: choice.count]
+    seeds = [*named, *_one_of_each(pool, named)[: max(0, choice.count - len(named))]]
     if not seeds:
         raise UsageError(f"the part {choice.pool} of the run has no such compounds: take another pool of seeds")
     return seeds
@@ -52,9 +52,11 @@ def _ordered(trained: TrainedCompositions, targets: Targets, choice: SeedChoice,
     return [pool[place] for place in np.argsort(losses, kind="stable")]
 
 
-def _one_of_each(formulas: Iterable[str]) -> list[str]:
-    """Return the first formula of each set of elements."""
-    found: dict[frozenset[str], str] = {}
+def _one_of_each(formulas: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the first formula of each set of elements that none of the others has."""
+    seen, found = {frozenset(formula_amounts(other)) for other in others}, []
     for formula in formulas:
-        found.setdefault(frozenset(formula_amounts(formula)), formula)
-    return list(found.values())
+        if (elements := frozenset(formula_amounts(formula))) not in seen:
+            seen.add(elements)
+            found.append(formula)
+    return found
