@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,28 @@ def test_heads_alone_are_trained_and_every_head_stays(
         finetune_heads(config, ["melting"], [], QUIET)
     with pytest.raises(UsageError, match="unknown head 'melt'; did you mean 'melting'"):
         finetune_heads(config, ["melt"], [], QUIET)
+
+
+def test_a_fine_tuning_that_was_cut_goes_on_from_its_own_weights_alone(
+    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(rehearsed[0], tmp_path / "training")
+    other, weights = replace(config, output=str(tmp_path)), folder / "step03_melting" / BEST
+
+    def fail(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        if trainer.current_epoch == 1:
+            raise RuntimeError("the machine fails")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MovingAverage, "on_train_batch_start", fail, raising=False)
+        with pytest.raises(RuntimeError, match="the machine fails"):
+            finetune_heads(other, ["melting"], [], QUIET, checkpoint=weights, epochs=2)
+    told = f"was started from {re.escape(str(weights))}, not from {re.escape(str(folder / FINAL))}: name"
+    with pytest.raises(UsageError, match=told):
+        finetune_heads(other, ["melting"], [], QUIET, epochs=2)
+    spelled = folder / ".." / "training" / "step03_melting" / BEST
+    run = finetune_heads(other, ["melting"], [], QUIET, checkpoint=spelled, epochs=2)
+    assert json.loads((run / FINETUNE_SUMMARY).read_text())["checkpoint"] == str(weights)
 
 
 TOML = """
