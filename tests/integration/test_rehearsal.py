@@ -119,6 +119,8 @@ def test_backward_transfer_is_that_of_the_predictions(rehearsed: tuple[Path, dic
     assert records["forgetting"]["ionicity"] == pytest.approx(r2(1) - r2(4), abs=1e-5)
     lost = [records["R"][place][name] - records["R"][-1][name] for place, name in enumerate(NAMES)]
     assert records["bwt"] == pytest.approx(-np.mean(lost))
+    assert lost[-1] == 0  # of the task that came last
+    assert -np.mean(lost[:-1]) == pytest.approx(records["bwt"] * len(NAMES) / (len(NAMES) - 1))
 
 
 def test_every_step_has_the_one_split(rehearsed: tuple[Path, dict[str, Any]]) -> None:
