@@ -69,9 +69,10 @@ def _tasks(results: Mapping[str, Any]) -> pd.DataFrame:
         test = figures["test"] or {}
         row |= {"labels in test": test.get("n", 0)}
         row |= {title: f"{test[key]:.4g}" for key, title in _SHOWN.items() if key in test}
-        for level, one in figures.get("intervals", {}).items():
-            if level == "90":
-                row |= {"half width of 90 %": f"{one['half_width']:.4g}", "its coverage": f"{one['coverage']:.3f}"}
+        if interval := figures.get("intervals", {}).get("90"):
+            row["half width of 90 %"] = f"{interval['half_width']:.4g}"
+            if interval["coverage"] is not None:  # without labels in test there is none
+                row["its coverage"] = f"{interval['coverage']:.3f}"
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 
