@@ -1,8 +1,9 @@
-"""Runs over tasks as folders to share: cards of runs without test labels."""
+"""Runs over tasks as folders to share: cards say what holds for the run, and no more."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pytest
 from known_tasks import METALS, OTHERS
 from rich.console import Console
 
+from crystrata.design.trained import TrainedCompositions
+from crystrata.errors import UsageError
+from crystrata.reports.composition_card import composition_card
 from crystrata.runs.directory import RESULTS
-from crystrata.runs.shipped import CARD
+from crystrata.runs.manifest import read_manifest
+from crystrata.runs.shipped import CARD, DESCRIPTION
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.export import export_model
 from crystrata.workflows.task_run import run_tasks
@@ -69,3 +74,29 @@ def test_a_task_without_labels_in_the_test_part_has_no_coverage(tmp_path: Path) 
     card = card_of(run, tmp_path)
     assert row_of(card, "energy")["its coverage"] == f"{tasks['energy']['intervals']['90']['coverage']:.3f}"
     assert "nan" not in card.lower()
+
+
+@pytest.mark.parametrize(("kind", "designs"), [("kernel_mean", True), ("statistics", False)])
+def test_a_card_names_the_command_that_takes_the_model(kind: str, designs: bool, tmp_path: Path) -> None:
+    run = trained(tmp_path, {"energy": ENERGY}, descriptor={"kind": kind}, epochs=1)
+    card = card_of(run, tmp_path)
+    assert ("crystrata design" in card) is designs
+    assert (f"crystrata-trainer predict --config FILE --ckpt_path {run.name}" in card) is not designs
+    accepted = pytest.raises(UsageError, match="design needs kernel_mean") if not designs else nullcontext()
+    with accepted:
+        TrainedCompositions.load(tmp_path / "made", "cpu")
+    for claim in ("DFT", "most stable"):  # no label of this table is computed, and no polymorph was left out
+        assert claim not in card
+    assert "by reduced formula, seed 42" in card
+    assert "all polymorphs get one answer" in card
+    description = json.loads((tmp_path / "made" / DESCRIPTION).read_text())
+    description["network"]["graph_encoder"] = "cgcnn"
+    fused = composition_card(description, json.loads((run / RESULTS).read_text()), read_manifest(run))
+    assert "from a formula and its crystal" in fused
+    assert "polymorphs" not in fused
+
+
+def test_a_card_tells_the_split_that_the_table_states(tmp_path: Path) -> None:
+    card = card_of(trained(tmp_path, {"energy": ENERGY, "split": PARTS}, epochs=1), tmp_path)
+    assert "split column, seed 42" in card
+    assert "reduced formula" not in card
