@@ -5,8 +5,10 @@
 Both rehearsals have the configuration `examples/rehearsal/NAME.toml`, the same seed, split, order and epochs, over the
 JARVIS table by composition. Of polymorphs the one of lowest energy counts; tasks named `generated_...` follow from the
 formula (`datasets/tasks/generated_labels.py`). "Learned" is the R2, of classes the accuracy, on the test part right
-after the step of the task, "end" after the last step; forgotten is the difference, and BWT the mean of its negative.
-Rehearsals are kept in DIR and go on there; each result is kept in results/rehearsal.json, from which the page is made.
+after the step of the task, "end" after the last step; forgotten is the difference, and BWT the mean of its negative:
+the mean over all S tasks, the last one included, whose difference is 0; over the earlier ones alone it is S/(S-1) times
+as large. Rehearsals are kept in DIR and go on there; each result is kept in results/rehearsal.json, from which the page
+is made.
 
 Replay has a price: a task that arrives shares the network with those that are replayed, which have the same weight in
 the loss, and learns a little less; and every head that is replayed costs time.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ def test_backward_transfer_is_that_of_the_predictions(rehearsed: tuple[Path, dic
     assert records["forgetting"]["ionicity"] == pytest.approx(r2(1) - r2(4), abs=1e-5)
     lost = [records["R"][place][name] - records["R"][-1][name] for place, name in enumerate(NAMES)]
     assert records["bwt"] == pytest.approx(-np.mean(lost))
+    assert lost[-1] == 0  # of the task that came last
+    assert -np.mean(lost[:-1]) == pytest.approx(records["bwt"] * len(NAMES) / (len(NAMES) - 1))
 
 
 def test_every_step_has_the_one_split(rehearsed: tuple[Path, dict[str, Any]]) -> None:
@@ -233,6 +236,28 @@ def test_heads_alone_are_trained_and_every_head_stays(
         finetune_heads(config, ["melt"], [], QUIET)
 
 
+def test_a_fine_tuning_that_was_cut_goes_on_from_its_own_weights_alone(
+    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(rehearsed[0], tmp_path / "training")
+    other, weights = replace(config, output=str(tmp_path)), folder / "step03_melting" / BEST
+
+    def fail(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
+        if trainer.current_epoch == 1:
+            raise RuntimeError("the machine fails")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MovingAverage, "on_train_batch_start", fail, raising=False)
+        with pytest.raises(RuntimeError, match="the machine fails"):
+            finetune_heads(other, ["melting"], [], QUIET, checkpoint=weights, epochs=2)
+    told = f"was started from {re.escape(str(weights))}, not from {re.escape(str(folder / FINAL))}: name"
+    with pytest.raises(UsageError, match=told):
+        finetune_heads(other, ["melting"], [], QUIET, epochs=2)
+    spelled = folder / ".." / "training" / "step03_melting" / BEST
+    run = finetune_heads(other, ["melting"], [], QUIET, checkpoint=spelled, epochs=2)
+    assert json.loads((run / FINETUNE_SUMMARY).read_text())["checkpoint"] == str(weights)
+
+
 TOML = """
 [design]
 anything = 1
@@ -295,6 +320,9 @@ def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
         ('[rehearsal]\ncatalogue = "demo"\ntraining = 3', "wrong kind"),
         ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nepoch = 3', "did you mean 'epochs'"),
         ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the rehearsal"),
+        ('[rehearsal]\ncatalogue = "demo"\nlast = "metal"', "last is a list, not 'metal'"),
+        ('[rehearsal]\ncatalogue = "demo"\nlast = ["metal", "band_gap", "metal"]', "last names 'metal' twice"),
+        ('[rehearsal]\ntasks = "metal"', "tasks is a list, not 'metal'"),
         ("[rehearsal", "cannot be read as TOML"),
     ],
 )

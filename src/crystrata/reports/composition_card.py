@@ -7,14 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from crystrata.datasets.tasks.universe import RARE_FIRST
 from crystrata.reports.tables import markdown
 
 _SHOWN = {"mae": "MAE", "r2": "R2", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE (standardised)"}
-_LIMITS = """\
-- It reads a formula and no structure: polymorphs get one answer, about that of the most stable one it was trained on.
-- It was trained on computed (DFT) labels and is no better than they are.
-- Errors on elements and chemistry unlike the training compositions are larger; `crystrata design` tells the distance.
-"""
+_PROTOCOLS = {RARE_FIRST: "by reduced formula"}  # others say it themselves
+_DESIGNED = "kernel_mean"  # the descriptor that inverse design turns back into a recipe
 
 
 def composition_card(description: Mapping[str, Any], results: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -30,7 +28,7 @@ def composition_card(description: Mapping[str, Any], results: Mapping[str, Any],
         "descriptor": facts["descriptor"]["kind"],
         "digest of the labels": facts["labels_digest"],
         "training, validation, test": f"{split['train']:,}, {split['val']:,}, {split['test']:,} compositions",
-        "split": f"by reduced formula, seed {split['seed']}",
+        "split": f"{_PROTOCOLS.get(split['protocol'], split['protocol'])}, seed {split['seed']}",
         f"{len(facts['elements'])} elements in training": " ".join(facts["elements"]),
     }
     compute = {
@@ -44,7 +42,7 @@ def composition_card(description: Mapping[str, Any], results: Mapping[str, Any],
     }
     return f"""# {name}
 
-## Predicts, from a formula
+## Predicts, from {"a formula" if _reads_formulas(description) else "a formula and its crystal"}
 
 {markdown(_tasks(results))}
 ## Data and split
@@ -55,11 +53,40 @@ def composition_card(description: Mapping[str, Any], results: Mapping[str, Any],
 {_table(compute)}
 ## Limits
 
-{_LIMITS}
+{_limits(description)}
 ## How to use
 
-    crystrata design --run {name} --want "TASK=VALUE"
+{_use(description)}
 """
+
+
+def _reads_formulas(description: Mapping[str, Any]) -> bool:
+    """Return whether it reads formulas alone."""
+    return description["network"].get("graph_encoder") is None
+
+
+def _designs(description: Mapping[str, Any]) -> bool:
+    """Return whether `crystrata design` takes it."""
+    return bool(description["facts"]["descriptor"]["kind"] == _DESIGNED)
+
+
+def _limits(description: Mapping[str, Any]) -> str:
+    """Return what holds for any table of labels, one line each."""
+    distance = "; `crystrata design` tells the distance" if _designs(description) else ""
+    lines = [
+        "It is no better than the labels that it was trained on.",
+        f"Expect larger errors on elements and chemistry unlike the training compositions{distance}.",
+    ]
+    if _reads_formulas(description):
+        lines.insert(0, "It reads a formula and no structure: all polymorphs get one answer.")
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _use(description: Mapping[str, Any]) -> str:
+    """Return the command that takes it; other than design, it needs the run that the folder was made from."""
+    if _designs(description):
+        return f'    crystrata design --run {description["name"]} --want "TASK=VALUE"'
+    return f"    crystrata-trainer predict --config FILE --ckpt_path {description['run']['name']}  # its run directory"
 
 
 def _tasks(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -69,9 +96,10 @@ def _tasks(results: Mapping[str, Any]) -> pd.DataFrame:
         test = figures["test"] or {}
         row |= {"labels in test": test.get("n", 0)}
         row |= {title: f"{test[key]:.4g}" for key, title in _SHOWN.items() if key in test}
-        for level, one in figures.get("intervals", {}).items():
-            if level == "90":
-                row |= {"half width of 90 %": f"{one['half_width']:.4g}", "its coverage": f"{one['coverage']:.3f}"}
+        if interval := figures.get("intervals", {}).get("90"):
+            row["half width of 90 %"] = f"{interval['half_width']:.4g}"
+            if interval["coverage"] is not None:  # without labels in test there is none
+                row["its coverage"] = f"{interval['coverage']:.3f}"
         rows.append(row)
     return pd.DataFrame(rows).fillna("")
 

@@ -43,7 +43,8 @@ class RehearsalConfig:
         output: Folder of the rehearsal.
 
     Raises:
-        UsageError: A value is out of range, or a key of `training` is unknown or decided by the rehearsal.
+        UsageError: A value is out of range, `last` names a task twice, or a key of `training` is unknown or decided by
+            the rehearsal.
     """
 
     catalogue: str | None = None
@@ -68,6 +69,9 @@ class RehearsalConfig:
                 raise UsageError(f"replay of {name!r}: a fraction below 1 or a whole number of samples, not {amount}")
         if self.replay_interval < 1 or (self.max_compositions is not None and self.max_compositions < 1):
             raise UsageError("replay_interval and max_compositions must be 1 or more")
+        for name in self.last:
+            if self.last.count(name) > 1:
+                raise UsageError(f"[{TABLE}] last names {name!r} twice: a task is learned once")
         for key in self.training:
             if key in _DECIDED:
                 raise UsageError(f"[{TABLE}.training] {key} is decided by the rehearsal: leave it out")
@@ -88,6 +92,9 @@ class RehearsalConfig:
         for key in values:
             if key not in known:
                 raise unknown_name(f"key of [{TABLE}]", key, known)
+        for key in ("tasks", "last"):
+            if not isinstance(values.get(key, ()), list | tuple):
+                raise UsageError(f"[{TABLE}] {key} is a list, not {values[key]!r}: write it in square brackets")
         try:
             return cls(**{**values, **{key: tuple(values.get(key, ())) for key in ("tasks", "last")}})
         except (TypeError, AttributeError) as error:

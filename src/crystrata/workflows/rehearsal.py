@@ -94,7 +94,7 @@ def finetune_heads(
         epochs: Passes over the training part; as many as a step has if not given.
 
     Raises:
-        UsageError: A head is unknown, or the folder is there already.
+        UsageError: A head is unknown, or the folder holds a finished fine-tuning or one from other weights.
         CrystrataError: Data, weights or storage does not allow it.
     """
     folder = Path(config.output) / TRAINING
@@ -105,25 +105,42 @@ def finetune_heads(
         for name in heads:
             if name not in rehearsal.tasks or name not in trained.heads:
                 raise unknown_name("head", name, [task for task in rehearsal.tasks if task in trained.heads])
-        if (run / FINETUNE_SUMMARY).is_file():
-            raise UsageError(f"{run} holds a finished fine-tuning: choose another --output, or remove it")
+        _require_open(run, start)
         tuned = rehearsal.run_config(heads, start=str(start), carry_heads=True, freeze_shared=True, **_HEADS_ALONE)
         tuned = tuned if epochs is None else replace(tuned, epochs=epochs)
         _run_or_resume(run, tuned, rehearsal.source, command, console)
-    content = read_checkpoint(run / BEST)
+    _write_finetuned(run)
+    console.print(f"Fine-tuned: {run / FINAL}", soft_wrap=True)
+    return run
+
+
+def _require_open(run: Path, start: Path) -> None:
+    """Refuse a fine-tuning that is finished, or that was started from other weights."""
+    if (run / FINETUNE_SUMMARY).is_file():
+        raise UsageError(f"{run} holds a finished fine-tuning: choose another --output, or remove it")
+    if not (run / MANIFEST).is_file():
+        return
+    saved = str(saved_task_config(run).start)
+    if Path(saved).resolve() != start.resolve():
+        raise UsageError(
+            f"{run} was started from {saved}, not from {start}: name the same --checkpoint, or another --output"
+        )
+
+
+def _write_finetuned(run: Path) -> None:
+    """Write the model of a fine-tuning that is over, and a summary."""
+    config, content = saved_task_config(run), read_checkpoint(run / BEST)
     write_checkpoint(run / FINAL, content)
     results = json.loads((run / RESULTS).read_text(encoding="utf-8"))
     told = {
-        "checkpoint": str(start),
-        "trained": list(heads),
+        "checkpoint": config.start,
+        "trained": list(config.properties),
         "heads": list(unpack_task_network(content)[0].heads),
-        "epochs": tuned.epochs,
+        "epochs": config.epochs,
         "best_epoch": results["best_epoch"],
         "tasks": results["tasks"],
     }
     write_json(run / FINETUNE_SUMMARY, told)
-    console.print(f"Fine-tuned: {run / FINAL}", soft_wrap=True)
-    return run
 
 
 def _learn(

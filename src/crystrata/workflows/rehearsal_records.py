@@ -3,6 +3,9 @@
 R[s, t] is the R2 (of classes the accuracy) of task t on the fixed test part after step s, S the last step:
 
     forgetting_t = R[t, t] - R[S, t]        BWT = mean_t (R[S, t] - R[t, t])
+
+The mean is that over all tasks, the last one included, whose difference is 0; over the earlier ones alone it is
+S / (S - 1) times as large.
 """
 
 from __future__ import annotations

@@ -119,15 +119,20 @@ def _intervals(val: TaskPredictions | None, test: TaskPredictions | None) -> dic
     """Return level [%] -> half the width of the interval in which so many validation labels lie, and its coverage on
     test, None without labels there; no levels where validation has none.
     """
-    if val is None or not np.isfinite(val.true).any():
-        return {}
-    errors = [np.abs(one.true - one.predicted)[np.isfinite(one.true)] for one in (val, test) if one is not None]
-    widths = {level: conformal_quantile(errors[0], level / 100) for level in _LEVELS}
+    calibrating, tested = _errors(val), _errors(test)
+    widths = {level: conformal_quantile(calibrating, level / 100) for level in _LEVELS}
     return {
-        str(level): {"half_width": width, "coverage": float((errors[1] <= width).mean()) if len(errors[1:]) else None}
+        str(level): {"half_width": width, "coverage": float((tested <= width).mean()) if len(tested) else None}
         for level, width in widths.items()
         if np.isfinite(width)
     }
+
+
+def _errors(predictions: TaskPredictions | None) -> np.ndarray:
+    """Return the absolute errors where a label is known, (n,), empty without any."""
+    if predictions is None:
+        return np.empty(0)
+    return np.abs(predictions.true - predictions.predicted)[np.isfinite(predictions.true)]
 
 
 @torch.inference_mode()
