@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from crystrata.cli.trainer import main
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_keys
 from crystrata.runs.directory import BEST, HISTORY, RESULTS, TASK_PREDICTIONS
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.experiment_run import find_run_of
 
 TASKS = [
     {"name": "energy", "kind": "regression", "data_column": "energy"},
@@ -143,6 +146,18 @@ def test_what_does_not_fit_is_told(folder: Path, run: Path, capsys: pytest.Captu
     assert "the test part is empty" in told("test", document(*fine, val_split=0.3, test_split=0.0))
     assert main(["predict"]) == 2
     assert "needs --config FILE" in capsys.readouterr().err
+
+
+def test_an_experiment_has_its_own_runs_alone(tmp_path: Path) -> None:
+    """A number counts runs of one experiment only as `fit` writes it: from 2 on, without a leading zero."""
+    config = TaskRunConfig(tasks=({"name": "energy", "kind": "regression"},), models_dir=str(tmp_path))
+    for age, name in enumerate(("run_lr", "run_lr_12", "run_lr_01", "run_lr_1", "run_lr_0", "run_lr_low")):
+        (config.family_dir / name).mkdir(parents=True)
+        (config.family_dir / name / BEST).touch()
+        os.utime(config.family_dir / name / BEST, (age, age))
+    assert find_run_of(config, "lr", "last", BEST).name == "run_lr_12"
+    assert find_run_of(config, "lr_01", "last", BEST).name == "run_lr_01"
+    assert find_run_of(config, None, "last", BEST).name == "run_lr_low"
 
 
 def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
