@@ -16,7 +16,8 @@ from known_tasks import label_table
 from crystrata.cli.trainer import main
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_keys
-from crystrata.runs.directory import BEST, HISTORY, RESULTS, TASK_PREDICTIONS
+from crystrata.datasets.splits import PARTS
+from crystrata.runs.directory import BEST, HISTORY, RESULTS, SPLITS, TASK_PREDICTIONS
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.experiment_run import find_run_of
 
@@ -107,6 +108,25 @@ def test_everything_may_be_tested(folder: Path, run: Path) -> None:
     assert set(metrics) == {"energy", "family", "autoencoder"}
 
 
+def test_what_was_trained_on_is_no_test_part(folder: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a split of its own, a file is evaluated on that of the run, whatever its seed; else a notice tells."""
+    values, told = document(folder, folder / "models"), "compositions of this part were trained on"
+    wanted = {name: parts["test"] for name, parts in json.loads((run / RESULTS).read_text())["tasks"].items()}
+    for arguments in (["--seed_everything=7"], ["--data.init_args.val_split=0.3", "--data.init_args.test_split=0.3"]):
+        assert call(folder, "test", values, *arguments) == 0
+        assert json.loads((run / "test_metrics.json").read_text()) == wanted
+        assert told not in capsys.readouterr().out
+    parts = json.loads((run / SPLITS).read_text())
+    trained = len(parts["train"])
+    assert call(folder, "test", document(folder, folder / "models", test_all=True)) == 0
+    everything = sum(len(parts[part]) for part in PARTS)
+    assert f"notice: {trained} of {everything} {told}" in capsys.readouterr().out
+    other = folder / "other_splits.json"
+    other.write_text(json.dumps({**parts, "train": parts["test"], "test": parts["train"]}))
+    assert call(folder, "test", document(folder, folder / "models", splits_file=str(other))) == 0
+    assert f"notice: {trained} of {trained} {told}" in capsys.readouterr().out
+
+
 def test_compositions_without_labels(folder: Path, run: Path) -> None:
     """Tasks without a coordinate need no table: all of the table of descriptors is predicted, or what is listed."""
     tasks = [task for task in TASKS if task["name"] != "heat"]
@@ -143,7 +163,15 @@ def test_what_does_not_fit_is_told(folder: Path, run: Path, capsys: pytest.Captu
     assert "'enrgy'; did you mean 'energy'" in told("test", document(*fine, tasks=[{**TASKS[0], "name": "enrgy"}]))
     assert "is a regression in" in told("test", document(*fine, tasks=[{**TASKS[3], "name": "energy"}]))
     assert "no run of the experiment 'other'" in told("test", document(*fine), "--experiment_name", "other")
-    assert "the test part is empty" in told("test", document(*fine, val_split=0.3, test_split=0.0))
+    parts = json.loads((run / SPLITS).read_text())
+    (folder / "short.json").write_text(json.dumps({**parts, "train": parts["train"] + parts["test"], "test": []}))
+    assert "the test part is empty" in told("test", document(*fine, splits_file=str(folder / "short.json")))
+    more = pd.concat([label_table(), label_table().head(1).assign(composition="Cs2Te")])
+    more.to_parquet(folder / "more.parquet")
+    table = pd.read_csv(folder / "descriptors.csv", keep_default_na=False)
+    pd.concat([table, table.head(1).assign(composition="Cs2Te")]).to_csv(folder / "more.csv", index=False)
+    new = {"attributes_source": str(folder / "more.parquet"), "formula_desc_source": str(folder / "more.csv")}
+    assert "evaluate everything with test_all" in told("test", document(*fine, **new))
     assert main(["predict"]) == 2
     assert "needs --config FILE" in capsys.readouterr().err
 
