@@ -222,3 +222,7 @@ def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.allclose(tested.iloc[:, 1:], saved.iloc[:, 1:], rtol=1e-4, equal_nan=True)
     assert call(tmp_path, "predict", values, "--data.init_args.predict_idx=tset") == 2
     assert "did you mean 'test'" in capsys.readouterr().err
+    assert call(tmp_path, "fit", values, "--model.init_args.encoder_settings.channels=abc") == 2
+    err = capsys.readouterr().err
+    assert "setting channels of encoder cgcnn must be a whole number, not 'abc'" in err
+    assert err.count("\n") == 1
