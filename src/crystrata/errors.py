@@ -64,7 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name, naming the nearest and all known ones."""
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> UsageError:
+    """Build the error for an unknown name, or what is none, naming the nearest and all known ones."""
     known = list(known)
-    return UsageError(f"unknown {kind} {name!r}{nearest(name, known)} (known: {', '.join(known)})")
+    return UsageError(f"unknown {kind} {name!r}{nearest(str(name), known)} (known: {', '.join(known)})")

@@ -165,6 +165,11 @@ def test_files_overlay_and_values_go_before_them(door: Door, tmp_path: Path) -> 
         ("--trainer.fast_dev_run=true", "unknown key at trainer 'fast_dev_run' (known: max_epochs"),
         ("--trainer.max_epochs=abc", "trainer.max_epochs must be int | None, not 'abc'"),
         ("--trainer.max_time=soon", "trainer.max_time must be DD:HH:MM:SS"),
+        ("--trainer.max_time=1:00:00:00", "trainer.max_time is the number 216000: write DD:HH:MM:SS in quotes"),
+        ("--model.init_args.shared_block_optimizer.lr=abc", "shared_block_optimizer.lr must be float | None, not 'ab"),
+        ("--model.init_args.task_configs.0.optimizer.lr=abc", "'energy': optimizer.lr must be a number above 0, not"),
+        ("--model.init_args.encoder_config=mlp", "model.init_args.encoder_config must be a mapping, not 'mlp'"),
+        ("--data.init_args.task_configs=x", "data.init_args.task_configs must be a list of mappings, not 'x'"),
         ("--trainr.max_epochs=3", "unknown argument --trainr.max_epochs; did you mean '--trainer'"),
         ("--trainer.max_epochs", "--trainer.max_epochs needs a value"),
         ("--experiment_name=a/b", "experiment_name must be a plain name, not 'a/b'"),
@@ -193,6 +198,26 @@ def test_mistakes_are_told_in_a_line(door: Door, argument: str, told: str, tmp_p
     assert err.count("\n") == 1
     assert told in err
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        (
+            "--model.init_args.encoder_config.hidden_dims=5",
+            "hidden_dims of the encoder must be a list of widths, not 5",
+        ),
+        ("--model.init_args.encoder_config.hidden_dims=[null,a]", "hidden_dims of encoder mlp must be a list of numb"),
+        ("--model.init_args.encoder_config.dropout=abc", "dropout of encoder mlp must be a number, not 'abc'"),
+        ("--model.init_args.encoder_config.norm=5", "norm of encoder mlp must be a name, not 5"),
+        ("--data.init_args.descriptor.kind=5", "unknown kind of descriptor 5 (known: kernel_mean"),
+        ("--data.init_args.descriptor.kind=[5]", "unknown kind of descriptor [5] (known: kernel_mean"),
+    ],
+)
+def test_settings_of_another_type_are_told_in_a_line(door: Door, argument: str, told: str) -> None:
+    code, _, err = door(argument)
+    assert (code, err.count("\n")) == (2, 1)
+    assert told in err
 
 
 def test_files_that_are_none_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -299,6 +324,11 @@ def test_times() -> None:
     assert hours_of("01:00:00:36") == pytest.approx(24.01)
     assert hours_of({"hours": 0.5}) == 0.5
     assert hours_of({"minutes": 90.0}) == 1.5
+
+
+def test_a_time_in_quotes_is_read(door: Door) -> None:
+    code, out, _ = door("--print_config", "--trainer.max_time='1:00:00:00'")
+    assert (code, yaml.safe_load(out)["trainer"]["max_time"]) == (0, "1:00:00:00")
 
 
 def test_help_and_one_unreadable_verb_are_quick(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from known_tasks import label_table
 from crystrata.cli.trainer import main
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_keys
-from crystrata.runs.directory import BEST, HISTORY, RESULTS, TASK_PREDICTIONS
+from crystrata.datasets.splits import PARTS
+from crystrata.runs.directory import BEST, HISTORY, RESULTS, SPLITS, TASK_PREDICTIONS
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.experiment_run import find_run_of
 
 TASKS = [
     {"name": "energy", "kind": "regression", "data_column": "energy"},
@@ -104,6 +108,25 @@ def test_everything_may_be_tested(folder: Path, run: Path) -> None:
     assert set(metrics) == {"energy", "family", "autoencoder"}
 
 
+def test_what_was_trained_on_is_no_test_part(folder: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a split of its own, a file is evaluated on that of the run, whatever its seed; else a notice tells."""
+    values, told = document(folder, folder / "models"), "compositions of this part were trained on"
+    wanted = {name: parts["test"] for name, parts in json.loads((run / RESULTS).read_text())["tasks"].items()}
+    for arguments in (["--seed_everything=7"], ["--data.init_args.val_split=0.3", "--data.init_args.test_split=0.3"]):
+        assert call(folder, "test", values, *arguments) == 0
+        assert json.loads((run / "test_metrics.json").read_text()) == wanted
+        assert told not in capsys.readouterr().out
+    parts = json.loads((run / SPLITS).read_text())
+    trained = len(parts["train"])
+    assert call(folder, "test", document(folder, folder / "models", test_all=True)) == 0
+    everything = sum(len(parts[part]) for part in PARTS)
+    assert f"notice: {trained} of {everything} {told}" in capsys.readouterr().out
+    other = folder / "other_splits.json"
+    other.write_text(json.dumps({**parts, "train": parts["test"], "test": parts["train"]}))
+    assert call(folder, "test", document(folder, folder / "models", splits_file=str(other))) == 0
+    assert f"notice: {trained} of {trained} {told}" in capsys.readouterr().out
+
+
 def test_compositions_without_labels(folder: Path, run: Path) -> None:
     """Tasks without a coordinate need no table: all of the table of descriptors is predicted, or what is listed."""
     tasks = [task for task in TASKS if task["name"] != "heat"]
@@ -140,9 +163,29 @@ def test_what_does_not_fit_is_told(folder: Path, run: Path, capsys: pytest.Captu
     assert "'enrgy'; did you mean 'energy'" in told("test", document(*fine, tasks=[{**TASKS[0], "name": "enrgy"}]))
     assert "is a regression in" in told("test", document(*fine, tasks=[{**TASKS[3], "name": "energy"}]))
     assert "no run of the experiment 'other'" in told("test", document(*fine), "--experiment_name", "other")
-    assert "the test part is empty" in told("test", document(*fine, val_split=0.3, test_split=0.0))
+    parts = json.loads((run / SPLITS).read_text())
+    (folder / "short.json").write_text(json.dumps({**parts, "train": parts["train"] + parts["test"], "test": []}))
+    assert "the test part is empty" in told("test", document(*fine, splits_file=str(folder / "short.json")))
+    more = pd.concat([label_table(), label_table().head(1).assign(composition="Cs2Te")])
+    more.to_parquet(folder / "more.parquet")
+    table = pd.read_csv(folder / "descriptors.csv", keep_default_na=False)
+    pd.concat([table, table.head(1).assign(composition="Cs2Te")]).to_csv(folder / "more.csv", index=False)
+    new = {"attributes_source": str(folder / "more.parquet"), "formula_desc_source": str(folder / "more.csv")}
+    assert "evaluate everything with test_all" in told("test", document(*fine, **new))
     assert main(["predict"]) == 2
     assert "needs --config FILE" in capsys.readouterr().err
+
+
+def test_an_experiment_has_its_own_runs_alone(tmp_path: Path) -> None:
+    """A number counts runs of one experiment only as `fit` writes it: from 2 on, without a leading zero."""
+    config = TaskRunConfig(tasks=({"name": "energy", "kind": "regression"},), models_dir=str(tmp_path))
+    for age, name in enumerate(("run_lr", "run_lr_12", "run_lr_01", "run_lr_1", "run_lr_0", "run_lr_low")):
+        (config.family_dir / name).mkdir(parents=True)
+        (config.family_dir / name / BEST).touch()
+        os.utime(config.family_dir / name / BEST, (age, age))
+    assert find_run_of(config, "lr", "last", BEST).name == "run_lr_12"
+    assert find_run_of(config, "lr_01", "last", BEST).name == "run_lr_01"
+    assert find_run_of(config, None, "last", BEST).name == "run_lr_low"
 
 
 def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,3 +222,7 @@ def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.allclose(tested.iloc[:, 1:], saved.iloc[:, 1:], rtol=1e-4, equal_nan=True)
     assert call(tmp_path, "predict", values, "--data.init_args.predict_idx=tset") == 2
     assert "did you mean 'test'" in capsys.readouterr().err
+    assert call(tmp_path, "fit", values, "--model.init_args.encoder_settings.channels=abc") == 2
+    err = capsys.readouterr().err
+    assert "setting channels of encoder cgcnn must be a whole number, not 'abc'" in err
+    assert err.count("\n") == 1

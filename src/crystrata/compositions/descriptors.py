@@ -240,7 +240,7 @@ def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
         UsageError: The kind or a setting is unknown.
         InputError: The settings cannot be used.
     """
-    if kind not in DESCRIPTORS:
+    if kind not in list(DESCRIPTORS):  # a file may give what no dictionary can look up
         raise unknown_name("kind of descriptor", kind, DESCRIPTORS)
     known = list(inspect.signature(DESCRIPTORS[kind]).parameters)
     for setting in settings:

@@ -24,7 +24,7 @@ LAST = "last"
 
 
 def fit_experiment(experiment: Experiment, command: list[str], console: Console, checkpoint: str | None = None) -> Path:
-    """Train and evaluate what a experiment describes; return the run directory.
+    """Train and evaluate what an experiment describes; return the run directory.
 
     Args:
         experiment: The run.
@@ -105,7 +105,7 @@ def weights_of(run: Path) -> Path:
 
 
 def _runs_of(family: Path, experiment: str | None) -> list[Path]:
-    name = re.compile(rf"run_{re.escape(experiment)}(_\d+)?" if experiment else "run_.*")
+    name = re.compile(rf"run_{re.escape(experiment)}(_([2-9]|[1-9]\d+))?" if experiment else "run_.*")
     return [path for path in family.glob("run_*") if name.fullmatch(path.name)]
 
 

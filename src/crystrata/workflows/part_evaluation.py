@@ -106,7 +106,7 @@ def write_predictions(run: Path, experiment: Experiment | None, console: Console
 
 
 def _config(run: Path, experiment: Experiment | None) -> RunConfig | TaskRunConfig:
-    """Return the configuration of a run, with the data of a experiment."""
+    """Return the configuration of a run, with the data of an experiment."""
     try:
         saved: RunConfig | TaskRunConfig = saved_task_config(run)
     except ModelError:

@@ -22,7 +22,8 @@ from crystrata.networks.device import resolve_device
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.networks.weights import unpack_task_network
 from crystrata.prediction.task_inference import predict_tasks
-from crystrata.runs.directory import BEST
+from crystrata.runs.directory import BEST, SPLITS
+from crystrata.runs.seen import trained_on
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.task_evaluation import as_table, task_metrics
@@ -32,20 +33,26 @@ from crystrata.workflows.task_preparation import PreparedTasks, prepare_tasks
 def evaluate_tasks_part(run: Path, config: TaskRunConfig, part: str, console: Console) -> dict[str, Any]:
     """Return task -> figures of merit of a run on a part, None where a task has no label there.
 
+    The part is that of the run's own split, unless the configuration has a `splits_file` or `test_all`.
+
     Args:
         run: Its directory.
         config: Tasks, tables and descriptor.
         part: The part.
-        console: Where downloads are told of.
+        console: Where downloads, and compositions that were trained on, are told of.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the run.
     """
     network, facts, config = _trained(run, config)
+    if config.splits_file is None and not config.test_all:
+        config = replace(config, splits_file=str(run / SPLITS))
     prepared = _fitting(network, facts, prepare_tasks(config, console, to_train=False))
     dataset, rows = prepared.data.dataset, prepared.data.split.part(part)
     if not len(rows):
         raise UsageError(f"the {part} part is empty")
+    if known := len((trained_on(run) or set()).intersection(dataset.ids[row] for row in rows)):
+        console.print(f"notice: {known} of {len(rows)} compositions of this part were trained on")
     found = predict_tasks(network, dataset, rows)
     return {spec.name: task_metrics(spec, network, dataset, rows, found.get(spec.name)) for spec in prepared.specs}
 

@@ -163,6 +163,8 @@ def _with_input_width(config: TaskRunConfig, width: int) -> dict[str, Any]:
     """Return the settings of the encoder with the width of the descriptor where None, or nothing, stands for it."""
     settings = dict(config.encoder_settings)
     if "hidden_dims" in settings:
+        if not isinstance(settings["hidden_dims"], list | tuple) or not settings["hidden_dims"]:
+            raise UsageError(f"hidden_dims of the encoder must be a list of widths, not {settings['hidden_dims']!r}")
         first, *rest = settings["hidden_dims"]
         given, settings["hidden_dims"] = first, [width, *rest]
     else:

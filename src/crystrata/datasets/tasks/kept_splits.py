@@ -38,7 +38,8 @@ class KeptSplit:
         """
         if new := [key for key in universe.keys if key not in self.part_of]:
             raise DataError(
-                f"{len(new)} compositions are in no part of the split that is taken over ({', '.join(new[:3])})"
+                f"{len(new)} compositions are in no part of the split that is taken over ({', '.join(new[:3])}): "
+                "give a splits_file that names them, or evaluate everything with test_all"
             )
         place = np.array([PARTS.index(self.part_of[key]) for key in universe.keys], dtype=np.int64)
         train, val, test = (np.flatnonzero(place == number) for number in range(len(PARTS)))

@@ -88,6 +88,8 @@ class TaskSpec:
         yield not _number(self.loss_weight) or self.loss_weight < 0, "loss_weight must be a number of at least 0"
         ratio = self.task_masking_ratio
         yield not _number(ratio) or not 0 < ratio <= 1, "task_masking_ratio must be above 0 and at most 1"
+        lr = self.optimizer.get("lr", 1.0)
+        yield not _number(lr) or lr <= 0, f"optimizer.lr must be a number above 0, not {lr!r}"
         if self.kind == "autoencoder":
             yield bool(self.data_files or self.data_column), "an autoencoder has no data_files and no data_column"
         else:

@@ -16,6 +16,7 @@ from crystrata.networks.encoders.constant import ConstantEncoder
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.encoders.mlp import MLPEncoder
+from crystrata.networks.encoders.settings import require_settings
 from crystrata.networks.encoders.transformer import TransformerEncoder
 from crystrata.tiers import ENCODERS
 
@@ -44,13 +45,10 @@ def build_encoder(name: str, graph: GraphSettings, settings: Mapping[str, Any]) 
     """Make an encoder by name.
 
     Raises:
-        UsageError: The name or a setting is unknown.
+        UsageError: The name or a setting is unknown, or a setting is of another type.
     """
     encoder = encoder_class(name)
-    known = encoder.setting_names()
-    for setting in settings:
-        if setting not in known:
-            raise unknown_name(f"setting of encoder {name}", setting, known)
+    require_settings(name, encoder, encoder.setting_names(), settings)
     return encoder(graph, **settings)
 
 
@@ -62,8 +60,6 @@ def build_descriptor_encoder(name: str, settings: Mapping[str, Any]) -> Descript
     """
     if name not in DESCRIPTOR_ENCODERS:
         raise unknown_name("encoder", name, DESCRIPTOR_ENCODERS)
-    known = DESCRIPTOR_ENCODERS[name].setting_names()
-    for setting in settings:
-        if setting not in known:
-            raise unknown_name(f"setting of encoder {name}", setting, known)
-    return DESCRIPTOR_ENCODERS[name](**settings)
+    encoder = DESCRIPTOR_ENCODERS[name]
+    require_settings(name, encoder, encoder.setting_names(), settings)
+    return encoder(**settings)

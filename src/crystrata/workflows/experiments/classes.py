@@ -20,6 +20,9 @@ CLASS, ARGUMENTS = "class_path", "init_args"
 _OLD_PACKAGE = "foundation_model"
 _NEW_NAMES = {"FlexibleMultiTaskModel": "CompositionModel", "CompoundDataModule": "CompositionData"}
 
+_IN_WORDS = {"Settings": "a mapping", "list[Settings]": "a list of mappings"}
+"""Type of a field, as its dataclass writes it -> words of messages."""
+
 Made = TypeVar("Made")
 
 
@@ -140,7 +143,8 @@ def typed(cls: type[Made], values: Mapping[str, Any], where: str) -> Made:
         parsed = parser.parse_object({"it": copy.deepcopy(dict(values))}).it
     except ArgumentError as error:
         named = str(error).removeprefix('Parser key "it.').partition('"')[0].partition(".")[0]
-        types = {field.name: field.type for field in fields(cls)}  # type: ignore[arg-type]
-        raise UsageError(f"{where}.{named} must be {types[named]}, not {values[named]!r}") from None
+        types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+        wanted = _IN_WORDS.get(types[named].removesuffix(" | None"), types[named])
+        raise UsageError(f"{where}.{named} must be {wanted}, not {values[named]!r}") from None
     scalar = (bool, int, float, str)  # of lists and mappings the parser would read the strings inside once more
     return cls(**{key: parsed[key] if isinstance(value, scalar) else value for key, value in values.items()})

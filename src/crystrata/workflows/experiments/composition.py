@@ -12,16 +12,32 @@ from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.task_config import MASKED_FEATURES, PRETRAINING
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
-from crystrata.workflows.experiments.classes import require_known, typed
+from crystrata.workflows.experiments.classes import typed
 from crystrata.workflows.task_preparation import AUTOENCODER
 
 Settings = dict[str, Any]
 
-_SHARED_BLOCK = ("lr", "scheduler_type", "weight_decay", "freeze_parameters")
 _SAME = (  # named in a run as in its data
     "batch_size", "val_split", "test_split", "splits_file", "test_all", "redraw_masks", "trust_pickle", "source",
     "release", "data_file", "data_dir",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SharedBlockOptimizer:
+    """Settings of the optimiser of all but the heads; what is None is left to the run.
+
+    Attributes:
+        lr: Peak learning rate.
+        scheduler_type: Learning rate over time.
+        weight_decay: Of AdamW.
+        freeze_parameters: Whether all but the heads stays as it is.
+    """
+
+    lr: float | None = None
+    scheduler_type: str | None = None
+    weight_decay: float | None = None
+    freeze_parameters: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +151,7 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
     Raises:
         UsageError: A name is unknown or values contradict each other.
     """
-    optimizer = model.shared_block_optimizer
-    require_known(optimizer, _SHARED_BLOCK, "model.init_args.shared_block_optimizer")
+    optimizer = typed(SharedBlockOptimizer, model.shared_block_optimizer, "model.init_args.shared_block_optimizer")
     if data.source not in SOURCES:
         raise unknown_name("source", data.source, SOURCES)
     tasks = _tasks(model, data)
@@ -156,10 +171,10 @@ def composition_config(model: CompositionModel, data: CompositionData, run: Mapp
         "graph_settings": graph_settings,
         "graph": graph,
         "modality_dropout": model.modality_dropout,
-        "lr": optimizer.get("lr"),
-        "schedule": schedule_named(optimizer.get("scheduler_type")),
-        "weight_decay": optimizer.get("weight_decay"),
-        "freeze_shared": alone or model.freeze_encoder or bool(optimizer.get("freeze_parameters")),
+        "lr": optimizer.lr,
+        "schedule": schedule_named(optimizer.scheduler_type),
+        "weight_decay": optimizer.weight_decay,
+        "freeze_shared": alone or model.freeze_encoder or bool(optimizer.freeze_parameters),
         "learned_balance": not alone and _balanced(model),
         "ema": model.ema,
         "graph_start": model.graph_start,

@@ -36,7 +36,7 @@ class TrainerSettings:
     default_root_dir: str | None = None
     gradient_clip_val: float | None = None
     accumulate_grad_batches: int | None = None
-    max_time: str | dict[str, float] | None = None
+    max_time: str | int | dict[str, float] | None = None
     patience: int | None = None
     keep_last: int | None = None
     top_k: int | None = None
@@ -59,14 +59,19 @@ class TrainerSettings:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def hours_of(time: str | dict[str, float] | None) -> float | None:
+def hours_of(time: str | int | dict[str, float] | None) -> float | None:
     """Return the hours of `DD:HH:MM:SS`, or of a mapping such as `{hours: 1.5}`.
 
     Raises:
-        UsageError: It is neither.
+        UsageError: It is neither, such as the number that YAML makes of `1:00:00:00` without quotes.
     """
     if time is None:
         return None
+    if isinstance(time, int):
+        raise UsageError(
+            f"trainer.max_time is the number {time}: write DD:HH:MM:SS in quotes, such as '01:00:00:00', "
+            "or YAML may read it as one number; or give a mapping such as hours: 1.5"
+        )
     try:
         if isinstance(time, str):
             parts = [int(part) for part in time.split(":")]
