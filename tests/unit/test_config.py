@@ -11,6 +11,7 @@ import pytest
 from crystrata.errors import UsageError
 from crystrata.properties import GROUPS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
+from crystrata.runs.task_config import TaskRunConfig
 from crystrata.tiers import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 
 ELSEWHERE = {
@@ -178,3 +179,8 @@ def test_every_field_either_decides_the_result_or_not() -> None:
 
 def test_modes_in_words() -> None:
     assert [mode_in_words(mode) for mode in ("lite", "competition")] == ["level lite", "profile competition"]
+
+
+def test_a_descriptor_needs_a_kind() -> None:
+    with pytest.raises(UsageError, match="descriptor needs the key kind"):
+        TaskRunConfig(({"name": "gap", "kind": "regression", "data_column": "gap"},), descriptor={"grid": 8})

@@ -137,6 +137,8 @@ class TaskRunConfig:
         for name, known in (("schedule", SCHEDULES), ("device", DEVICES)):
             if getattr(self, name) not in known:
                 raise unknown_name(name, getattr(self, name), known)
+        if "kind" not in self.descriptor:
+            raise UsageError("descriptor needs the key kind, such as kernel_mean")
         if not self.tasks and not self.autoencoder and not self.pretrain:
             raise UsageError("a run needs a task, the autoencoder or a loss without labels")
         if self.carry_heads and not self.start:
