@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from known_compositions import mean_of
 
 from crystrata.cli.design import main as design
 from crystrata.cli.rehearse import main as rehearse
-from crystrata.compositions.element_features import load_element_features
-from crystrata.compositions.keys import weights as fractions_of
 
 METALS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn")
 CONFIG = """
@@ -62,8 +61,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One file for all three commands."""
     folder = tmp_path_factory.mktemp("chain")
     formulas = [f"{metal}{n}{other}" for n in (1, 2, 3) for metal in METALS for other in ("O", "S", "Cl", "F")]
-    features, fractions = load_element_features(), fractions_of(formulas)
-    pull, mass = (fractions @ features.values[:, features.names.index(name)] for name in ("X", "atomic_mass"))
+    pull, mass = mean_of("X", formulas), mean_of("atomic_mass", formulas)
     kind = np.where(mass > np.median(mass), "heavy", "light")
     pd.DataFrame({"composition": formulas, "pull": pull, "kind": kind}).to_csv(folder / "labels.csv", index=False)
     text = CONFIG.format(output=json.dumps(str(folder / "out")), table=json.dumps(str(folder / "labels.csv")))

@@ -8,46 +8,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
+from known_compositions import mean_of, trained_run
 
 from crystrata.cli.design import main
-from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.crystals.demo import open_demo
 from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
-from crystrata.files import sha256_of
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.networks.weights import digest_of_weights
+from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that knows the mean electronegativity of the demo compounds, and whether oxygen is in them."""
-    formulas = sorted(set(open_demo().labels["formula"]))
-    features = load_element_features()
-    pull = fractions_of(formulas) @ features.values[:, features.names.index("X")]
-    oxide = np.where(fractions_of(formulas)[:, SYMBOLS.index("O")] > 0, "oxide", "other")
-    table = pd.DataFrame({"composition": formulas, "pull": pull, "kind": oxide})
-    config = TaskRunConfig(
-        (
-            {"name": "pull", "kind": "regression", "data_column": "pull"},
-            {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
-        ),
-        encoder_settings={"hidden_dims": [None, 32, 16]},
-        autoencoder=True,
-        epochs=15,
-        lr=5e-3,
-        models_dir=str(tmp_path_factory.mktemp("models")),
-    )
-    return run_tasks(config, [], Console(quiet=True), table=table)
+    return trained_run(tmp_path_factory.mktemp("models"))
 
 
 def pull_of(formula: str) -> float:
-    features = load_element_features()
-    return float(fractions_of([formula])[0] @ features.values[:, features.names.index("X")])
+    return float(mean_of("X", [formula])[0])
 
 
 def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +49,8 @@ def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.
         assert {SYMBOLS[place] for place in np.flatnonzero(amounts)} <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
     told = json.loads((folder / "design.json").read_text())
     assert told["request"]["constraints"]["max_elements"] == 3
-    assert told["network"] == {"path": str(run / "best.pt"), "sha256": sha256_of(run / "best.pt")}
+    weights = read_checkpoint(run / "best.pt")["state"]
+    assert told["network"] == {"path": str(run / "best.pt"), "weights": digest_of_weights(weights)}
 
 
 def test_structures_are_found_predicted_and_written(

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from rich.console import Console
+from known_compositions import trained_run
 
 from crystrata.cli.design import main
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.crystals.demo import open_demo
 from crystrata.datasets.tasks.catalogues import catalogue_tasks
 from crystrata.design.study_config import SeedChoice, StudyConfig
 from crystrata.design.study_seeds import choose_seeds
@@ -27,11 +25,9 @@ from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
 from crystrata.runs.rehearsal_config import read_rehearsal
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows import study
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
 
 PATHS = [
     "latent_alpha_0",
@@ -72,27 +68,7 @@ class_target = {{ task = "kind", classes = ["oxide"] }}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that knows mean electronegativity and mass of the demo compounds, and whether oxygen is in them."""
-    formulas = sorted(set(open_demo().labels["formula"]))
-    features, fractions = load_element_features(), fractions_of(formulas)
-    table = pd.DataFrame({
-        "composition": formulas,
-        "pull": fractions @ features.values[:, features.names.index("X")],
-        "mass": fractions @ features.values[:, features.names.index("atomic_mass")],
-        "kind": np.where(fractions[:, SYMBOLS.index("O")] > 0, "oxide", "other"),
-    })  # fmt: skip
-    config = TaskRunConfig(
-        (
-            {"name": "pull", "kind": "regression", "data_column": "pull"},
-            {"name": "mass", "kind": "regression", "data_column": "mass", "transform": "log1p"},
-            {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
-        ),
-        encoder_settings={"hidden_dims": [None, 32, 16]},
-        autoencoder=True,
-        epochs=15,
-        lr=5e-3,
-        models_dir=str(tmp_path_factory.mktemp("models")),
-    )
-    return run_tasks(config, [], Console(quiet=True), table=table)
+    return trained_run(tmp_path_factory.mktemp("models"), mass=True)
 
 
 def written(folder: Path, study: str = "", scenario: str = "") -> Path:

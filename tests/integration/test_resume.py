@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
+from same_bits import assert_same_bits
 
 from crystrata.prediction.models import load_model
 from crystrata.prediction.predict import predict_files
@@ -76,21 +76,9 @@ def only_run(models: Path) -> Path:
     return run
 
 
-def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint by their path."""
-    if isinstance(value, torch.Tensor):
-        return {name: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return {path: tensor for key, part in items for path, tensor in tensors(part, f"{name}/{key}").items()}
-
-
 def assert_same_run(run: Path, expected: Path) -> None:
     """Every bit of weights, averages and optimiser, every figure and every id; only clocks and names may differ."""
-    for name in (BEST, CHECKPOINT):
-        found, wanted = (tensors(read_checkpoint(path / name)) for path in (run, expected))
-        assert found.keys() == wanted.keys()
-        assert len(wanted) > 20
-        assert [path for path in wanted if not torch.equal(found[path], wanted[path])] == []
+    assert_same_bits(run, expected)
     histories = [
         [{key: value for key, value in record.items() if key not in TIMES} for record in content(path, HISTORY)]
         for path in (run, expected)
