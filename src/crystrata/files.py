@@ -9,12 +9,13 @@ import json
 import os
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from crystrata.errors import StorageError
+from crystrata.errors import InputError, StorageError, UsageError
 
 _BLOCK = 1 << 20
 _PATIENCE = 5.0  # [s]
@@ -41,6 +42,23 @@ def _digest_of(path: Path, algorithm: str) -> str:
 def digest_of_json(value: Any) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_toml_table(path: Path, name: str) -> dict[str, Any]:
+    """Return a table of a TOML file; other tables belong to other commands.
+
+    Raises:
+        InputError: The file is missing or no TOML.
+        UsageError: It has no such table.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}") from None
+    table = content.get(name)
+    if not isinstance(table, dict):
+        raise UsageError(f"{path} has no table [{name}]")
+    return table
 
 
 @contextmanager

@@ -207,7 +207,10 @@ def test_mistakes_are_told_in_a_line(door: Door, argument: str, told: str, tmp_p
             "--model.init_args.encoder_config.hidden_dims=5",
             "hidden_dims of the encoder must be a list of widths, not 5",
         ),
-        ("--model.init_args.encoder_config.hidden_dims=[null,a]", "hidden_dims of encoder mlp must be a list of numb"),
+        (
+            "--model.init_args.encoder_config.hidden_dims=[null,a]",
+            "hidden_dims of encoder mlp must be a whole number, no",
+        ),
         ("--model.init_args.encoder_config.dropout=abc", "dropout of encoder mlp must be a number, not 'abc'"),
         ("--model.init_args.encoder_config.norm=5", "norm of encoder mlp must be a name, not 5"),
         ("--data.init_args.descriptor.kind=5", "unknown kind of descriptor 5 (known: kernel_mean"),

@@ -13,7 +13,19 @@ import pytest
 
 FLOORS = {
     **dict.fromkeys(
-        ("__init__", "properties", "published", "tiers", "elements", "neighbourhood", "errors", "files", "processes"), 0
+        (
+            "__init__",
+            "properties",
+            "published",
+            "tiers",
+            "elements",
+            "neighbourhood",
+            "errors",
+            "files",
+            "kinds",
+            "processes",
+        ),
+        0,
     ),
     **dict.fromkeys(("crystals", "compositions"), 1),
     **dict.fromkeys(("graphs", "runs"), 2),

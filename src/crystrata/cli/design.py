@@ -9,12 +9,12 @@ from pathlib import Path
 
 from crystrata.cli import study
 from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.design import METHODS
 from crystrata.elements import INERT_OR_UNSTABLE
 from crystrata.errors import UsageError
 from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
-from crystrata.runs.shipped import DEFAULT_COMPOSITIONS, find_shipped
+from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 
-_METHODS = ("composition", "latent", "input")
 _STARTS, _LEAST_AMOUNT = 40, 0.02
 
 
@@ -71,7 +71,7 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--method", default="composition", choices=_METHODS, help="what the gradient moves")
+    group.add_argument("--method", default="composition", choices=METHODS, help="what the gradient moves")
     group.add_argument("--seeds", metavar="FORMULA,...", help="compositions to start from (default: random starts)")
     group.add_argument("--starts", type=int, metavar="N", help="random starts, where no seeds are given (default: 40)")
     group.add_argument("--steps", type=int, metavar="N", help="steps of each search (default: that of the method)")
@@ -100,9 +100,7 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.sources import open_source
 
     console, request = terminal(), _request(flags)
-    named = Path(flags.run)
-    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), flags.run)
-    trained = TrainedCompositions.load(shipped or named, flags.device)
+    trained = TrainedCompositions.load(find_run(Path(flags.models_dir), flags.run), flags.device)
     Targets(request.wants, trained.model.network)  # before crystals are opened, which may take long
     graphs = known = None
     if request.structures:

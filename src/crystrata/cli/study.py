@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crystrata.cli.parsing import Parser, run_verb, terminal
-from crystrata.runs.shipped import find_shipped
 
 
 def build_parser(program: str = "crystrata design study") -> Parser:
@@ -37,10 +36,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
 
 def _run(flags: argparse.Namespace) -> int:
     from crystrata.design.study_config import read_study
+    from crystrata.runs.choice import find_run
     from crystrata.workflows.study import run_study
 
     config = read_study(Path(flags.config), checkpoint=flags.checkpoint, output=flags.output)
-    named = Path(config.checkpoint)
-    shipped = None if named.exists() else find_shipped(Path(flags.models_dir), config.checkpoint)
-    run_study(config, shipped or named, terminal(), flags.device)
+    run_study(config, find_run(Path(flags.models_dir), config.checkpoint), terminal(), flags.device)
     return 0

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 
@@ -19,7 +17,9 @@ from crystrata.design.latent import LatentSettings
 from crystrata.design.recipes import MOST_ATOMS
 from crystrata.design.targets import Targets, Want
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
-from crystrata.errors import InputError, UsageError, unknown_name
+from crystrata.errors import UsageError, unknown_name
+from crystrata.files import read_toml_table
+from crystrata.kinds import require_kind
 from crystrata.networks.heads.regression import RegressionHead
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
@@ -37,13 +37,6 @@ _SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
 
 _CLASS_TARGET = {"task": str, "classes": tuple[str, ...]}
 """Key of a wanted class -> its kind."""
-
-_WORDS: dict[type, tuple[str, tuple[type, ...]]] = {
-    str: ("text", (str,)),
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-}
-"""Kind of a single value -> its name in messages, and what TOML makes of it."""
 
 _Made = TypeVar("_Made")
 
@@ -113,7 +106,7 @@ class Scenario:
         for key, value in self.class_target.items():
             if key not in _CLASS_TARGET:
                 raise unknown_name(f"key of class_target of {self.name}", key, _CLASS_TARGET)
-            _check_kind(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
+            require_kind(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
         if self.class_target and len(self.class_target) < len(_CLASS_TARGET):
             raise UsageError(f"class_target of {self.name} needs a task and classes")
         if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
@@ -243,28 +236,7 @@ def _check_table(values: Mapping[str, Any], kind: type, known: Iterable[str], ta
     for key, value in values.items():
         if key not in known:
             raise unknown_name(f"key of [{table}]", key, known)
-        _check_kind(value, kinds[key], f"[{table}] {key}")
-
-
-def _check_kind(value: Any, kind: Any, place: str) -> None:
-    """Refuse a value that is not of an annotated kind; a list counts as any sequence."""
-    origin, of = get_origin(kind) or kind, get_args(kind)
-    if origin is UnionType:
-        _check_kind(value, of[0], place)
-    elif origin in _WORDS:
-        words, kinds = _WORDS[origin]
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise UsageError(f"{place} must be {words}, not {value!r}")
-    elif origin in (dict, Mapping):
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{place} must be a table, not {value!r}")
-        for key, one in value.items():
-            _check_kind(one, of[1], f"{place}.{key}")
-    elif origin in (tuple, Sequence):
-        if not isinstance(value, (list, tuple)):
-            raise UsageError(f"{place} must be a list, not {value!r}")
-        for one in value:
-            _check_kind(one, of[0], f"each of {place}")
+        require_kind(value, kinds[key], f"[{table}] {key}")
 
 
 def read_study(path: Path, **given: Any) -> StudyConfig:
@@ -278,11 +250,5 @@ def read_study(path: Path, **given: Any) -> StudyConfig:
         InputError: The file is missing or no TOML.
         UsageError: It has no such table, or a key or value cannot be used.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as TOML: {error}") from None
-    table = content.get(TABLE)
-    if not isinstance(table, Mapping):
-        raise UsageError(f"{path} has no table [{TABLE}]")
+    table = read_toml_table(path, TABLE)
     return StudyConfig.from_dict({**table, **{key: value for key, value in given.items() if value is not None}})

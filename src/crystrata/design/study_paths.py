@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from crystrata.compositions.keys import formula_amounts, known_weights
-from crystrata.design.composition import CompositionSettings, optimize_composition
-from crystrata.design.constraints import ELEMENTS, Constraints
+from crystrata.design.composition import CompositionSettings
+from crystrata.design.constraints import Constraints
 from crystrata.design.described import best_neutral, judged
-from crystrata.design.latent import LatentSettings, decoder_of, optimize_latent
+from crystrata.design.latent import LatentSettings, decoder_of
 from crystrata.design.recipes import Recipe, formula_of
+from crystrata.design.search import search_recipes
 from crystrata.design.study_config import StudyConfig
 from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
@@ -165,30 +166,23 @@ def run_path(
 ) -> PathResult:
     """Search from seeds (B, n), or as many random starts, and describe what was found."""
     clock, cpu = time.perf_counter(), time.process_time()
-    latent_values = decoded_values = None
-    if isinstance(path.settings, LatentSettings):
-        latent = optimize_latent(trained.model, wants, seeds=seeds, settings=path.settings, progress=progress)
-        weights = latent.weights.reshape(-1, ELEMENTS)
-        latent_values = latent.values.reshape(len(weights), -1)
-        decoded_values = latent.decoded_values.reshape(len(weights), -1)
-    else:
-        weights = optimize_composition(
-            trained.model,
-            wants,
-            seeds=seeds if path.seeded else None,
-            constraints=path.constraints,
-            settings=path.settings,
-            progress=progress,
-        ).weights
+    found = search_recipes(
+        trained.model,
+        wants,
+        path.settings,
+        seeds=seeds if path.seeded else None,
+        constraints=path.constraints,
+        progress=progress,
+    )
     cpu_seconds, seconds = time.process_time() - cpu, time.perf_counter() - clock
     return PathResult(
         name=path.name,
-        weights=weights,
-        **_described(trained, Targets(wants, trained.model.network), weights, max_atoms),
+        weights=found.weights,
+        **_described(trained, Targets(wants, trained.model.network), found.weights, max_atoms),
         cpu_seconds=cpu_seconds,
         seconds=seconds,
-        latent_values=latent_values,
-        decoded_values=decoded_values,
+        latent_values=found.latent_values,
+        decoded_values=found.decoded_values,
     )
 
 

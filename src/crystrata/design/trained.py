@@ -22,7 +22,7 @@ from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
 from crystrata.networks.latents import nearest
 from crystrata.networks.model_folder import read_model_folder
-from crystrata.networks.weights import unpack_task_network
+from crystrata.networks.weights import digest_of_weights, unpack_task_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
 from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
@@ -45,6 +45,7 @@ class TrainedCompositions:
         half_widths: Task -> level [%] -> half the width of its interval.
         parts: Part -> its reduced formulas.
         path: The weights file.
+        digest: SHA-256 of the weights.
     """
 
     model: DesignModel
@@ -55,6 +56,7 @@ class TrainedCompositions:
     half_widths: dict[str, dict[str, float]]
     parts: dict[str, list[str]]
     path: Path
+    digest: str
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
@@ -83,7 +85,8 @@ class TrainedCompositions:
         train, val = latents[: len(parts["train"])], latents[len(parts["train"]) :]
         reach = float(np.quantile(nearest(val, train, 1)[1], _NEAR)) if len(val) else 1.0
         file = path if path.is_file() else path / (WEIGHTS if is_model_folder(path) else BEST)
-        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), facts["half_widths"], parts, file)
+        digest, widths = digest_of_weights(content["state"]), facts["half_widths"]
+        return cls(model, names, fractions, train, max(reach, _LEAST_REACH), widths, parts, file, digest)
 
     def distance(self, weights: np.ndarray) -> np.ndarray:
         """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""

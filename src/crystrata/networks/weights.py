@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -52,6 +53,15 @@ def pack_members(members: Sequence[MultiTaskNetwork], facts: dict[str, Any]) -> 
     }
     network = {_MEMBERS: [member.config.as_dict() for member in members]}
     return {"format": FORMAT, "network": network, "state": state, "facts": facts}
+
+
+def digest_of_weights(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights by name, whatever file they are in."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def unpack_network(content: dict[str, Any]) -> tuple[Network, dict[str, Any]]:

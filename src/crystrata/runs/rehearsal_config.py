@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from crystrata.errors import InputError, UsageError, unknown_name
-from crystrata.files import digest_of_json
+from crystrata.errors import UsageError, unknown_name
+from crystrata.files import digest_of_json, read_toml_table
 from crystrata.runs.task_config import NOT_RESULT_OF_TASKS, TaskRunConfig
 
 TABLE = "rehearsal"
@@ -127,13 +126,7 @@ def read_rehearsal(path: Path, **given: Any) -> RehearsalConfig:
         InputError: The file is missing or no TOML.
         UsageError: It has no such table, or a key or value cannot be used.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as TOML: {error}") from None
-    table = content.get(TABLE)
-    if not isinstance(table, Mapping):
-        raise UsageError(f"{path} has no table [{TABLE}]")
+    table = read_toml_table(path, TABLE)
     values = {**table, **{key: value for key, value in given.items() if value is not None}}
     if "epochs" in given and given["epochs"] is not None:
         values["training"] = {**values.get("training", {}), "epochs": values.pop("epochs")}

@@ -23,6 +23,11 @@ def trained_on(source: Path) -> set[str] | None:
     return None if parts is None else {*parts["train"], *parts.get("seen_before", ())}
 
 
+def untold(source: Path) -> str:
+    """Return what to say where no run directory tells what some weights have seen."""
+    return f"no {SPLITS} beside {source}: whether it was trained on what is held out here is not known"
+
+
 def seen_before(run: Path) -> set[str]:
     """Return the ids of the crystals that a run was not trained on itself, but its start was.
 

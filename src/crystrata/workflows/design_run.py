@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,23 +18,24 @@ from crystrata import __version__
 from crystrata.compositions.keys import known_weights
 from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits.prototypes import prototype_keys
+from crystrata.design import METHODS, Method
 from crystrata.design.candidates import Candidate, candidates, strained
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition import CompositionSettings
 from crystrata.design.constraints import Constraints
 from crystrata.design.described import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
-from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.latent import LatentSettings
 from crystrata.design.recipes import MOST_ATOMS
+from crystrata.design.search import Found, search_recipes
 from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError, unknown_name
-from crystrata.files import sha256_of, write_json, write_text
+from crystrata.files import write_json, write_text
+from crystrata.networks.weights import digest_of_weights
 from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import interval_titles, predict_crystals
 from crystrata.properties import get_property
 
-Method = Literal["composition", "latent", "input"]
-METHODS: tuple[Method, ...] = ("composition", "latent", "input")
 RECIPES, STRUCTURES, SETTINGS, FOLDER = "recipes.csv", "structures.csv", "design.json", "structures"
 STABLE = "ehull"
 
@@ -109,19 +110,24 @@ def run_design(
         known: Crystals whose structures are taken; needed where some are asked for.
 
     Raises:
-        UsageError: Wishes and constraints contradict each other or the network.
+        UsageError: Wishes and constraints contradict each other or the network, or structures are asked for without
+            a model of crystals and known ones.
     """
+    if request.structures and (graphs is None or known is None):
+        raise UsageError("structures need a model of crystals and known crystals")
     started = time.perf_counter()
     targets = Targets(request.wants, trained.model.network)
-    weights, promised = _found(request, trained, console)
-    table = describe_recipes(trained, targets, weights, max_atoms=request.max_atoms, promised=promised)
+    found = _found(request, trained, console)
+    promises = {f"in {request.method}": found.latent_values, "decoded": found.decoded_values}
+    promised = {words: values for words, values in promises.items() if values is not None}
+    table = describe_recipes(trained, targets, found.weights, max_atoms=request.max_atoms, promised=promised)
     seconds = time.perf_counter() - started
     _make_room(output)
     write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
     told = {
         "request": asdict(request),
-        "network": _weights(trained.path),
-        "model_of_crystals": None if graphs is None else _weights(graphs.path),
+        "network": {"path": str(trained.path), "weights": trained.digest},
+        "model_of_crystals": None if graphs is None else _told_of(graphs),
         "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
         "crystrata": __version__,
         "seconds": seconds,
@@ -133,12 +139,12 @@ def run_design(
             structures = _structures(request, table[FORMULA].tolist(), graphs, known, output)
         write_text(output / STRUCTURES, structures.to_csv(index=False, float_format="%.6g"))
         _show_structures(structures, request, console)
-    console.print(f"{len(table)} formulas from {len(weights)} recipes in {seconds:.1f} s; folder: {output}")
+    console.print(f"{len(table)} formulas from {len(found.weights)} recipes in {seconds:.1f} s; folder: {output}")
     return table
 
 
-def _weights(path: Path) -> dict[str, str]:
-    return {"path": str(path), "sha256": sha256_of(path)}
+def _told_of(model: TrainedModel) -> dict[str, str]:
+    return {"path": str(model.path), "weights": digest_of_weights(model.network.state_dict())}
 
 
 def _make_room(output: Path) -> None:
@@ -149,31 +155,22 @@ def _make_room(output: Path) -> None:
         file.unlink()
 
 
-def _found(
-    request: DesignRequest, trained: TrainedCompositions, console: Console
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the recipes that the search found, (B, n), and what it promised before there were recipes, (B, T)."""
-    seeds = trained.seeds(request.seeds) if request.seeds else None
+def _found(request: DesignRequest, trained: TrainedCompositions, console: Console) -> Found:
+    """Return what the search found."""
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("searching recipes")
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        if request.method == "composition" or seeds is None:
-            return optimize_composition(
-                trained.model,
-                request.wants,
-                seeds=seeds,
-                constraints=request.constraints,
-                settings=request.composition,
-                progress=progress,
-            ).weights, {}
-        found = optimize_latent(trained.model, request.wants, seeds=seeds, settings=request.latent, progress=progress)
-        weights, values, decoded = (
-            one.reshape(-1, one.shape[-1]) for one in (found.weights, found.values, found.decoded_values)
+        return search_recipes(
+            trained.model,
+            request.wants,
+            request.composition if request.method == "composition" else request.latent,
+            seeds=trained.seeds(request.seeds) if request.seeds else None,
+            constraints=request.constraints,
+            progress=progress,
         )
-        return weights, {f"in {request.method}": values, "decoded": decoded}
 
 
 def _structures(
@@ -210,14 +207,16 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
 
     The miss of a wish, and of the hull, is counted in half widths of its interval.
     """
-    sizes = [strained(one.crystal, _SCALES) for one in found]
+    scales = _SCALES if "formation_energy" in graphs.properties else (1.0,)
+    sizes = [strained(one.crystal, scales) for one in found]
     table = predict_crystals(graphs, [crystal for scaled in sizes for crystal in scaled])
     table["crystal"] = [crystal for scaled in sizes for crystal in scaled]
     for name in ("prototype", "prototype_formula", "difference", "known"):
-        table[name] = [getattr(one, name) for one in found for _ in _SCALES]
+        table[name] = [getattr(one, name) for one in found for _ in scales]
     table = table[table["error_code"] == ""]
-    energy = get_property("formation_energy").column
-    table = table.loc[table.groupby("id", sort=False)[energy].idxmin()] if energy in table else table
+    if len(scales) > 1:
+        energy = get_property("formation_energy").column
+        table = table.loc[table.groupby("id", sort=False)[energy].idxmin()]
     table["miss"] = 0.0
     for want in (*wants, Want(STABLE, "<", 0.0)):
         if want.task in graphs.properties and want.relation != "class":

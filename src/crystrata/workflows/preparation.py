@@ -30,10 +30,10 @@ from crystrata.datasets.splits import (
 )
 from crystrata.datasets.targets import own_labels
 from crystrata.elements import SYMBOLS
-from crystrata.networks.device import resolve_device
 from crystrata.prediction.derived import with_derived
 from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
+from crystrata.workflows.loaders import loaders
 from crystrata.workflows.sources import named_file, open_source
 
 
@@ -108,15 +108,7 @@ def prepare_data(config: RunConfig, console: Console, *, seen: Collection[str] =
     if config.max_samples is not None and config.max_samples < len(dataset):
         split = subsample(split, config.max_samples, dataset.ids)
     outliers = _mask_outliers(config, dataset, split, hulls)
-    data = BatchDataModule(
-        dataset,
-        split,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        workers=config.workers,
-        pin_memory=resolve_device(config.device).type == "cuda",
-    )
+    data = loaders(config, dataset, split)
     data.check()
     facts = {**_facts(table, data, split), "outliers": outliers.table["action"].value_counts().to_dict()}
     return PreparedData(data, hulls, outliers, facts)

@@ -5,7 +5,6 @@ A study that was cut goes on by the same command: scenarios and paths that are o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
 from crystrata.design.described import judged
 from crystrata.design.study_config import StudyConfig
@@ -80,7 +78,7 @@ def run_study(config: StudyConfig, weights: Path, console: Console, device: str 
     folder = Path(config.output) / FOLDER
     content = read_compositions(weights)
     trained = TrainedCompositions.of_content(content, weights, device)
-    planned = _plan(config, trained, folder, _digest(content["state"]))
+    planned = _plan(config, trained, folder)
     with lock(folder / RUN_LOCK):
         for one in planned:
             if (one.folder / STUDY_RESULTS).is_file():
@@ -96,7 +94,7 @@ def run_study(config: StudyConfig, weights: Path, console: Console, device: str 
     return folder
 
 
-def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path, digest: str) -> list[_Planned]:
+def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path) -> list[_Planned]:
     """Return the scenarios, each checked against network and folder before the first search."""
     planned = []
     for scenario in config.scenarios:
@@ -110,7 +108,7 @@ def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path, diges
             "wishes": [asdict(want) for want in wants],
             "settings": config.deciding(),
             "paths": [plain_path(path) for path in paths],
-            "weights": digest,
+            "weights": trained.digest,
         }
         _same_as_before(folder / scenario.name, facts)
         planned.append(_Planned(folder / scenario.name, wants, seeds, paths, facts))
@@ -183,12 +181,3 @@ def _write(folder: Path, result: ScenarioResult, trained: TrainedCompositions) -
         write_bytes(folder / name, png_of(figure))
     write_text(folder / SUMMARY, study_summary(result, trained.half_widths))
     write_json(folder / STUDY_RESULTS, study_results(result, trained.half_widths))
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

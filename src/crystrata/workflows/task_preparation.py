@@ -27,10 +27,10 @@ from crystrata.datasets.tasks.training_statistics import with_label_widths
 from crystrata.datasets.tasks.universe import Universe, build_universe, counts_per_part, split_universe
 from crystrata.elements import SYMBOLS
 from crystrata.errors import TrainingError, UsageError
-from crystrata.networks.device import resolve_device
 from crystrata.networks.task_config import TaskNetworkConfig
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.loaders import loaders
 from crystrata.workflows.task_crystals import DescribedCrystals, open_crystals
 
 AUTOENCODER = "autoencoder"
@@ -99,23 +99,10 @@ def prepare_tasks(
         redraw=config.redraw_masks,
         structures=None if crystals is None else crystals.structures(universe.keys),
     )
-    data = _loaders(config, dataset, split)
+    data = loaders(config, dataset, split, form=None)
     if to_train:
         _check(data)
     return PreparedTasks(specs, data, _facts(config, source, data, labels, formula_of))
-
-
-def _loaders(config: TaskRunConfig, dataset: CompositionDataset, split: Split) -> BatchDataModule[CompositionDataset]:
-    return BatchDataModule(
-        dataset,
-        split,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        workers=config.workers,
-        pin_memory=resolve_device(config.device).type == "cuda",
-        form=None,
-    )
 
 
 def _split(

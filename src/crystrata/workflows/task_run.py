@@ -19,7 +19,7 @@ from crystrata.networks.task_network import TaskNetwork
 from crystrata.prediction.models import load_model
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
-from crystrata.runs.seen import trained_on
+from crystrata.runs.seen import trained_on, untold
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import fit, seed_everything
@@ -174,7 +174,7 @@ def _tell_of_seen(source: Path, prepared: PreparedTasks, console: Console) -> No
     """Warn where weights to start from were trained on what is tested here: tables of another kind may be meant."""
     seen, data = trained_on(source), prepared.data
     if seen is None:
-        told = f"no {SPLITS} beside {source}: whether it was trained on what is tested here is not known"
+        told = untold(source)
     else:
         tested = [data.dataset.ids[row] for row in data.split.test]
         count = len(seen.intersection(tested))

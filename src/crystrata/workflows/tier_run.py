@@ -22,7 +22,7 @@ from crystrata.runs.config import RunConfig, mode_in_words
 from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, OUTLIERS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
-from crystrata.runs.seen import seen_before, trained_on
+from crystrata.runs.seen import seen_before, trained_on, untold
 from crystrata.training.checkpoints import remove_leftovers
 from crystrata.training.engine import train
 from crystrata.training.estimate import Estimate, estimate
@@ -180,8 +180,7 @@ def _train_and_evaluate(
 def _seen_by_start(config: RunConfig, console: Console) -> set[str]:
     seen = trained_on(Path(config.start)) if config.start else set()
     if seen is None:
-        told = f"no {SPLITS} beside {config.start}: whether it was trained on crystals held out here is not known"
-        console.print(f"warning: {told}", style="yellow", soft_wrap=True)
+        console.print(f"warning: {untold(Path(str(config.start)))}", style="yellow", soft_wrap=True)
     return seen or set()
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
 
 from crystrata.errors import unknown_name
+from crystrata.kinds import require_kind
 from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders.constant import ConstantEncoder
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.encoders.mlp import MLPEncoder
-from crystrata.networks.encoders.settings import require_settings
 from crystrata.networks.encoders.transformer import TransformerEncoder
 from crystrata.tiers import ENCODERS
 
@@ -48,7 +48,7 @@ def build_encoder(name: str, graph: GraphSettings, settings: Mapping[str, Any]) 
         UsageError: The name or a setting is unknown, or a setting is of another type.
     """
     encoder = encoder_class(name)
-    require_settings(name, encoder, encoder.setting_names(), settings)
+    _require_settings(name, encoder, settings)
     return encoder(graph, **settings)
 
 
@@ -61,5 +61,14 @@ def build_descriptor_encoder(name: str, settings: Mapping[str, Any]) -> Descript
     if name not in DESCRIPTOR_ENCODERS:
         raise unknown_name("encoder", name, DESCRIPTOR_ENCODERS)
     encoder = DESCRIPTOR_ENCODERS[name]
-    require_settings(name, encoder, encoder.setting_names(), settings)
+    _require_settings(name, encoder, settings)
     return encoder(**settings)
+
+
+def _require_settings(name: str, encoder: type[Encoder] | type[DescriptorEncoder], settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the constructor does not know, or of another kind than it takes."""
+    kinds, known = get_type_hints(encoder.__init__), encoder.setting_names()
+    for setting, value in settings.items():
+        if setting not in known:
+            raise unknown_name(f"setting of encoder {name}", setting, known)
+        require_kind(value, kinds[setting], f"setting {setting} of encoder {name}")
