@@ -13,10 +13,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.datasets.tasks.catalogues import composition_table
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.sources.jarvis import open_data_file
 from crystrata.workflows.export import export_model
 from crystrata.workflows.task_run import run_tasks
 

@@ -21,9 +21,9 @@ import pandas as pd
 
 from crystrata.compositions.descriptors import KernelMean, Statistics
 from crystrata.compositions.keys import composition_keys, group_key, weights
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.files import write_text
 from crystrata.reports.tables import markdown
+from crystrata.sources.jarvis import open_data_file
 
 RESULT = Path(__file__).parent / "results" / "compositions.md"
 ROWS = 1000  # descriptors that are turned back

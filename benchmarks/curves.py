@@ -26,10 +26,10 @@ import torch
 from rich.console import Console
 
 import trunks
-from crystrata.crystals.crystal import Crystal
 from crystrata.errors import unknown_name
 from crystrata.files import write_text
-from crystrata.training.engine import build_task
+from crystrata.structures.crystal import Crystal
+from crystrata.training.fit import build_task
 from curves_page import Line, page, save_figure
 from peers.contest import start
 from peers.sample import Sample

@@ -12,12 +12,12 @@ from rich.console import Console
 
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.graphs.store import open_store
-from crystrata.networks.combined import CombinedNetwork
+from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.models import load_model
-from crystrata.runs.config import DEFAULT_RELEASE
 from crystrata.runs.directory import TASK_PREDICTIONS
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
-from crystrata.workflows.sources import open_source
+from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources.opening import open_source
 from phonon_dos import curves_of, encoded, figures, mean_of_nearest, save_picture
 
 NEIGHBOURS = (1, 3, 5)
@@ -68,7 +68,7 @@ def _described(table: pd.DataFrame, formulas: pd.Series) -> np.ndarray:
 def _seen(table: pd.DataFrame, data_file: str, data_dir: Path) -> np.ndarray:
     """Return the latents of the evaluated model's encoder of the formation energy, which finds the best neighbours."""
     network = load_model(SHIPPED / EVALUATED_MODEL, "cpu").network
-    members = network.members if isinstance(network, CombinedNetwork) else [network]
+    members = network.members if isinstance(network, Ensemble) else [network]
     member = next(member for member in members if member.properties == ("formation_energy",))
     crystals = open_source("auto", DEFAULT_RELEASE, data_file, data_dir, Console())
     store = open_store(crystals, member.graph, data_dir / "stores")

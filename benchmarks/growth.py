@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.readers import read_crystals
 from crystrata.files import write_text
 from crystrata.reports.tables import markdown
+from crystrata.structures.crystal import Crystal
+from crystrata.structures.readers import read_crystals
 from peers.contest import ALLOCATOR, ONE_THREAD
 from speed import draw
 
@@ -94,9 +94,9 @@ def measure(axis: str, size: int, crystals: list[Crystal], channels: int) -> Poi
     """Measure one point in this process, which has done nothing before."""
     import torch
 
+    from crystrata.graph_settings import GraphSettings
     from crystrata.graphs.batch import collate
     from crystrata.graphs.build import build_graphs
-    from crystrata.neighbourhood import GraphSettings
     from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 
     torch.set_num_threads(1)

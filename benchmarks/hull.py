@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.hull import formula_counts, hull_energies
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.files import write_text
+from crystrata.hull import formula_counts, hull_energies
 from crystrata.reports.tables import markdown
+from crystrata.sources.jarvis import open_data_file
 
 RESULT = Path(__file__).parent / "results" / "hull.md"
 

@@ -15,8 +15,8 @@ import torch
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import BatchForm, collate
 from crystrata.networks.encoders.encoder import Latent
-from crystrata.networks.latents import nearest
 from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.nearest import nearest
 
 GRID = np.linspace(-300, 1000, 66)  # wavenumbers [1/cm], those of unstable modes negative
 SPACING = 20.0  # 1/cm

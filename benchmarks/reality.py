@@ -22,9 +22,9 @@ from crystrata.prediction.models import TrainedModel, load_model
 from crystrata.prediction.predict import predict_crystals
 from crystrata.properties import get_property
 from crystrata.reports.figures import png_of
-from crystrata.runs.config import DEFAULT_RELEASE
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
-from crystrata.workflows.sources import named_file
+from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources.opening import named_file
 from reality_crystals import MEASURED, crystal_of, read_table, spacegroups
 from reality_labels import find_labels, no_labels
 from reality_offsets import Comparison

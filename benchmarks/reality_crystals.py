@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo.prototypes import PROTOTYPES
+from crystrata.sources.demo.prototypes import PROTOTYPES
+from crystrata.structures.crystal import Crystal
 
 FOLDER = Path(__file__).parent / "reality"
 TABLE, SOURCES = FOLDER / "crystals.csv", FOLDER / "sources.md"

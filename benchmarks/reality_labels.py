@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.jarvis import open_data_file
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits import Candidates, Split, SplitRequest, resolve_split
 from crystrata.errors import CrystrataError
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import get_property
+from crystrata.sources.jarvis import open_data_file
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 LIKELY_SPLITS = ("union", "union-strict", "random", "formation-energy", "by-chemical-system")
 """Protocols that are tried, with the default seed, until the digest of the split is that of the model."""

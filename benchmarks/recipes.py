@@ -34,7 +34,7 @@ from crystrata.properties import NINE, PROPERTIES
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import CONFIG, HISTORY
 from crystrata.runs.manifest import read_manifest
-from crystrata.training.engine import train
+from crystrata.training.fit import train
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.preparation import prepare_data
 from recipes_page import page

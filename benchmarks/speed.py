@@ -20,14 +20,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.errors import unknown_name
 from crystrata.files import write_text
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import COSINE_SCALE
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
-from crystrata.neighbourhood import GraphSettings
+from crystrata.sources.jarvis import open_data_file
+from crystrata.structures.crystal import Crystal
 from peers.contest import ALLOCATOR, Contestant, Measured, contest
 from peers.page import goal_table, group_table, page, shown
 from peers.rows import CONTESTANTS, GROUPS

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.files import write_text
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store
-from crystrata.neighbourhood import GraphSettings
 from crystrata.reports.tables import markdown
+from crystrata.sources.jarvis import open_data_file
 
 RESULT = Path(__file__).parent / "results" / "store.md"
 

@@ -29,11 +29,11 @@ from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.files import lock, write_text
 from crystrata.networks.multitask import count_parameters
+from crystrata.presets import ENCODERS, TRACKS
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import HISTORY
-from crystrata.tiers import ENCODERS, TRACKS
-from crystrata.training.engine import build_task, train
+from crystrata.training.fit import build_task, train
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.preparation import prepare_data
 

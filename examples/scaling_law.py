@@ -21,9 +21,9 @@ from rich.console import Console
 
 from crystrata.errors import CrystrataError
 from crystrata.runs.directory import HISTORY, RESULTS
+from crystrata.workflows.documents.document import read_document
+from crystrata.workflows.documents.experiment import read_experiment
 from crystrata.workflows.experiment_run import fit_experiment
-from crystrata.workflows.experiments.document import read_document
-from crystrata.workflows.experiments.experiment import read_experiment
 
 CONFIG = Path(__file__).parent / "configs" / "scaling_law.yaml"
 FRACTIONS = (1.0, 0.5, 0.2)

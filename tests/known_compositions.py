@@ -10,9 +10,9 @@ from rich.console import Console
 
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.crystals.demo import open_demo
 from crystrata.elements import SYMBOLS
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.sources.demo import open_demo
 from crystrata.workflows.task_run import run_tasks
 
 

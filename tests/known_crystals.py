@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.table import CrystalTable
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import offsets
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.neighbourhood import GraphSettings
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 from drills.exact_graphs import exact_graphs, graphs_of
 
 SETTINGS = GraphSettings()

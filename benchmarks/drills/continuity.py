@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crystrata.crystals.crystal import Crystal
 from crystrata.graphs.neighbours import find_neighbourhoods
-from crystrata.tiers import ENCODERS
+from crystrata.presets import ENCODERS
+from crystrata.structures.crystal import Crystal
 from drills.drill import Drill, Tally
 from drills.invariances import graphs_in_both
 from drills.probe import SETTINGS, deviations, mixed, probe

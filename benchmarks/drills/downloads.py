@@ -7,10 +7,10 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
-from crystrata.crystals.jarvis import Release
-from crystrata.crystals.jarvis.download import Transport
-from crystrata.crystals.jarvis.kept import obtain
 from crystrata.errors import DataError, StorageError
+from crystrata.sources.jarvis import Release
+from crystrata.sources.jarvis.download import Transport
+from crystrata.sources.jarvis.kept import obtain
 from drills.children import KILLED
 from drills.drill import Drill, Tally
 from drills.kept_files import damage

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from crystrata.crystals.crystal import Crystal
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import find_neighbourhoods
-from crystrata.neighbourhood import GraphSettings
+from crystrata.structures.crystal import Crystal
 
 
 def graphs_of(crystals: Sequence[Crystal], settings: GraphSettings) -> GraphArrays:

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystrata.crystals.crystal import Crystal, Rejected
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.batch import collate
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import predict_crystals, predict_files
+from crystrata.presets import ENCODERS
 from crystrata.properties import PROPERTIES, trained_properties
-from crystrata.tiers import ENCODERS
+from crystrata.structures.crystal import Crystal, Rejected
 from drills.drill import Drill, Tally
 from drills.probe import SETTINGS, SMALL, demo_graphs, spread
 from drills.real_crystals import demo, sample, source_in_words

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.crystals.crystal import Crystal
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.tiers import ENCODERS
+from crystrata.presets import ENCODERS
+from crystrata.structures.crystal import Crystal
 from drills.drill import Drill, Tally
 from drills.exact_graphs import exact_graphs, graphs_of
 from drills.probe import SETTINGS, Probe, demo_graphs, deviations, mixed, probe

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crystrata.crystals.hull import cached_hull_energies, formula_counts
 from crystrata.datasets.splits.candidates import Candidates
 from crystrata.datasets.splits.kept_prototypes import cached_prototypes
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import open_store
+from crystrata.hull import cached_hull_energies, formula_counts
 from drills.small_stores import SETTINGS, bytes_of, rock_salts, table_of
 
 SALTS = rock_salts(6)

@@ -17,7 +17,7 @@ from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.errors import TrainingError
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY
-from crystrata.training import guard
+from crystrata.training import bad_steps as guard
 from crystrata.training.checkpoints import read_checkpoint
 from drills.drill import Drill, Tally
 
@@ -98,7 +98,7 @@ def _not_finite(quick: bool, scratch: Path, tally: Tally) -> None:
 
 
 def _ids(scratch: Path) -> list[str]:
-    from crystrata.crystals.demo import open_demo
+    from crystrata.sources.demo import open_demo
 
     return CrystalPropertyDataset(open_demo(), scratch / "data" / "stores").ids
 

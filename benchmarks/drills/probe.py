@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from crystrata.compositions.fractions import atomic_fractions
 from crystrata.datasets.targets import target_matrix
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS, build_head

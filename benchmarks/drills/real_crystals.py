@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo import open_demo
-from crystrata.crystals.jarvis import open_data_file
-from crystrata.crystals.table import CrystalTable
+from crystrata.sources.demo import open_demo
+from crystrata.sources.jarvis import open_data_file
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 VARIABLE = "CRYSTRATA_JARVIS"
 

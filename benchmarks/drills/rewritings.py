@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from crystrata.crystals.crystal import Crystal
+from crystrata.structures.crystal import Crystal
 
 _SYMPREC = 1e-4  # [A]
 

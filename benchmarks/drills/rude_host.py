@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from crystrata.crystals.jarvis import Release
+from crystrata.sources.jarvis import Release
 
 
 def records(seed: int) -> bytes:

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo import open_demo
-from crystrata.crystals.jarvis import open_data_file
-from crystrata.crystals.table import CrystalTable
 from crystrata.files import digest_of_json
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs import store
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.portable import import_portable
 from crystrata.graphs.store import GraphStore, open_store
-from crystrata.neighbourhood import GraphSettings
+from crystrata.sources.demo import open_demo
+from crystrata.sources.jarvis import open_data_file
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 SETTINGS = GraphSettings()
 

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crystrata.crystals.table import CrystalTable
 from crystrata.files import digest_of_json
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs import store as store_module
 from crystrata.graphs.portable import export_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
-from crystrata.neighbourhood import GraphSettings
+from crystrata.sources.table import CrystalTable
 from drills.children import KILLED, Ending
 from drills.drill import Drill, Tally
 from drills.small_stores import (

@@ -11,18 +11,18 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.labelled_batch import LabelledBatch
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import radius_edges
 from crystrata.graphs.store import open_store
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
 from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import predict_files
-from crystrata.training.task import MultiTaskTraining, OptimiserSettings
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
+from crystrata.training.module import OptimiserSettings, TrainingModule
 from peers.sample import Sample
 from peers.torch_settings import as_stated
 from peers.worker import Case
@@ -88,7 +88,7 @@ def training(
     torch.manual_seed(0)
     network = MultiTaskNetwork(NetworkConfig(encoder, (PROPERTY,), settings))
     options = OptimiserSettings(lr=1e-3, learned_balance=False)
-    task = MultiTaskTraining(network, options, {PROPERTY: 1.0}, [], Console(stderr=True))
+    task = TrainingModule(network, options, {PROPERTY: 1.0}, [], Console(stderr=True))
     optimizer = task.configure_optimizers()
     batches = _labelled(sample, batch, distinct)
     facts: dict[str, Any] = {"parameters": count_parameters(network), "edges per atom": sample.edges_per_atom}
@@ -103,7 +103,7 @@ def training(
     return Case(run, len(sample), facts)
 
 
-def _compile(network: MultiTaskNetwork, task: MultiTaskTraining, batches: list[LabelledBatch]) -> dict[str, Any]:
+def _compile(network: MultiTaskNetwork, task: TrainingModule, batches: list[LabelledBatch]) -> dict[str, Any]:
     """Compile the encoder; return how long it took on all batches and how far the gradients differ."""
 
     def gradient() -> torch.Tensor:

@@ -12,10 +12,10 @@ from known_compositions import mean_of, trained_run
 
 from crystrata.cli.design import main
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.weights import digest_of_weights
+from crystrata.structures.readers import read_crystals
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.export import export_model
 

@@ -16,12 +16,12 @@ from crystrata import __version__
 from crystrata.cli import main as console
 from crystrata.cli.train import Door, build_parser, config_of, main
 from crystrata.errors import CrystrataError, DataError, ModelError, StorageError, TrainingError
+from crystrata.presets import PRESETS, PROFILES
 from crystrata.properties import GROUPS
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
-from crystrata.tiers import PRESETS, PROFILES
-from crystrata.workflows.experiments.document import read_document
-from crystrata.workflows.experiments.experiment import document_of, read_experiment
+from crystrata.workflows.documents.document import read_document
+from crystrata.workflows.documents.experiment import document_of, read_experiment
 
 STD, PRO, LITE, CGCNN = (f"train_multitask_{name}.py" for name in ("std", "pro", "lite", "cgcnn"))
 

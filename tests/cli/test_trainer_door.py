@@ -15,9 +15,9 @@ from known_tasks import label_table
 
 from crystrata.cli.trainer import main
 from crystrata.runs.directory import CONFIG, HISTORY, LOGS, MANIFEST
-from crystrata.workflows.experiments.document import read_document
-from crystrata.workflows.experiments.experiment import Experiment, read_experiment
-from crystrata.workflows.experiments.trainer import hours_of
+from crystrata.workflows.documents.document import read_document
+from crystrata.workflows.documents.experiment import Experiment, read_experiment
+from crystrata.workflows.documents.trainer import hours_of
 
 TASKS: list[dict[str, Any]] = [
     {"name": "energy", "type": "REGRESSION", "data_column": "energy", "dims": [8, 4, 1]},
@@ -40,7 +40,7 @@ def document(folder: Path, **trainer: Any) -> dict[str, Any]:
             },
         },
         "data": {
-            "class_path": "crystrata.workflows.experiments.composition.CompositionData",
+            "class_path": "crystrata.workflows.documents.composition.CompositionData",
             "init_args": {
                 "descriptor": {"kind": "statistics"},
                 "attributes_source": str(folder / "labels.csv"),

@@ -15,8 +15,8 @@ from crystrata.networks.encoders import build_encoder, encoder_class
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
+from crystrata.presets import ENCODERS
 from crystrata.properties import PROPERTIES, Property, get_property
-from crystrata.tiers import ENCODERS
 
 SMALL = {"channels": 16, "layers": 2, "radial_hidden": 16}
 """Sizes that make an encoder fast; each encoder takes those that it knows."""

@@ -29,11 +29,11 @@ from known_crystals import (
 )
 from torch import Tensor
 
-from crystrata.crystals.crystal import Crystal
 from crystrata.errors import UsageError
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Encoder, Latent
+from crystrata.structures.crystal import Crystal
 from drills.rewritings import supercell
 
 EXACT = 1e-10  # relative; 1e-15 is what is seen in float64 through and through

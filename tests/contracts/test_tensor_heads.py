@@ -13,13 +13,13 @@ from contract_cases import HIDDEN, EncoderCase, encoder_cases
 from known_crystals import CRYSTALS, SETTINGS, batch_of, exact_batch_of, rotation, turned
 from torch import Tensor
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.readers import read_crystals
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.piezoelectric import voigt_components
 from crystrata.properties import get_property
+from crystrata.structures.crystal import Crystal
+from crystrata.structures.readers import read_crystals
 
 BY_NAME = {crystal.id: crystal for crystal in CRYSTALS}
 CIFS = Path(__file__).resolve().parents[2] / "examples" / "cifs"

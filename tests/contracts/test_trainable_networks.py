@@ -23,7 +23,7 @@ from crystrata.networks.balance import LossBalance
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.networks.trainable import TrainableNetwork
 from crystrata.networks.weights import pack_network, unpack_network, unpack_task_network
-from crystrata.training.task import MultiTaskTraining, OptimiserSettings
+from crystrata.training.module import OptimiserSettings, TrainingModule
 
 PROPERTIES = ("formation_energy", "band_gap")
 
@@ -126,7 +126,7 @@ def test_a_step_can_be_trained_on_and_overfits(case: Case) -> None:
     """A few steps of the trainer on one batch bring the losses down."""
     network = case.unpack(packed(case))[0].float()
     settings = OptimiserSettings(3e-3, learned_balance=False)
-    task = MultiTaskTraining(network, settings, dict.fromkeys(network.tasks, 1.0), case.dataset.ids, Console())
+    task = TrainingModule(network, settings, dict.fromkeys(network.tasks, 1.0), case.dataset.ids, Console())
     batches = case.dataset.batches(Step(ROWS, 4, 0), network.training_form)
     optimizer, seen = task.configure_optimizers(), []
     network.train()

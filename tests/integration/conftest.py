@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from crystrata.cli.train import main
-from crystrata.crystals.demo import open_demo
-from crystrata.crystals.table import CrystalTable
+from crystrata.sources.demo import open_demo
+from crystrata.sources.table import CrystalTable
 
 LITE = ("--level", "lite", "--all-properties")
 CGCNN = ("--algorithm", "cgcnn", "--level", "smoke", "--epochs", "2", "--max-samples", "120")
@@ -34,7 +34,7 @@ def launch(demo: CrystalTable, data_dir: Path) -> Callable[..., int]:
     def call(models: Path, *flags: object, figures: bool = False) -> int:
         where = ["--source", "demo", "--data-dir", data_dir, "--models-dir", models, "--device", "cpu"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+            patch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
             if not figures:
                 patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
             return main([*map(str, (*flags, *where))])

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from crystrata.cli.main import main
-from crystrata.crystals.crystal import Crystal
 from crystrata.errors import ModelError, UsageError
 from crystrata.prediction.calibration import Calibration, read_calibration
 from crystrata.prediction.models import TrainedModel, load_model
@@ -20,6 +19,7 @@ from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predi
 from crystrata.properties import get_property, records
 from crystrata.runs.directory import BEST, CALIBRATION, REPORT, RESULTS, TABLE_MD
 from crystrata.runs.shipped import CARD
+from crystrata.structures.crystal import Crystal
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
 from crystrata.workflows.export import export_model
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from crystrata.cli.train import main
+from crystrata.presets import PRESETS
 from crystrata.runs.directory import ARTIFACTS, HISTORY, MANIFEST
-from crystrata.tiers import PRESETS
 
 SHORT = ["--max-samples", "256"]
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 
 from crystrata.cli.combine import main as combine
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import UsageError
-from crystrata.networks.combined import CombinedNetwork
+from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.prediction.models import load_model
 from crystrata.prediction.predict import predict_files
 from crystrata.runs.directory import BEST, CONFIG, MANIFEST, PREDICTIONS, RESULTS, SPLITS
 from crystrata.runs.manifest import update_manifest
 from crystrata.runs.seen import seen_before, trained_on
-from crystrata.training.warm_start import start_from
+from crystrata.sources.table import CrystalTable
+from crystrata.training.starting_weights import start_from
 from crystrata.workflows.combine import select
 from crystrata.workflows.export import export_model
 
@@ -47,7 +47,7 @@ def combined(lite_run: Path, polished: Path, demo: CrystalTable, tmp_path_factor
     """Both as one model."""
     models = tmp_path_factory.mktemp("models")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+        patch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
         patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
         assert combine([str(lite_run), str(polished), "--models-dir", str(models), "--run-id", "both"]) == 0
     return models / "multitask_lite_e3nn" / "run_both"
@@ -132,7 +132,7 @@ def test_the_best_on_validation_answers() -> None:
 
 def test_a_combined_run_is_a_run(combined: Path, lite_run: Path, polished: Path) -> None:
     network = load_model(combined, "cpu").network
-    assert isinstance(network, CombinedNetwork)
+    assert isinstance(network, Ensemble)
     members = content(combined, MANIFEST)["members"]
     assert [member["run"] for member in members] == [lite_run.name, polished.name]
     assert {name for member in members for name in member["answers"]} == set(network.properties)
@@ -176,7 +176,7 @@ def test_a_run_that_saw_what_is_held_out_is_refused(
     splits["train"].append(splits["test"][0])
     (cheat / SPLITS).write_text(json.dumps(splits))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+        patch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
         assert combine([str(lite_run), str(cheat), "--models-dir", str(tmp_path / "models")]) == 2
     assert "was trained on 1 crystals that are held out" in capsys.readouterr().err
     assert not (tmp_path / "models").exists()

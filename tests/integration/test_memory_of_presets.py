@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.tiers import PRESETS
+from crystrata.presets import PRESETS
 
 MOST = 10 * 2**30
 """Of a card of 12 GiB; measured on the CPU as the resident memory of the whole process, torch and data included."""
@@ -22,7 +22,7 @@ from crystrata.datasets.sampling import Step
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.properties import GROUPS
 from crystrata.runs.config import resolve_config
-from crystrata.training.engine import network_config
+from crystrata.training.fit import network_config
 from crystrata.workflows.preparation import prepare_data
 
 algorithm, mode, data_file, data_dir = sys.argv[1:]

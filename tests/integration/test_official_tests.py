@@ -13,7 +13,6 @@ import pytest
 
 from crystrata.cli.leaderboard import main as contribute
 from crystrata.cli.train import main
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
@@ -21,6 +20,7 @@ from crystrata.properties import NINE, PROPERTIES, get_property
 from crystrata.reports.leaderboard import file_name
 from crystrata.reports.official import official_answers, official_figures
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD
+from crystrata.sources.table import CrystalTable
 
 EPS = ("epsx", "epsy", "epsz")
 TESTED = {name: 5 + number for number, group in enumerate(SUITE_GROUPS) for name in group}

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 
 from crystrata.cli.predict import main
-from crystrata.crystals.crystal import Crystal, Rejected
-from crystrata.crystals.readers import read_crystals
-from crystrata.crystals.table import CrystalTable
 from crystrata.elements import SYMBOLS
 from crystrata.prediction.models import TrainedModel, load_model
 from crystrata.prediction.predict import predict_crystals, predict_files
 from crystrata.properties import NINE, get_property, records
 from crystrata.runs.directory import BEST, PREDICTIONS
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.readers import read_crystals
 
 NAMES = ("quartz", "silicon", "strontium_titanate", "rock_salt", "gallium_arsenide", "barium_titanate")  # no sorting
 FORMULAS = ("O2Si", "Si", "O3SrTi", "ClNa", "AsGa", "BaO3Ti")

@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 
 from crystrata.compositions.descriptors import Statistics
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import UsageError
 from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.prediction.models import load_model
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.sources.table import CrystalTable
 from crystrata.workflows.task_preparation import prepare_tasks
 from crystrata.workflows.task_run import build_task_training, run_tasks
 
@@ -30,7 +30,7 @@ def config(
     demo: CrystalTable, data_dir: Path, tmp_path: Path, cgcnn_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> TaskRunConfig:
     """A run on the demo crystals with the graph encoder of a trained run."""
-    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+    monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
     old = load_model(cgcnn_run, "cpu").network
     assert isinstance(old, MultiTaskNetwork)
     return TaskRunConfig(

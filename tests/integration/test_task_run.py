@@ -17,12 +17,12 @@ from same_bits import assert_same_bits
 
 from crystrata.compositions.descriptors import KernelMean, Statistics
 from crystrata.compositions.keys import composition_keys
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import ModelError, TrainingError, UsageError
 from crystrata.networks.weights import unpack_task_network
 from crystrata.prediction.models import load_model
 from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, SPLITS, TASK_PREDICTIONS
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.sources.table import CrystalTable
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.task_preparation import prepare_tasks
@@ -194,7 +194,7 @@ def test_configurations_survive_json() -> None:
 def test_crystals_join_in_where_a_composition_has_one(
     demo: CrystalTable, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: demo)
+    monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
     table = demo.labels.drop_duplicates("formula").rename(columns={"formula": "composition"}).iloc[:60]
     table = pd.concat([table, table.iloc[:1].assign(composition="Xe9Kr7")])  # nobody has its crystal
     config = replace(

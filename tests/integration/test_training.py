@@ -21,7 +21,6 @@ import torch
 from rich.console import Console
 
 from crystrata.cli.train import main
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
@@ -46,7 +45,8 @@ from crystrata.runs.directory import (
     TABLE_CSV,
     TABLE_MD,
 )
-from crystrata.training.task import MultiTaskTraining, OptimiserSettings
+from crystrata.sources.table import CrystalTable
+from crystrata.training.module import OptimiserSettings, TrainingModule
 
 Launch = Callable[..., int]
 Train = Callable[..., Path]
@@ -295,7 +295,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_step(demo: Cry
         network.fit_scaling(torch.from_numpy(dataset.targets[split.train]), dataset.fractions(split.train))
         settings = OptimiserSettings(1e-3, clip=1e9)
         spread = dict.fromkeys(dataset.properties, 1.0)
-        task = MultiTaskTraining(network, settings, spread, dataset.ids, Console(quiet=True))
+        task = TrainingModule(network, settings, spread, dataset.ids, Console(quiet=True))
         data = BatchDataModule(dataset, split, batch_size=size, accumulate=accumulate)
         found.append(gradient_of_one_step(task, data))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
@@ -314,7 +314,7 @@ class Gradient(L.Callback):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*number of training batches:UserWarning")
-def gradient_of_one_step(task: MultiTaskTraining, data: BatchDataModule) -> torch.Tensor:
+def gradient_of_one_step(task: TrainingModule, data: BatchDataModule) -> torch.Tensor:
     gradient = Gradient()
     trainer = L.Trainer(
         accelerator="cpu", max_steps=1, callbacks=[gradient], logger=False,
@@ -337,7 +337,7 @@ def test_a_property_without_labels_stops_before_training(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: without_label(demo, "bulk_modulus_kv"))
+    monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: without_label(demo, "bulk_modulus_kv"))
     flags = ["--level", "lite", "--source", "demo", "--data-dir", str(data_dir), "--models-dir", str(tmp_path)]
     assert main(flags) == 1
     said = capsys.readouterr().err
@@ -361,7 +361,7 @@ def test_labels_that_are_all_equal_do_not_crash(
 ) -> None:
     """Nothing can be learned from one number: either a message says so, or the run ends with finite figures."""
     table = replace(demo, labels=demo.labels.assign(optb88vdw_bandgap=0.0))
-    monkeypatch.setattr("crystrata.workflows.sources.open_demo", lambda: table)
+    monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: table)
     flags = ["--level", "lite", "--epochs", "1", "--max-samples", "80", "--source", "demo"]
     code = main([*flags, "--data-dir", str(data_dir), "--models-dir", str(tmp_path)])
     said = capsys.readouterr().err
@@ -482,7 +482,7 @@ def test_a_loss_that_is_never_finite_is_named(
         for parameter in network.parameters():
             torch.nn.init.constant_(parameter, float("nan"))
 
-    monkeypatch.setattr("crystrata.training.engine.MultiTaskNetwork.fit_scaling", not_finite)
+    monkeypatch.setattr("crystrata.training.fit.MultiTaskNetwork.fit_scaling", not_finite)
     assert launch(tmp_path, "--level", "lite", "--epochs", 1, "--max-samples", 80) == 1
     said = capsys.readouterr().err
     assert "finite" in said

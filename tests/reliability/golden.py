@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from crystrata.cli.train import main
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo import open_demo
 from crystrata.files import write_json
 from crystrata.prediction.models import load_model
 from crystrata.prediction.predict import predict_crystals
 from crystrata.properties import get_property
 from crystrata.runs.directory import HISTORY
+from crystrata.sources.demo import open_demo
+from crystrata.structures.crystal import Crystal
 
 FILE = Path(__file__).with_name("golden.json")
 RUNS = {"e3nn": ("--level", "lite", "--algorithm", "e3nn"), "cgcnn": ("--level", "smoke", "--algorithm", "cgcnn")}

@@ -19,7 +19,7 @@ of a loss. A change of the method moves the numbers by far more."""
 def test_fifty_steps_and_twenty_predictions_are_what_they_were(
     algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crystrata.workflows.sources.open_demo", demo)
+    monkeypatch.setattr("crystrata.sources.opening.open_demo", demo)
     monkeypatch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
     golden = json.loads(FILE.read_text())
     wanted = golden["runs"][algorithm]

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.tiers import ENCODERS
+from crystrata.presets import ENCODERS
+from crystrata.structures.crystal import Crystal
 from drills.continuity import NUDGE, moved, steepest
 from drills.invariances import TOLERANCES, graphs_in_both, rewriting_deviations
 from drills.probe import deviations, mixed, probe

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.jarvis import open_data_file
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.tasks.catalogues import CATALOGUES, PHONON_DOS, catalogue_tasks, composition_table
 from crystrata.datasets.tasks.generated_labels import TEMPERATURES, generated_labels
 from crystrata.datasets.tasks.specs import parse_tasks
 from crystrata.errors import DataError, UsageError
+from crystrata.sources.jarvis import open_data_file
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 
 def columns_of(name: str, *, curves: bool = False) -> list[str]:

@@ -21,9 +21,9 @@ from crystrata.compositions.keys import (
     known_weights,
     weights,
 )
-from crystrata.crystals.crystal import reduced_formula
 from crystrata.elements import SYMBOLS, atomic_number
 from crystrata.errors import InputError
+from crystrata.structures.crystal import reduced_formula
 
 whole = st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 999), min_size=1, max_size=8)
 broken = st.dictionaries(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from crystrata.errors import UsageError
+from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.properties import GROUPS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
 from crystrata.runs.task_config import TaskRunConfig
-from crystrata.tiers import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,

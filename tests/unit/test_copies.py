@@ -11,10 +11,10 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS, all_crystals, displaced, jarvis_crystals, permuted, turned
 from torch import Tensor
 
-from crystrata.crystals.crystal import Crystal
 from crystrata.graphs.batch import CrystalBatch, collate
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.properties import GROUPS, trained_properties
+from crystrata.structures.crystal import Crystal
 from drills.exact_graphs import graphs_of
 from drills.rewritings import supercell
 

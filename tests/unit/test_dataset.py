@@ -12,9 +12,6 @@ import pytest
 import torch
 from known_crystals import CRYSTALS, SETTINGS, table_of
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.hull import formula_counts
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.sampling import Step
@@ -22,7 +19,10 @@ from crystrata.datasets.splits import Split
 from crystrata.datasets.targets import target_matrix
 from crystrata.errors import DataError, TrainingError, UsageError
 from crystrata.graphs.batch import BatchForm
+from crystrata.hull import formula_counts
 from crystrata.properties import GROUPS
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 NAN = float("nan")
 OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))

@@ -14,14 +14,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo import open_demo
-from crystrata.crystals.demo.decorations import decorations
-from crystrata.crystals.demo.labels import labels_of
-from crystrata.crystals.demo.prototypes import PROTOTYPES, Prototype
-from crystrata.crystals.demo.structures import chemical_formula, decorate
-from crystrata.crystals.table import CrystalTable
 from crystrata.properties import PROPERTIES
+from crystrata.sources.demo import open_demo
+from crystrata.sources.demo.decorations import decorations
+from crystrata.sources.demo.labels import labels_of
+from crystrata.sources.demo.prototypes import PROTOTYPES, Prototype
+from crystrata.sources.demo.structures import chemical_formula, decorate
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 LABELS = [column for record in PROPERTIES.values() for column in record.columns]
 
@@ -99,7 +99,7 @@ def test_same_on_every_call_and_in_another_process(
     record_property("open_demo_cpu_seconds", round(time.process_time() - start, 2))  # reported, never asserted
     assert again.digest == demo.digest
     assert again.labels.equals(demo.labels)
-    code = "from crystrata.crystals.demo import open_demo; print(open_demo().digest)"
+    code = "from crystrata.sources.demo import open_demo; print(open_demo().digest)"
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
     other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == demo.digest

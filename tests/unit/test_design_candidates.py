@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.table import CrystalTable
 from crystrata.design.candidates import candidates, strained
 from crystrata.errors import UsageError
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 ROCK_SALT = [[0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
 

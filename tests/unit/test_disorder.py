@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crystrata.crystals.crystal import Crystal, Rejected
-from crystrata.crystals.readers import read_crystals
+from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.readers import read_crystals
 
 CELL = "".join(f"_cell_length_{axis} 5.0\n" for axis in "abc") + "".join(
     f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma")

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crystrata.crystals.crystal import Crystal
 from crystrata.prediction.domain import Domain, cautions
+from crystrata.structures.crystal import Crystal
 
 VOLUMES = np.array([10.0, 40.0])  # A^3 per atom of the two elements of the synthetic crystals
 

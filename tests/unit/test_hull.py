@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.crystal import reduced_formula
-from crystrata.crystals.hull import cached_hull_energies, formula_counts, hull_energies, solvers
-from crystrata.crystals.hull.solvers import MAX_FACET_ELEMENTS, Solver
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
 from crystrata.errors import InputError
+from crystrata.hull import cached_hull_energies, formula_counts, hull_energies, solvers
+from crystrata.hull.solvers import MAX_FACET_ELEMENTS, Solver
+from crystrata.structures.crystal import reduced_formula
 
 SOLVERS: tuple[Solver, ...] = ("pymatgen", "scipy")
 

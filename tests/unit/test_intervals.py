@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crystrata.errors import UsageError
-from crystrata.networks.latents import nearest
+from crystrata.networks.nearest import nearest
 from crystrata.prediction.intervals import (
     LEAST_LABELS,
     ConformalIntervals,

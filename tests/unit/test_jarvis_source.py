@@ -22,14 +22,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.crystal import reduced_formula
-from crystrata.crystals.jarvis import RELEASES, Release, containers, open_data_file, open_release, source
-from crystrata.crystals.jarvis.columns import reduced_formulas
-from crystrata.crystals.jarvis.download import Transport
-from crystrata.crystals.jarvis.kept import obtain
-from crystrata.crystals.jarvis.releases import get_release
 from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError, UsageError
+from crystrata.sources.jarvis import RELEASES, Release, containers, open_data_file, open_release, source
+from crystrata.sources.jarvis.columns import reduced_formulas
+from crystrata.sources.jarvis.download import Transport
+from crystrata.sources.jarvis.kept import obtain
+from crystrata.sources.jarvis.releases import get_release
+from crystrata.structures.crystal import reduced_formula
 
 Record = dict[str, Any]
 

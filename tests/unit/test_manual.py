@@ -14,8 +14,8 @@ from crystrata.cli import design, export, leaderboard, matrix, predict, rehearse
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
+from crystrata.presets import PRESETS
 from crystrata.reports.manual import REJECTION_CODES
-from crystrata.tiers import PRESETS
 
 DOCUMENTS = (
     "README.md", "OPERATION_MANUAL.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/names.md",

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from known_crystals import CRYSTALS, FCC, LONE_ATOM, SETTINGS, all_crystals, displaced, jarvis_crystals
 
-from crystrata.crystals.crystal import Crystal, CrystalError
 from crystrata.errors import UsageError
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import Neighbourhoods, find_neighbourhoods, wrapped
-from crystrata.neighbourhood import GraphSettings
+from crystrata.structures.crystal import Crystal, CrystalError
 
 Edge = tuple[int, int, int, int, int]
 

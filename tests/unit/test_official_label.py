@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.hull import CONVENTIONS, formula_counts, training_hull
-from crystrata.crystals.hull.conventions import ELEMENT_ENERGIES
 from crystrata.datasets.splits.official import SPLITS_FILE
+from crystrata.hull import CONVENTIONS, formula_counts, training_hull
+from crystrata.hull.conventions import ELEMENT_ENERGIES
 
 OFFICIAL = CONVENTIONS["ehull_official"]
 

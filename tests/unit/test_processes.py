@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from crystrata.errors import DataError
-from crystrata.processes import in_order
+from crystrata.parallel import map_ordered
 
 
 def doubled(number: int) -> int:
@@ -35,7 +35,7 @@ def test_results_come_in_order_and_few_parts_are_taken_ahead(workers: int) -> No
             taken.append(number)
             yield number
 
-    for number, result in enumerate(in_order(doubled, parts(), workers)):
+    for number, result in enumerate(map_ordered(doubled, parts(), workers)):
         assert result == 2 * number
         assert len(taken) <= number + 1 + 2 * workers
     assert len(taken) == 30
@@ -44,15 +44,15 @@ def test_results_come_in_order_and_few_parts_are_taken_ahead(workers: int) -> No
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(DataError, match=r"a worker process was killed.* Start again with fewer --workers"):
-        list(in_order(die, [1], 1))
+        list(map_ordered(die, [1], 1))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups of this kind")
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "sleeping.py").write_text(
-        "import time\nfrom crystrata.processes import in_order\n"
+        "import time\nfrom crystrata.parallel import map_ordered\n"
         "def work(_):\n    print('at work', flush=True)\n    time.sleep(60)\n"
-        "if __name__ == '__main__':\n    list(in_order(work, [1], 1))\n"
+        "if __name__ == '__main__':\n    list(map_ordered(work, [1], 1))\n"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
     with subprocess.Popen(

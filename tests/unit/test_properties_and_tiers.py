@@ -9,12 +9,10 @@ import pytest
 
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.errors import UsageError
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders import build_encoder, encoder_class
 from crystrata.networks.heads import HEADS, build_head
-from crystrata.properties import GROUPS, NINE, PROPERTIES, get_property, records, resolve_properties, trained_properties
-from crystrata.runs.config import resolve_config
-from crystrata.tiers import (
+from crystrata.presets import (
     ALGORITHMS,
     ENCODERS,
     LEVELS,
@@ -26,6 +24,8 @@ from crystrata.tiers import (
     get_preset,
     resolve_size,
 )
+from crystrata.properties import GROUPS, NINE, PROPERTIES, get_property, records, resolve_properties, trained_properties
+from crystrata.runs.config import resolve_config
 
 NAMES = (
     "formation_energy", "band_gap", "band_gap_mbj", "bulk_modulus", "shear_modulus", "dielectric", "piezoelectric",

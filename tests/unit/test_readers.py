@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crystrata.crystals.crystal import Crystal, Rejected
-from crystrata.crystals.readers import find_structure_files, read_crystals
-from crystrata.crystals.readers.containers import writable
 from crystrata.elements import SYMBOLS
+from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.readers import find_structure_files, read_crystals
+from crystrata.structures.readers.containers import writable
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
 
@@ -617,7 +617,7 @@ def test_importing_the_readers_loads_no_heavy_library() -> None:
     import subprocess
 
     code = (
-        "import sys; import crystrata.crystals.readers; "
+        "import sys; import crystrata.structures.readers; "
         "sys.exit(bool({'pymatgen', 'ase', 'jarvis', 'torch'} & set(sys.modules)))"
     )
     assert (

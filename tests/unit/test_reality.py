@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo.structures import chemical_formula
 from crystrata.datasets.splits import random_split
 from crystrata.networks.model_folder import write_model_folder
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.networks.weights import pack_network
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import get_property
+from crystrata.sources.demo.structures import chemical_formula
+from crystrata.structures.crystal import Crystal
 from reality import compare, main
 from reality_crystals import MEASURED, SOURCE_OF, crystal_of, read_sources, read_table, spacegroups
 from reality_labels import DFTLabels, find_labels
@@ -116,7 +116,7 @@ def test_space_groups_are_those_of_the_structures(table: pd.DataFrame, crystals:
 def test_labels_and_parts_are_those_of_the_twins(
     table: pd.DataFrame, crystals: list[Crystal], model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crystrata.crystals.jarvis import open_data_file
+    from crystrata.sources.jarvis import open_data_file
 
     file = jarvis_of(crystals, table, tmp_path / "jarvis.parquet")
     source = open_data_file(file, cache_dir=tmp_path / "jarvis")

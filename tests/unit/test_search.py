@@ -17,8 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_crystals import CRYSTALS, SETTINGS
 
-from crystrata.crystals.crystal import Crystal, CrystalError
-from crystrata.crystals.jarvis import open_data_file
 from crystrata.graphs.arrays import ARRAY_FORMS
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import (
@@ -28,6 +26,8 @@ from crystrata.graphs.neighbours import (
     radius_edges,
     wrapped,
 )
+from crystrata.sources.jarvis import open_data_file
+from crystrata.structures.crystal import Crystal, CrystalError
 
 Edges = tuple[np.ndarray, np.ndarray]
 

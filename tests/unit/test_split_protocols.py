@@ -18,12 +18,6 @@ from known_crystals import CRYSTALS, SETTINGS, SUPERCELLS, in_other_images, perm
 from rich.console import Console
 
 from crystrata.cli.train import main
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.demo import open_demo
-from crystrata.crystals.hull import CONVENTIONS
-from crystrata.crystals.jarvis import open_data_file
-from crystrata.crystals.jarvis.download import Transport
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import (
     PARTS,
@@ -44,8 +38,14 @@ from crystrata.datasets.splits.official import SPLITS_FILE, UNIVERSAL
 from crystrata.datasets.splits.prototypes import UNKNOWN, prototype_keys
 from crystrata.datasets.splits.published import read_published
 from crystrata.errors import DataError, OfflineError, UsageError
+from crystrata.hull import CONVENTIONS
 from crystrata.properties import PROPERTIES
 from crystrata.runs.config import resolve_config
+from crystrata.sources.demo import open_demo
+from crystrata.sources.jarvis import open_data_file
+from crystrata.sources.jarvis.download import Transport
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 from crystrata.workflows.preparation import prepare_data
 from drills.rewritings import supercell
 

@@ -15,10 +15,9 @@ import pandas as pd
 import pytest
 from known_crystals import CRYSTALS, LONE_ATOM, SETTINGS, table_of
 
-from crystrata.crystals.crystal import Crystal
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import CrystrataError, DataError, StorageError, UsageError
 from crystrata.files import lock
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs import publish
 from crystrata.graphs import store as store_module
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
@@ -27,7 +26,8 @@ from crystrata.graphs.build import build_graphs
 from crystrata.graphs.header import HEADER, sealed
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
-from crystrata.neighbourhood import GraphSettings
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal
 
 TABLE = table_of((*CRYSTALS, LONE_ATOM))
 OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from crystrata.crystals.demo import open_demo
+from crystrata.sources.demo import open_demo
 from study import PAGE, way_table
 
 DOCS = Path(__file__).parents[2] / "docs/inverse-design.md"

@@ -12,8 +12,8 @@ from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.design import METHODS
 from crystrata.elements import INERT_OR_UNSTABLE
 from crystrata.errors import UsageError
-from crystrata.runs.config import DEFAULT_RELEASE, SOURCES
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
+from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 
 _STARTS, _LEAST_AMOUNT = 40, 0.02
 
@@ -96,8 +96,8 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.design.trained import TrainedCompositions
     from crystrata.prediction.models import load_model
     from crystrata.runs.choice import find_run
+    from crystrata.sources.opening import open_source
     from crystrata.workflows.design_run import run_design
-    from crystrata.workflows.sources import open_source
 
     console, request = terminal(), _request(flags)
     trained = TrainedCompositions.load(find_run(Path(flags.models_dir), flags.run), flags.device)

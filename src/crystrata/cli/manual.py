@@ -19,9 +19,9 @@ from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
 from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.workflows.experiments.composition import CompositionData, CompositionModel
-from crystrata.workflows.experiments.crystal import CrystalData, CrystalModel
-from crystrata.workflows.experiments.trainer import TrainerSettings
+from crystrata.workflows.documents.composition import CompositionData, CompositionModel
+from crystrata.workflows.documents.crystal import CrystalData, CrystalModel
+from crystrata.workflows.documents.trainer import TrainerSettings
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
+from crystrata.presets import ALGORITHMS, LEVELS
 from crystrata.runs.cells import MULTI, TIERS, Cell, matrix_cells
-from crystrata.runs.config import SOURCES
-from crystrata.tiers import ALGORITHMS, LEVELS
+from crystrata.sources.names import SOURCES
 
 SOME_FAILED = 1
 _OVERRIDES = ("epochs", "max_samples", "seed", "source", "data_file", "data_dir", "models_dir", "device", "workers")

@@ -93,7 +93,7 @@ def _inputs(flags: argparse.Namespace) -> list[Path]:
         if len(missing) == len(flags.cif):
             raise InputError(f"no such file: {', '.join(missing)}")
         return [Path(name) for name in flags.cif]
-    from crystrata.crystals.readers import find_structure_files
+    from crystrata.structures.readers import find_structure_files
 
     folder = Path(flags.dir)
     if not folder.is_dir():

@@ -10,9 +10,10 @@ from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
+from crystrata.presets import ALGORITHMS, COMPETITION, LEVELS, MODES, PROFILES, SIZE_ALIASES
 from crystrata.properties import GROUPS, NINE, PROPERTIES
-from crystrata.runs.config import DEFAULT_RELEASE, SOURCES, RunConfig, resolve_config
-from crystrata.tiers import ALGORITHMS, COMPETITION, LEVELS, MODES, PROFILES, SIZE_ALIASES
+from crystrata.runs.config import RunConfig, resolve_config
+from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 
 _KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 
@@ -164,7 +165,7 @@ def config_of(flags: argparse.Namespace, door: Door) -> RunConfig:
         single_task=door.single_task,
         **overrides,
     )
-    from crystrata.workflows.experiments.crystal import require_sound_source
+    from crystrata.workflows.documents.crystal import require_sound_source
 
     require_sound_source(config)
     return config
@@ -248,7 +249,7 @@ def as_yaml(config: RunConfig) -> str:
     """Return a resolved configuration as the YAML that `crystrata-trainer fit --config` takes."""
     import yaml
 
-    from crystrata.workflows.experiments.experiment import document_of
+    from crystrata.workflows.documents.experiment import document_of
 
     return yaml.safe_dump(document_of(config), sort_keys=False)
 

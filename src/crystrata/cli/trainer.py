@@ -11,7 +11,7 @@ from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from crystrata.workflows.experiments.experiment import Experiment
+    from crystrata.workflows.documents.experiment import Experiment
 
 VERBS = ("fit", "validate", "test", "predict")
 PROGRAM = "crystrata-trainer"
@@ -106,8 +106,8 @@ def _run(
 
 def _experiment(pieces: Sequence[tuple[str, str]]) -> Experiment | None:
     """Return what the files describe, None without any; notices go to standard error."""
-    from crystrata.workflows.experiments.document import read_document
-    from crystrata.workflows.experiments.experiment import read_experiment
+    from crystrata.workflows.documents.document import read_document
+    from crystrata.workflows.documents.experiment import read_experiment
 
     if all(name for name, _ in pieces):
         return None

@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.crystals.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.labelled_batch import Components, LabelledBatch
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.targets import component_targets, target_matrix
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import ALL_ATOMS, BatchForm, collate
 from crystrata.graphs.store import Progress, open_store
-from crystrata.neighbourhood import GraphSettings
+from crystrata.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
 from crystrata.properties import GROUPS, get_property, trained_properties
+from crystrata.sources.table import CrystalTable
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data

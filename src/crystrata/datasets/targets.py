@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.table import FRAMES_GIVEN
 from crystrata.errors import DataError, nearest
 from crystrata.properties import get_property
+from crystrata.sources.table import FRAMES_GIVEN
 
 
 def target_matrix(labels: pd.DataFrame, properties: Sequence[str]) -> np.ndarray:

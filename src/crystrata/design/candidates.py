@@ -14,10 +14,10 @@ import numpy as np
 
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts, group_key
-from crystrata.crystals.crystal import Crystal, CrystalError
-from crystrata.crystals.table import CrystalTable
 from crystrata.elements import SYMBOLS, atomic_number
 from crystrata.errors import UsageError
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal, CrystalError
 
 MOST_ATOMS = 60  # of a prototype's cell
 _MOST_ROLES = 6  # elements: more have too many ways to be told apart

@@ -19,10 +19,10 @@ from crystrata.design.targets import Targets, Want
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table
-from crystrata.kinds import require_kind
 from crystrata.networks.heads.regression import RegressionHead
 from crystrata.networks.task_network import TaskNetwork
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
+from crystrata.settings import require_kind
 
 TABLE = "study"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""

@@ -20,8 +20,8 @@ from crystrata.datasets.splits import PARTS
 from crystrata.design.model import DesignModel
 from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
-from crystrata.networks.latents import nearest
 from crystrata.networks.model_folder import read_model_folder
+from crystrata.networks.nearest import nearest
 from crystrata.networks.weights import digest_of_weights, unpack_task_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
 from crystrata.runs.shipped import WEIGHTS, is_model_folder

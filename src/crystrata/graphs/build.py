@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from crystrata.crystals.crystal import Crystal, Rejected
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays, derive, offsets
 from crystrata.graphs.neighbours import find_all_neighbourhoods, wrapped
-from crystrata.neighbourhood import GraphSettings
+from crystrata.structures.crystal import Crystal, Rejected
 
 
 def build_graphs(

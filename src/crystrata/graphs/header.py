@@ -8,8 +8,8 @@ from typing import Any
 
 from crystrata.errors import DataError, UsageError
 from crystrata.files import digest_of_json
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS
-from crystrata.neighbourhood import GraphSettings
 
 SCHEMA_VERSION = 3
 HEADER = "store.json"

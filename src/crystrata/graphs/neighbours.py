@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystrata.crystals.crystal import MIN_DISTANCE, Crystal, CrystalError
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import offsets
-from crystrata.neighbourhood import GraphSettings
+from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError
 
 _MAX_COUNT = np.iinfo(np.uint16).max
 _MAX_IMAGE = np.iinfo(np.int8).max

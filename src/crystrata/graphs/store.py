@@ -15,10 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crystrata.crystals.crystal import Crystal, Rejected
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import DataError
 from crystrata.files import digest_of_json, lock, sha256_of
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.header import SCHEMA_VERSION, damaged, read_header
@@ -32,8 +31,9 @@ from crystrata.graphs.publish import (
     sweep,
 )
 from crystrata.graphs.writer import ArrayWriter
-from crystrata.neighbourhood import GraphSettings
-from crystrata.processes import in_order
+from crystrata.parallel import map_ordered
+from crystrata.sources.table import CrystalTable
+from crystrata.structures.crystal import Crystal, Rejected
 
 _CHUNK = 256  # crystals a worker builds at once
 Progress = Callable[[int, int], None]
@@ -181,7 +181,7 @@ def _built_chunks(
 ) -> Iterator[tuple[int, tuple[GraphArrays, list[tuple[int, Rejected]]]]]:
     """Yield (crystals done, graphs of a chunk) in source order; at most a few chunks are in memory."""
     build_graphs([], settings)  # compiles what is not kept yet: once, not in every worker
-    built = in_order(partial(build_graphs, settings=settings), _chunks(enumerate(table.crystals())), workers)
+    built = map_ordered(partial(build_graphs, settings=settings), _chunks(enumerate(table.crystals())), workers)
     for number, chunk in enumerate(built, start=1):
         yield min(number * _CHUNK, len(table)), chunk
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from crystrata.files import write_json
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays
 from crystrata.graphs.header import HEADER, SCHEMA_VERSION, sealed
-from crystrata.neighbourhood import GraphSettings
 
 
 class ArrayWriter:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleFeatures, AngleForm
 from crystrata.networks.geometry import BesselBasis, GaussianBasis, RelativeBasis, edge_envelope, edge_lengths
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components, LabelledBatch
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import BatchForm, CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads import build_head

@@ -8,7 +8,7 @@ from typing import Any
 
 from crystrata.datasets.tasks.specs import TaskSpec
 from crystrata.errors import UsageError, unknown_name
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.heads import build_task_head
 from crystrata.networks.heads.task_head import TaskHead

@@ -13,7 +13,7 @@ Batch = TypeVar("Batch", bound=TrainingBatch)
 
 
 class TrainableNetwork(nn.Module, Generic[Batch]):
-    """Base of the networks that `MultiTaskTraining` trains.
+    """Base of the networks that `TrainingModule` trains.
 
     Attributes:
         config: Plain values that it is made of (`as_dict`).

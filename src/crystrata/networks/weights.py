@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from crystrata.errors import ModelError
-from crystrata.networks.combined import CombinedNetwork
+from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
 from crystrata.networks.task_config import TaskNetworkConfig
 from crystrata.networks.task_network import TaskNetwork
@@ -23,7 +23,7 @@ _KINDS: dict[str, tuple[Any, Any]] = {
 }
 """Kind in a configuration -> classes of configuration and network; without a kind it is that of crystals."""
 
-Network = MultiTaskNetwork | CombinedNetwork
+Network = MultiTaskNetwork | Ensemble
 
 
 class Config(Protocol):
@@ -96,7 +96,7 @@ def _unpack(content: dict[str, Any]) -> tuple[Network | TaskNetwork, dict[str, A
         if _MEMBERS not in config:
             return _network(config, state).eval(), content["facts"]
         members: list[Any] = [_network(member, _of(place, state)) for place, member in enumerate(config[_MEMBERS])]
-        return CombinedNetwork(members).eval(), content["facts"]
+        return Ensemble(members).eval(), content["facts"]
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"weights do not fit their configuration ({str(error).splitlines()[0]}): "

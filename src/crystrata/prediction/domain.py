@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystrata.crystals.crystal import MAX_VOLUME_PER_ATOM, Crystal
 from crystrata.elements import SYMBOLS
-from crystrata.networks.latents import nearest
+from crystrata.networks.nearest import nearest
+from crystrata.structures.crystal import MAX_VOLUME_PER_ATOM, Crystal
 
 SAMPLE = 4000
 """Training crystals whose latents are kept, at most."""

@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 
 from crystrata.errors import UsageError
-from crystrata.networks.latents import nearest
+from crystrata.networks.nearest import nearest
 from crystrata.properties import get_property
 
 LEAST_LABELS = 20

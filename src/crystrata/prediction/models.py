@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crystrata.crystals.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
+from crystrata.hull import CONVENTIONS, Levels, ReferenceHull, formula_counts
 from crystrata.networks.device import resolve_device
 from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.weights import Network, unpack_network

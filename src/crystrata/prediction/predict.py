@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.crystals.crystal import Crystal, Rejected
-from crystrata.crystals.readers import read_crystals
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.build import build_graphs
-from crystrata.prediction.derived import with_derived
+from crystrata.hull.derived import with_derived
 from crystrata.prediction.domain import cautions
 from crystrata.prediction.inference import describe_graphs
 from crystrata.prediction.intervals import predicted_metals
 from crystrata.prediction.models import TrainedModel
 from crystrata.properties import Property, get_property, records
+from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.readers import read_crystals
 
 DOMAIN_DISTANCE = "domain distance"
 """Title of the distance from the training crystals; within 1 lie 99 % of the validation crystals."""

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from crystrata import errors
-from crystrata.crystals.jarvis.releases import RELEASES
-from crystrata.crystals.readers import FORMATS
 from crystrata.datasets.splits import PROTOCOLS
+from crystrata.presets import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
 from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
-from crystrata.tiers import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
+from crystrata.sources.jarvis.releases import RELEASES
+from crystrata.structures.readers import FORMATS
 
 REJECTION_CODES: dict[str, str] = {
     "not_found": "the path does not exist or cannot be reached",

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from crystrata.errors import ModelError, UsageError, unknown_name
+from crystrata.presets import ALGORITHMS, LEVELS
 from crystrata.properties import NINE, resolve_properties
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, CHECKPOINT
 from crystrata.runs.entry import RunEntry
 from crystrata.runs.manifest import read_manifest
-from crystrata.tiers import ALGORITHMS, LEVELS
 
 TIERS = ("lite", "std", "pro")
 """Tiers of the matrix; other levels join where they are named."""

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
-from crystrata.neighbourhood import GraphSettings
-from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
-from crystrata.tiers import (
+from crystrata.graph_settings import GraphSettings
+from crystrata.presets import (
     ANGLE_FORMS,
     ENCODERS,
     PROFILES,
@@ -23,11 +22,10 @@ from crystrata.tiers import (
     get_preset,
     resolve_size,
 )
+from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
+from crystrata.sources.names import DEFAULT_RELEASE, Source
 
-Source = Literal["auto", "jarvis", "demo"]
-SOURCES: tuple[Source, ...] = ("auto", "jarvis", "demo")
 DEVICES = ("auto", "cpu", "cuda")
-DEFAULT_RELEASE = "dft_3d_2021"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",

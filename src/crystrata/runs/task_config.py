@@ -10,9 +10,10 @@ from typing import Any
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
-from crystrata.neighbourhood import GraphSettings
-from crystrata.runs.config import DEFAULT_RELEASE, DEVICES, NOT_RESULT, Source
-from crystrata.tiers import Schedule
+from crystrata.graph_settings import GraphSettings
+from crystrata.presets import Schedule
+from crystrata.runs.config import DEVICES, NOT_RESULT
+from crystrata.sources.names import DEFAULT_RELEASE, Source
 
 SCHEDULES: tuple[Schedule, ...] = ("cosine", "plateau", "constant")
 _SCHEDULE_NAMES: dict[str, Schedule] = {

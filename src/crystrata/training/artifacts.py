@@ -15,9 +15,9 @@ from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import remove_checkpoint, write_checkpoint
+from crystrata.training.module import TrainingModule
 from crystrata.training.random_state import random_state, set_random_state
 from crystrata.training.stopping import StopRequest
-from crystrata.training.task import MultiTaskTraining
 
 SAVE_SECONDS = 600.0
 """Longest time of training that a kill without warning may cost, give or take a step."""
@@ -94,8 +94,8 @@ class RunArtifacts(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the artifacts; validation of the epoch is over."""
         task = pl_module
-        if not isinstance(task, MultiTaskTraining):
-            raise TypeError("RunArtifacts writes the artifacts of MultiTaskTraining")
+        if not isinstance(task, TrainingModule):
+            raise TypeError("RunArtifacts writes the artifacts of TrainingModule")
         score = float(trainer.callback_metrics["val_score"])
         self.history.append(self._epoch_record(trainer, task, score))
         write_json(self.run / HISTORY, self.history)
@@ -105,7 +105,7 @@ class RunArtifacts(L.Callback):
         self._stop_when_it_is_over(trainer)
         self.stop.raise_if_asked()
 
-    def _keep_weights(self, task: MultiTaskTraining, score: float, epoch: int) -> None:
+    def _keep_weights(self, task: TrainingModule, score: float, epoch: int) -> None:
         """Write the averaged weights where this epoch is the best so far, or one of the best."""
         scores = [(record["val_score"], record["epoch"]) for record in self.history]
         ranked = sorted(pair for pair in scores if isfinite(pair[0]))
@@ -149,7 +149,7 @@ class RunArtifacts(L.Callback):
         if late or self.history[-1]["epoch"] - self.best_epoch >= self.patience:
             trainer.should_stop = True
 
-    def _epoch_record(self, trainer: L.Trainer, task: MultiTaskTraining, score: float) -> dict[str, Any]:
+    def _epoch_record(self, trainer: L.Trainer, task: TrainingModule, score: float) -> dict[str, Any]:
         maes = {
             name: float(trainer.callback_metrics[f"val_{name}_mae"])
             for name in task.network.tasks

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from crystrata.training.task import MultiTaskTraining
+from crystrata.training.module import TrainingModule
 
 
 class MovingAverage(L.Callback):
@@ -55,7 +55,7 @@ class MovingAverage(L.Callback):
             _set(pl_module, self._weights)
             self._weights = None
 
-    def averaged_network(self, task: MultiTaskTraining) -> dict[str, Tensor]:
+    def averaged_network(self, task: TrainingModule) -> dict[str, Tensor]:
         """Return the state of the network with averaged weights."""
         state = {name: tensor.detach().clone() for name, tensor in task.network.state_dict().items()}
         state.update({name: average.clone() for name, average in self.average.items()})

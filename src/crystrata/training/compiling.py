@@ -10,7 +10,7 @@ from torch import Tensor
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.training_batch import TrainingBatch
 from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.training.task import MultiTaskTraining
+from crystrata.training.module import TrainingModule
 
 TOLERANCE = 1e-4
 """Largest difference between compiled and plain: of a loss relative to itself, of a gradient to the largest one."""
@@ -18,7 +18,7 @@ TOLERANCE = 1e-4
 _SMALL = 0.01  # of the largest loss: a smaller one (of a single label that is nearly hit) is compared with this
 
 
-def compile_encoder(task: MultiTaskTraining, data: BatchDataModule[Any], console: Console) -> bool:
+def compile_encoder(task: TrainingModule, data: BatchDataModule[Any], console: Console) -> bool:
     """Compile the encoder of a task for training; return whether it is used.
 
     Loss and gradient of the first step of the next epoch are computed with both. Where compiling fails, or they differ,
@@ -46,7 +46,7 @@ def compile_encoder(task: MultiTaskTraining, data: BatchDataModule[Any], console
     return not trouble
 
 
-def _numbers(task: MultiTaskTraining, batches: list[TrainingBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+def _numbers(task: TrainingModule, batches: list[TrainingBatch]) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss sum of each property and the gradient of each weight."""
     losses, _ = task.set_gradient(batches)
     gradients = {name: part.grad.clone() for name, part in task.named_parameters() if part.grad is not None}

@@ -15,7 +15,7 @@ from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.networks.device import resolve_device
 from crystrata.runs.config import RunConfig
 from crystrata.training.compiling import compile_encoder
-from crystrata.training.engine import build_task, denormals_flushed
+from crystrata.training.fit import build_task, denormals_flushed
 
 _WARM_UP, _TIMED = 3, 20  # steps
 _MARGIN = 1.05  # for logs, checkpoints and the memory of a machine that others use

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from crystrata.tiers import Schedule
+from crystrata.presets import Schedule
 
 _FINAL = 0.01  # of the peak, at the end of the cosine
 _WARM_UP = 0.05  # of all steps

@@ -30,7 +30,7 @@ from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest,
 from crystrata.runs.registry import register_run
 from crystrata.runs.seen import seen_before, trained_on
 from crystrata.training.checkpoints import write_checkpoint
-from crystrata.training.engine import label_spread
+from crystrata.training.fit import label_spread
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data
 from crystrata.workflows.resumable import saved_config

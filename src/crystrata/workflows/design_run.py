@@ -16,7 +16,6 @@ from rich.table import Table
 
 from crystrata import __version__
 from crystrata.compositions.keys import known_weights
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits.prototypes import prototype_keys
 from crystrata.design import METHODS, Method
 from crystrata.design.candidates import Candidate, candidates, strained
@@ -35,6 +34,7 @@ from crystrata.networks.weights import digest_of_weights
 from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import interval_titles, predict_crystals
 from crystrata.properties import get_property
+from crystrata.sources.table import CrystalTable
 
 RECIPES, STRUCTURES, SETTINGS, FOLDER = "recipes.csv", "structures.csv", "design.json", "structures"
 STABLE = "ehull"

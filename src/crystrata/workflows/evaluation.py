@@ -12,8 +12,8 @@ import pandas as pd
 from crystrata.datasets.splits import PARTS
 from crystrata.datasets.targets import own_labels
 from crystrata.files import write_json, write_text
+from crystrata.hull.derived import with_derived
 from crystrata.networks.multitask import count_parameters
-from crystrata.prediction.derived import with_derived
 from crystrata.prediction.inference import Described, describe_graphs
 from crystrata.prediction.models import TrainedModel, load_model
 from crystrata.properties import get_property

@@ -15,7 +15,7 @@ from crystrata.reports.part_table import part_table
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, RESULTS
 from crystrata.runs.task_config import NOT_RESULT_OF_TASKS, TaskRunConfig
-from crystrata.workflows.experiments.experiment import Experiment
+from crystrata.workflows.documents.experiment import Experiment
 from crystrata.workflows.resumable import find_resumable
 from crystrata.workflows.task_run import resume_tasks, run_tasks, saved_task_config
 from crystrata.workflows.tier_run import resume_tier, run_tier

@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from crystrata.crystals.table import CrystalTable
 from crystrata.errors import CrystrataError
 from crystrata.reports.matrix_table import CAPTION, MATRIX_MD, matrix_table, terminal_matrix, write_matrix
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.cells import Cell, completed_run, unfinished_run
 from crystrata.runs.registry import read_registry
+from crystrata.sources.opening import open_source
+from crystrata.sources.table import CrystalTable
 from crystrata.workflows.resumable import find_resumable
-from crystrata.workflows.sources import open_source
 from crystrata.workflows.tier_run import resume_tier, run_tier
 
 

@@ -21,10 +21,10 @@ from crystrata.runs.directory import BEST
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.seen import seen_before
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.documents.crystal import CrystalData
+from crystrata.workflows.documents.experiment import Experiment
 from crystrata.workflows.evaluation import labels_of_part, part_metrics, predict_part
 from crystrata.workflows.experiment_run import find_run_of, require_run, weights_of
-from crystrata.workflows.experiments.crystal import CrystalData
-from crystrata.workflows.experiments.experiment import Experiment
 from crystrata.workflows.preparation import PreparedData, prepare_data
 from crystrata.workflows.resumable import saved_config
 from crystrata.workflows.task_evaluation import write_table

@@ -13,8 +13,6 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from crystrata.crystals.hull import TrainingHull
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
@@ -30,11 +28,13 @@ from crystrata.datasets.splits import (
 )
 from crystrata.datasets.targets import own_labels
 from crystrata.elements import SYMBOLS
-from crystrata.prediction.derived import with_derived
+from crystrata.hull import TrainingHull
+from crystrata.hull.derived import with_derived
 from crystrata.properties import get_property, resolve_properties
 from crystrata.runs.config import RunConfig
+from crystrata.sources.opening import named_file, open_source
+from crystrata.sources.table import CrystalTable
 from crystrata.workflows.loaders import loaders
-from crystrata.workflows.sources import named_file, open_source
 
 
 @dataclass(frozen=True)

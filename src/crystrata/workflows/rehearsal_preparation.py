@@ -14,12 +14,12 @@ from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSour
 from crystrata.datasets.tasks.catalogues import catalogue_tasks, composition_table
 from crystrata.errors import DataError, UsageError
 from crystrata.files import write_json
-from crystrata.runs.config import DEFAULT_RELEASE
 from crystrata.runs.directory import SPLITS
 from crystrata.runs.rehearsal_config import RehearsalConfig
 from crystrata.runs.task_config import TaskRunConfig
+from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources.opening import JARVIS_VARIABLE, named_file, open_source
 from crystrata.workflows.rehearsal_plan import RehearsalStep, plan_steps
-from crystrata.workflows.sources import JARVIS_VARIABLE, named_file, open_source
 from crystrata.workflows.task_evaluation import write_table
 from crystrata.workflows.task_preparation import PreparedTasks, prepare_tasks
 

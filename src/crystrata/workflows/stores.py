@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from crystrata.crystals.table import CrystalTable
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store
-from crystrata.neighbourhood import GraphSettings
-from crystrata.runs.config import Source
-from crystrata.workflows.sources import open_source
+from crystrata.sources.names import Source
+from crystrata.sources.opening import open_source
+from crystrata.sources.table import CrystalTable
 
 
 def build_store(

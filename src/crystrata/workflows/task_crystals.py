@@ -15,7 +15,7 @@ from crystrata.datasets.composition_dataset import Structures
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.store import open_store
 from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.sources import open_source
+from crystrata.sources.opening import open_source
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,12 @@ from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest,
 from crystrata.runs.seen import trained_on, untold
 from crystrata.runs.task_config import TaskRunConfig, schedule_named
 from crystrata.training.checkpoints import remove_leftovers
-from crystrata.training.engine import fit, seed_everything
 from crystrata.training.extras import NO_EXTRAS, Extras
+from crystrata.training.fit import fit, seed_everything
 from crystrata.training.freeze import freeze, freeze_all_but_heads
+from crystrata.training.module import HeadOptimiser, OptimiserSettings, TrainingModule
+from crystrata.training.starting_weights import carry_heads, start_graph_encoder_from, start_tasks_from
 from crystrata.training.stopping import StopRequest
-from crystrata.training.task import HeadOptimiser, MultiTaskTraining, OptimiserSettings
-from crystrata.training.warm_start import carry_heads, start_graph_encoder_from, start_tasks_from
 from crystrata.workflows.task_evaluation import evaluate_tasks
 from crystrata.workflows.task_preparation import PreparedTasks, Tables, build_network, prepare_tasks
 from crystrata.workflows.tier_run import device_in_words
@@ -121,7 +121,7 @@ def saved_task_config(run: Path) -> TaskRunConfig:
 
 def build_task_training(
     config: TaskRunConfig, prepared: PreparedTasks, console: Console, *, resume: bool = False
-) -> MultiTaskTraining:
+) -> TrainingModule:
     """Return the training of a run: network, optimiser of each block, balance, and what is frozen.
 
     Args:
@@ -148,7 +148,7 @@ def build_task_training(
     )
     labels = dataset.training_labels()
     spread = {spec.name: error_scale(spec, labels.get(spec.name)) for spec in specs}
-    task = MultiTaskTraining(network, settings, spread, dataset.ids, console)
+    task = TrainingModule(network, settings, spread, dataset.ids, console)
     frozen = {spec.name for spec in specs if spec.optimizer.get("freeze_parameters")}
     if config.freeze_shared:
         freeze_all_but_heads(network, [spec.name for spec in specs if spec.name not in frozen])

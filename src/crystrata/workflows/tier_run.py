@@ -24,9 +24,9 @@ from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest,
 from crystrata.runs.registry import register_run
 from crystrata.runs.seen import seen_before, trained_on, untold
 from crystrata.training.checkpoints import remove_leftovers
-from crystrata.training.engine import train
 from crystrata.training.estimate import Estimate, estimate
 from crystrata.training.extras import NO_EXTRAS, Extras
+from crystrata.training.fit import train
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluation import evaluate_run
 from crystrata.workflows.preparation import PreparedData, prepare_data

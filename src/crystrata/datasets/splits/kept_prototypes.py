@@ -17,7 +17,7 @@ from crystrata.datasets.splits.prototypes import SYMPREC, UNKNOWN, prototype_key
 from crystrata.datasets.splits.request import Progress, SplitRequest
 from crystrata.datasets.splits.split import Split
 from crystrata.files import digest_of_json, lock, write_json
-from crystrata.processes import in_order
+from crystrata.parallel import map_ordered
 
 VERSION = 2
 """Raised when the same crystals would give other keys, or the file another form."""
@@ -79,7 +79,7 @@ def cached_prototypes(
             if path.exists():
                 warnings.warn(f"prototypes {path} are damaged; they are computed anew", stacklevel=2)
             keys = []
-            for chunk in in_order(_keys, _chunks(crystals), workers):
+            for chunk in map_ordered(_keys, _chunks(crystals), workers):
                 keys += chunk
                 if progress:
                     progress(len(keys), len(crystals))

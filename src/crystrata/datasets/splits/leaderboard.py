@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from crystrata.crystals.jarvis.download import LOCAL_COPY, Transport, discard, download
 from crystrata.datasets.splits.published import HOW_TO_GET, OfficialSplit, read_published
 from crystrata.errors import DataError
 from crystrata.files import lock, storage_errors
+from crystrata.sources.jarvis.download import LOCAL_COPY, Transport, discard, download
 
 FILES_URL = (
     "https://raw.githubusercontent.com/usnistgov/jarvis_leaderboard/57afc55f94c8a6f4562f73a3173968cd4b2f83b1/"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from crystrata.crystals.crystal import reduced_formula
 from crystrata.errors import DataError
+from crystrata.structures.crystal import reduced_formula
 
 SYMPREC = 0.01
 """Distance by which an atom may miss its symmetric place [A]."""

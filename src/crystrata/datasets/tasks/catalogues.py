@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crystrata.crystals.table import CrystalTable
 from crystrata.datasets.splits.split import hash_position
 from crystrata.datasets.tasks.generated_labels import GENERATED, TEMPERATURES, feature, generated_labels
 from crystrata.datasets.tasks.table_files import read_tables
 from crystrata.errors import DataError, unknown_name
+from crystrata.sources.table import CrystalTable
 
 CATALOGUES = ("demo", "full")
 PHONON_DOS = {"name": "phonon_dos", "kind": "curve", "data_column": "ph_dos", "t_column": "wavenumber"}

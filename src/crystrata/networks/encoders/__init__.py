@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import Any, get_type_hints
 
 from crystrata.errors import unknown_name
-from crystrata.kinds import require_kind
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders.constant import ConstantEncoder
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.encoders.mlp import MLPEncoder
 from crystrata.networks.encoders.transformer import TransformerEncoder
-from crystrata.tiers import ENCODERS
+from crystrata.presets import ENCODERS
+from crystrata.settings import require_kind
 
 DESCRIPTOR_ENCODERS: dict[str, type[DescriptorEncoder]] = {
     "mlp": MLPEncoder,

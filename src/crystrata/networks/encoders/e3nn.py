@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.edges import EdgeFeatures
-from crystrata.networks.elements import ElementEmbedding
+from crystrata.networks.element_embedding import ElementEmbedding
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import mean_over_crystals
 
 

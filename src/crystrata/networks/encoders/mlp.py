@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from crystrata.networks.encoders.descriptor import DescriptorEncoder
-from crystrata.networks.perceptron import Norm, Perceptron
+from crystrata.networks.layers import Norm, Perceptron
 
 
 class MLPEncoder(DescriptorEncoder):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystrata.elements import MAX_ATOMIC_NUMBER
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Encoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystrata.errors import UsageError, unknown_name
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.heads.autoencoder import AutoencoderHead
 from crystrata.networks.heads.classification import ClassificationHead
 from crystrata.networks.heads.dielectric import DielectricHead

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.networks.heads.task_head import TaskHead
-from crystrata.networks.perceptron import Perceptron
+from crystrata.networks.layers import Perceptron
 from crystrata.networks.task_scaling import known_errors
 
 

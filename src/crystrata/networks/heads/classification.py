@@ -12,7 +12,7 @@ from torch.nn import functional
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.errors import InputError, UsageError
 from crystrata.networks.heads.task_head import TaskHead
-from crystrata.networks.perceptron import Perceptron
+from crystrata.networks.layers import Perceptron
 
 
 class ClassificationHead(TaskHead):

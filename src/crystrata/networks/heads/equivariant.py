@@ -8,8 +8,8 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.neighbourhood import GraphSettings
 from crystrata.networks.density import NeighbourSum, mean_over_crystals
 from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.encoders.encoder import Latent

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystrata.datasets.labelled_batch import Components
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head
 from crystrata.properties import Property

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.scaling import TargetScaling
 from crystrata.properties import Property

@@ -19,7 +19,7 @@ from torch.nn import functional
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.errors import UsageError
 from crystrata.networks.heads.curve import CurveHead
-from crystrata.networks.perceptron import Perceptron
+from crystrata.networks.layers import Perceptron
 from crystrata.networks.task_scaling import ErrorKind, TaskTransform
 
 LEAST_WIDTH, FIRST_WIDTH = 1e-3, 0.15

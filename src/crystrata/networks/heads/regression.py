@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crystrata.datasets.task_targets import TaskTargets
 from crystrata.networks.heads.task_head import TaskHead
-from crystrata.networks.perceptron import Perceptron
+from crystrata.networks.layers import Perceptron
 from crystrata.networks.task_scaling import ErrorKind, TaskScaling, TaskTransform, checked_error, known_errors
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from crystrata.datasets.labelled_batch import Components
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.density import mean_over_crystals
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from crystrata.errors import UsageError
 from crystrata.networks.heads.sequence import SequenceHead
-from crystrata.networks.perceptron import Perceptron
+from crystrata.networks.layers import Perceptron
 from crystrata.networks.task_scaling import ErrorKind, TaskTransform
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from crystrata.neighbourhood import GraphSettings
+from crystrata.graph_settings import GraphSettings
 from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.equivariant import TensorReadout, cartesian_basis
 from crystrata.networks.heads.head import Head

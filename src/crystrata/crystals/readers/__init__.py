@@ -1,6 +1,0 @@
-"""Readers of structure files: CIF, POSCAR, extended xyz, JSON of pymatgen / ASE / JARVIS, ASE db, folders and zips."""
-
-from crystrata.crystals.readers.containers import find_structure_files, read_crystals
-from crystrata.crystals.readers.formats import FORMATS, Format
-
-__all__ = ["FORMATS", "Format", "find_structure_files", "read_crystals"]

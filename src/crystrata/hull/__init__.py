@@ -1,0 +1,16 @@
+"""The convex hull of formation energies: energy above hull of any composition, spanned by training crystals alone."""
+
+from crystrata.hull.conventions import CONVENTIONS, Levels
+from crystrata.hull.energies import formula_counts, hull_energies
+from crystrata.hull.kept import ReferenceHull, TrainingHull, cached_hull_energies, training_hull
+
+__all__ = [
+    "CONVENTIONS",
+    "Levels",
+    "ReferenceHull",
+    "TrainingHull",
+    "cached_hull_energies",
+    "formula_counts",
+    "hull_energies",
+    "training_hull",
+]

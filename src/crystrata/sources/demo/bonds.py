@@ -1,0 +1,89 @@
+"""Smooth bonds of a crystal: Hoppe's effective coordination, so no label jumps when an atom moves. E bonds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystrata.elements import SYMBOLS
+from crystrata.sources.demo.atoms import Atom, atom
+from crystrata.structures.crystal import Crystal
+
+CUTOFF = 9.0  # [A] beyond 1.6 bond lengths of the largest atoms, where a weight is below 1e-6 of a bond
+
+
+@dataclass(frozen=True)
+class Bonds:
+    """Bonds of one crystal, each in both directions.
+
+    Attributes:
+        atoms: Constants of each of the N atoms.
+        centre: Index of the atom at one end, (E,).
+        neighbour: Index of the atom at the other end, (E,).
+        length: (E,) [A].
+        direction: Unit vectors from centre to neighbour, (E, 3).
+        weight: Share of a full bond, (E,), 0 to about 1; equal in both directions.
+        coordination: Effective coordination number of each atom, (N,).
+    """
+
+    atoms: list[Atom]
+    centre: np.ndarray
+    neighbour: np.ndarray
+    length: np.ndarray
+    direction: np.ndarray
+    weight: np.ndarray
+    coordination: np.ndarray
+
+    def mean(self, values: np.ndarray) -> float:
+        """Return the mean of values (E,) over the bonds."""
+        return float(np.average(values, weights=self.weight))
+
+    def of_atoms(self, field: str) -> np.ndarray:
+        """Return one constant of the atoms, (N,) float64."""
+        return np.array([getattr(atom, field) for atom in self.atoms], dtype=np.float64)
+
+
+def bonds_of(crystal: Crystal) -> Bonds:
+    """Find the bonds of a crystal.
+
+    The weight follows R. Hoppe, Z. Kristallogr. 150, 23 (1979), exp(1 - (d / d_mean)^6), with the mean taken over
+    d^-12 so that the nearest atoms set it. Atoms of like charge do not bond: their weight falls with the product of
+    their charges, which the electronegativities give.
+    """
+    centre, neighbour, vectors = _pairs(crystal)
+    length = np.linalg.norm(vectors, axis=1)
+    atoms = [atom(SYMBOLS[number - 1]) for number in crystal.numbers]
+    electronegativity = np.array([item.electronegativity for item in atoms])
+    charge = np.tanh((electronegativity.mean() - electronegativity) / 0.4)
+    product = charge[centre] * charge[neighbour]
+    attraction = (1 - product) / (1 + np.abs(product))
+
+    near = attraction * length**-12.0
+    mean = np.bincount(centre, near * length, len(atoms)) / np.bincount(centre, near, len(atoms))
+    hoppe = np.exp(1 - (length[:, None] / np.stack([mean[centre], mean[neighbour]], axis=1)) ** 6).mean(axis=1)
+    weight = attraction * hoppe
+    kept = weight > 1e-9
+    return Bonds(
+        atoms=atoms,
+        centre=centre[kept],
+        neighbour=neighbour[kept],
+        length=length[kept],
+        direction=vectors[kept] / length[kept, None],
+        weight=weight[kept],
+        coordination=np.bincount(centre, weight, len(atoms)),
+    )
+
+
+def _pairs(crystal: Crystal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return centre (E,), neighbour (E,) and vector (E, 3) [A] of all pairs within the cutoff, images included."""
+    # Planes of a cell vector lie 1 / |reciprocal vector| apart; one image more covers fractions within [0, 1).
+    reach = np.ceil(CUTOFF * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)).astype(int) + 1
+    axes = [np.arange(-count, count + 1) for count in reach]
+    images = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3) @ crystal.lattice
+    positions = (crystal.frac % 1.0) @ crystal.lattice
+    between = positions[None, :] - positions[:, None]
+    vectors = between[:, :, None] + images
+    squared = np.einsum("ijmx,ijmx->ijm", vectors, vectors)
+    centre, neighbour, image = np.nonzero((squared < CUTOFF**2) & (squared > 1e-6))
+    return centre, neighbour, vectors[centre, neighbour, image]

@@ -1,0 +1,134 @@
+"""What every reader checks before a crystal leaves it, and how an error becomes a named rejection. N atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from crystrata.elements import SYMBOLS, atomic_number
+from crystrata.errors import InputError
+from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
+from crystrata.structures.readers.source import MEND
+
+MAX_ATOMS = 2_000
+MAX_CELL_LENGTH = 1_000.0  # [A] longer cells are files in wrong units
+MIN_CELL_HEIGHT = 0.05  # [A] flatter cells make the number of periodic images explode
+MAX_COORDINATE = 1_000.0  # fractional coordinates beyond this have lost their digits, or are no fractions
+
+
+def element_number(symbol: str) -> int:
+    """Return the atomic number of an exactly written element symbol.
+
+    Raises:
+        CrystalError: `unknown_species`; nothing is guessed.
+    """
+    if symbol in ("D", "T"):
+        raise CrystalError("unknown_species", f"{symbol!r} is an isotope; write H if the isotope does not matter")
+    try:
+        return atomic_number(symbol)
+    except InputError as error:
+        raise CrystalError("unknown_species", str(error)) from None
+
+
+def check_atom_count(count: int) -> None:
+    """Refuse more than `MAX_ATOMS` atoms: `too_large`."""
+    if count > MAX_ATOMS:
+        raise CrystalError("too_large", f"{count} atoms; at most {MAX_ATOMS} are read: give a smaller (primitive) cell")
+
+
+def check_periodic(pbc: object) -> None:
+    """Refuse a structure that says it does not repeat along all three vectors: `not_periodic`."""
+    if not np.all(np.asarray(pbc, dtype=bool)):
+        raise CrystalError("not_periodic", "it is not periodic in all three directions; give the cell of a crystal")
+
+
+def fractional(cell: np.ndarray, cartesian: object) -> np.ndarray:
+    """Return fractional coordinates (N, 3) of Cartesian ones (N, 3) [A] in a cell (3, 3) with vectors as rows [A].
+
+    Raises:
+        CrystalError: `no_lattice` for a cell of zeros, `not_finite` or `bad_cell` for one without volume.
+    """
+    if not cell.any():
+        raise CrystalError("no_lattice", "no lattice is given; a crystal needs three lattice vectors")
+    if not np.isfinite(cell).all():
+        raise CrystalError("not_finite", "the lattice is NaN or infinite")
+    try:
+        return np.linalg.solve(cell.T, np.asarray(cartesian, dtype=np.float64).reshape(-1, 3).T).T
+    except np.linalg.LinAlgError:
+        raise CrystalError("bad_cell", "the lattice vectors lie in one plane; check the cell") from None
+
+
+def checked_crystal(
+    id: str, lattice: object, numbers: object, frac: object, *, orientation_given: bool = True
+) -> Crystal:
+    """Make a crystal whose size, cell and distances are those of a real solid.
+
+    Args:
+        id: Name of the crystal.
+        lattice: Lattice vectors as rows, (3, 3) [A].
+        numbers: Atomic numbers, (N,).
+        frac: Fractional coordinates, (N, 3).
+        orientation_given: See `Crystal`.
+
+    Raises:
+        CrystalError: `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or a code of `Crystal.create`.
+    """
+    check_atom_count(len(np.atleast_1d(np.asarray(numbers))))
+    crystal = Crystal.create(id, lattice, numbers, frac, orientation_given=orientation_given)
+    if np.linalg.norm(crystal.lattice, axis=1).max() > MAX_CELL_LENGTH:
+        raise CrystalError("bad_cell", f"a lattice vector is longer than {MAX_CELL_LENGTH:g} A; check the units")
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0)  # (3,) between lattice planes
+    if heights.min() < MIN_CELL_HEIGHT:
+        raise CrystalError("bad_cell", f"the cell is only {heights.min():.2g} A high; give the reduced cell")
+    if np.abs(crystal.frac).max() > MAX_COORDINATE:
+        raise CrystalError("bad_numbers", "a fractional coordinate is far outside the cell; check the units")
+    _check_distances(crystal)
+    return crystal
+
+
+def _check_distances(crystal: Crystal) -> None:
+    """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    cell = np.ascontiguousarray(crystal.lattice)
+    cartesian = np.ascontiguousarray((crystal.frac - np.floor(crystal.frac)) @ cell)
+    first, second, offsets, distances = find_points_in_spheres(
+        cartesian, cartesian, r=MIN_DISTANCE, pbc=np.ones(3, dtype=np.int64), lattice=cell
+    )
+    pairs = np.flatnonzero((first != second) | offsets.any(axis=1))
+    if len(pairs):
+        pair = pairs[np.argmin(distances[pairs])]
+        names = [f"{SYMBOLS[crystal.numbers[i] - 1]} (atom {i + 1})" for i in (first[pair], second[pair])]
+        raise CrystalError(
+            "overlapping",
+            f"{names[0]} and {names[1]} are {distances[pair]:.2f} A apart, closer than {MIN_DISTANCE:g} A; "
+            "remove the repeated or wrong site",
+        )
+
+
+def attempt(id: str, make: Callable[[], Crystal]) -> Crystal | Rejected:
+    """Return what `make` returns, or the rejection that its error stands for.
+
+    Parsers of foreign files fail in every way there is; each failure but a lack of memory is the file's.
+    """
+    try:
+        return make()
+    except Exception as error:
+        return rejected(id, error)
+
+
+def rejected(id: str, error: Exception) -> Rejected:
+    """Return the rejection for an error: its own code, or `unreadable`; the reason is one line."""
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, CrystalError):
+        return Rejected(id, error.code, _one_line(str(error)))
+    if isinstance(error, OSError):
+        return Rejected(id, "unreadable", f"it cannot be opened: {error.strerror or _one_line(str(error))}")
+    return Rejected(id, "unreadable", f"it cannot be parsed ({_one_line(f'{type(error).__name__}: {error}')}); {MEND}")
+
+
+def _one_line(text: str, longest: int = 300) -> str:
+    line = "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
+    return line if len(line) <= longest else line[:longest] + "..."

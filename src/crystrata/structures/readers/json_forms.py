@@ -1,0 +1,154 @@
+"""JSON of pymatgen, ASE and JARVIS, one structure or many. Plain data only: no class named in a file is ever made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from crystrata.elements import SYMBOLS
+from crystrata.structures.crystal import Crystal, CrystalError, Rejected
+from crystrata.structures.readers.checks import (
+    attempt,
+    check_atom_count,
+    check_periodic,
+    checked_crystal,
+    element_number,
+    fractional,
+)
+from crystrata.structures.readers.disorder import is_full, majority_species, note_of
+from crystrata.structures.readers.source import MEND, StructureFile
+
+ID_KEYS = ("jid", "material_id", "id", "name")
+STRUCTURE_KEYS = ("atoms", "structure")
+
+Form = dict[str, Any]
+
+
+def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
+    """Yield every structure of a JSON file, in its order.
+
+    A stated id (`jid`, `material_id`, ...) names the crystal; else the file does, with `#k` if there are several.
+
+    Raises:
+        CrystalError: `unreadable` for no JSON, `no_structure` for JSON of something else.
+    """
+    try:
+        data = json.loads(source.text())
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CrystalError("unreadable", f"it is no JSON ({error}); {MEND}") from None
+    entries = list(_entries(data))
+    for index, (given, form) in enumerate(entries):
+        if given is not None and not given.startswith("#"):
+            id = given
+        else:
+            id = source.stem if len(entries) == 1 else source.stem + (given or f"#{index}")
+        yield attempt(id, partial(_crystal, id, form, source.majority_species))
+
+
+def _entries(data: Any) -> Iterator[tuple[str | None, Any]]:
+    """Yield (id or None, form); an id with `#` first is a suffix to the file's name."""
+    if isinstance(data, list):
+        for record in data:
+            yield _entry(record)
+    elif isinstance(data, dict) and isinstance(data.get("ids"), list) and "nextid" in data:  # a JSON database of ASE
+        for id in data["ids"]:
+            yield f"#{id}", data.get(str(id))
+    elif isinstance(data, dict):
+        yield None, _entry(data)[1]
+    else:
+        yield None, data
+
+
+def _entry(record: Any) -> tuple[str | None, Any]:
+    """Split a record such as {"jid": ..., "atoms": {...}} into its id and its structure."""
+    if not isinstance(record, dict):
+        return None, record
+    given = next((str(record[key]) for key in ID_KEYS if isinstance(record.get(key), str | int)), None)
+    nested = next((record[key] for key in STRUCTURE_KEYS if isinstance(record.get(key), dict)), record)
+    return given, nested
+
+
+def _crystal(id: str, form: Any, majority: bool) -> Crystal:
+    for keys, read in _FORMS:
+        if isinstance(form, dict) and all(key in form for key in keys):
+            if majority and read is _from_pymatgen:
+                form, choices = _ordered(form)
+                return replace(read(id, form), note=note_of(choices))
+            return read(id, form)
+    raise CrystalError(
+        "no_structure", "it holds no structure of pymatgen (Structure.as_dict), ASE or JARVIS (Atoms.to_dict)"
+    )
+
+
+def _from_pymatgen(id: str, form: Form) -> Crystal:
+    """Read `Structure.as_dict()`; classes named inside ("@module") are ignored."""
+    lattice, sites = form["lattice"], form["sites"]
+    check_periodic(lattice.get("pbc", True))
+    check_atom_count(len(sites))
+    numbers = []
+    for site in sites:
+        species = site["species"]
+        if len(species) != 1 or not is_full(float(species[0].get("occu", 1))):
+            raise CrystalError(
+                "disordered",
+                f"the site {site.get('label', '?')!r} is partly occupied or mixed; give an ordered model with full "
+                "sites, or take --majority-species",
+            )
+        numbers.append(element_number(str(species[0]["element"])))
+    cell = np.array(lattice["matrix"], dtype=np.float64)
+    if all("abc" in site for site in sites):
+        return checked_crystal(id, cell, numbers, [site["abc"] for site in sites])
+    return checked_crystal(id, cell, numbers, fractional(cell, [site["xyz"] for site in sites]))
+
+
+def _ordered(form: Form) -> tuple[Form, list[str]]:
+    """Return the form of pymatgen with one full species on every site, and the choices in words."""
+    check_atom_count(len(form["sites"]))
+    sites, choices = [], []
+    for site in form["sites"]:
+        shares = [(element_number(str(one["element"])), float(one.get("occu", 1))) for one in site["species"]]
+        if len(shares) != 1 or not is_full(shares[0][1]):
+            number, words = majority_species(str(site.get("label", "?")), shares)
+            choices.append(words)
+            if number is None:
+                continue
+            site = {**site, "species": [{"element": SYMBOLS[number - 1]}]}
+        sites.append(site)
+    return {**form, "sites": sites}, choices
+
+
+def _from_ase(id: str, form: Form) -> Crystal:
+    """Read a row of ASE's JSON database, or `Atoms.todict()`."""
+    check_periodic(_array(form.get("pbc", True)))
+    cell = _array(form["cell"]).astype(np.float64).reshape(3, 3)
+    return checked_crystal(id, cell, _array(form["numbers"]), fractional(cell, _array(form["positions"])))
+
+
+def _from_jarvis(id: str, form: Form) -> Crystal:
+    """Read `Atoms.to_dict()` of jarvis-tools."""
+    cell = np.array(form["lattice_mat"], dtype=np.float64)
+    check_atom_count(len(form["elements"]))
+    numbers = [element_number(str(symbol).strip()) for symbol in form["elements"]]
+    coordinates = np.array(form["coords"], dtype=np.float64)
+    return checked_crystal(id, cell, numbers, fractional(cell, coordinates) if form.get("cartesian") else coordinates)
+
+
+def _array(value: Any) -> np.ndarray:
+    """Return an array from ASE's encoding {"__ndarray__": [shape, dtype, flat]}, {"array": ...}, or plain lists."""
+    if isinstance(value, dict) and "__ndarray__" in value:
+        shape, _, flat = value["__ndarray__"]
+        return np.array(flat).reshape(shape)
+    return _array(value["array"]) if isinstance(value, dict) else np.array(value)
+
+
+_FORMS: tuple[tuple[tuple[str, ...], Callable[[str, Form], Crystal]], ...] = (
+    (("lattice", "sites"), _from_pymatgen),
+    (("lattice_mat", "coords", "elements"), _from_jarvis),
+    (("numbers", "positions", "cell"), _from_ase),
+)
+"""Keys that tell a form -> its reader."""
