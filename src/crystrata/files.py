@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from crystrata.errors import InputError, StorageError, UsageError
+from crystrata.errors import CrystrataError, InputError, StorageError, UsageError
 
 _BLOCK = 1 << 20
 _PATIENCE = 5.0  # [s]
@@ -44,8 +44,26 @@ def digest_of_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read_toml_table(path: Path, name: str) -> dict[str, Any]:
-    """Return a table of a TOML file; other tables belong to other commands.
+def read_json(path: Path, error: type[CrystrataError], advice: str) -> Any:
+    """Return the content of a JSON file.
+
+    Args:
+        path: The file.
+        error: What is raised where it is missing or damaged.
+        advice: What to do then; ends the message.
+
+    Raises:
+        CrystrataError: Of the given class.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        told = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        raise error(f"{path} is missing or damaged ({told}): {advice}") from None
+
+
+def read_toml_table(path: Path, *names: str) -> dict[str, Any]:
+    """Return the first table of a TOML file that has one of some names; other tables belong to other commands.
 
     Raises:
         InputError: The file is missing or no TOML.
@@ -55,10 +73,10 @@ def read_toml_table(path: Path, name: str) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}") from None
-    table = content.get(name)
-    if not isinstance(table, dict):
-        raise UsageError(f"{path} has no table [{name}]")
-    return table
+    table = next((content[name] for name in names if isinstance(content.get(name), dict)), None)
+    if table is None:
+        raise UsageError(f"{path} has no table [{names[0]}]")
+    return dict(table)
 
 
 @contextmanager

@@ -8,6 +8,14 @@ from typing import Any, Literal
 from crystrata.errors import unknown_name
 
 Schedule = Literal["cosine", "plateau", "constant"]
+_SCHEDULE_NAMES: dict[str, Schedule] = {
+    "cosine": "cosine",
+    "plateau": "plateau",
+    "reducelronplateau": "plateau",
+    "constant": "constant",
+    "none": "constant",
+}
+"""Name in small letters, as the settings of an optimizer write it -> learning rate over time."""
 
 ALGORITHMS = ("e3nn", "cgcnn")
 LEVELS = ("smoke", "lite", "std", "pro", "max")
@@ -27,7 +35,7 @@ class Preset:
         batch_size: Crystals per micro-batch.
         lr: Peak learning rate.
         use: What it is for.
-        accumulate: Micro-batches per optimiser step.
+        accumulate: Micro-batches per optimizer step.
         max_samples: Crystals used in all parts together; None uses all.
         family: Folder under models/ that receives the runs of all properties together.
         training: Training settings that differ from the track's.
@@ -167,3 +175,16 @@ def resolve_size(algorithm: str, size: str) -> str:
         if candidate in known:
             return candidate
     raise unknown_name(f"size of {algorithm}", size, [*known, *(SIZE_ALIASES if algorithm == "e3nn" else ())])
+
+
+def schedule_named(scheduler_type: str | None) -> Schedule | None:
+    """Return the learning rate over time that the settings of an optimizer name; None where they name none.
+
+    Raises:
+        UsageError: The name is unknown.
+    """
+    if scheduler_type is None:
+        return None
+    if str(scheduler_type).lower() not in _SCHEDULE_NAMES:
+        raise unknown_name("scheduler_type", str(scheduler_type), _SCHEDULE_NAMES)
+    return _SCHEDULE_NAMES[str(scheduler_type).lower()]

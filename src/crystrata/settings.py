@@ -1,52 +1,183 @@
-"""Plain values against the annotations of what takes them, so that a wrong one is told in a line."""
+"""Settings are declared once, as documented fields: checks, flags and the manual's words come from there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from crystrata.errors import UsageError
+from annotated_types import Ge, Gt, Lt
 
-_WORDS: dict[Any, tuple[str, tuple[type, ...]]] = {
-    str: ("text", (str,)),
-    Literal: ("a name", (str,)),
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-}
-"""Kind of a single value -> its name in messages, and what a file makes of it."""
+from crystrata.errors import UsageError, unknown_name
+
+Positive = Annotated[float, Gt(0), Lt(float("inf"))]
+PositiveInt = Annotated[int, Gt(0)]
+NonNegative = Annotated[float, Ge(0), Lt(float("inf"))]
+NonNegativeInt = Annotated[int, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+
+_WORDS: dict[Any, str] = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list",
+    tuple: "a list",
+}  # fmt: skip
+_LIMITS = {"greater_than": "above {gt:g}", "greater_than_equal": "{ge:g} or more", "less_than": "below {lt:g}",
+           "less_than_equal": "at most {le:g}"}  # fmt: skip
+
+Made = TypeVar("Made")
 
 
-def require_kind(value: Any, kind: Any, place: str) -> None:
-    """Refuse a value that is not of an annotated kind; a list counts as any sequence. Other kinds are passed over.
+def checked(value: Any, annotation: Any, place: str) -> Any:
+    """Return a plain value as its annotation has it: tuples for lists, numbers for their text.
 
     Args:
-        value: Of a configuration file.
-        kind: Annotation; of a union the first kind that is not a single None is named in the message.
-        place: Where the value stands.
+        value: Of a configuration file or a flag.
+        annotation: Of the field or argument that takes it.
+        place: Where it stands, for the message.
 
     Raises:
-        UsageError: It is of another kind.
+        UsageError: It is of another kind, or out of range.
     """
-    origin, of = get_origin(kind) or kind, get_args(kind)
-    if origin in (UnionType, Union):
-        if value is None and type(None) in of:
-            return
-        require_kind(value, of[0], place)
-    elif origin is bool:
-        if not isinstance(value, bool):
-            raise UsageError(f"{place} must be true or false, not {value!r}")
-    elif origin in _WORDS:
-        words, kinds = _WORDS[origin]
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise UsageError(f"{place} must be {words}, not {value!r}")
-    elif origin in (dict, Mapping):
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{place} must be a table, not {value!r}")
-        for key, one in value.items():
-            require_kind(one, of[1], f"{place}.{key}")
-    elif origin in (tuple, Sequence):
-        if not isinstance(value, (list, tuple)):
-            raise UsageError(f"{place} must be a list, not {value!r}")
-        for one in value:
-            require_kind(one, of[0], f"each of {place}")
+    from pydantic import TypeAdapter, ValidationError
+
+    kinds = _kinds(annotation)
+    if isinstance(value, bool) and bool not in kinds and Any not in kinds:
+        raise UsageError(f"{place} must be {_in_words(annotation)}, not {value!r}")
+    if isinstance(value, Mapping) and any(dataclasses.is_dataclass(kind) for kind in kinds):
+        made: Any = next(kind for kind in kinds if dataclasses.is_dataclass(kind))
+        return make(made, value, place)
+    if any(dataclasses.is_dataclass(kind) and isinstance(value, kind) for kind in kinds if isinstance(kind, type)):
+        return value
+    choices = [kind for kind in kinds if isinstance(kind, str)]
+    if isinstance(value, str) and choices and len(choices) == len(kinds) and value not in choices:
+        raise unknown_name(place, value, choices)
+    try:
+        return TypeAdapter(annotation, config={"arbitrary_types_allowed": True}).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[-1]
+        where = "".join(f".{part}" for part in first["loc"] if isinstance(part, int) or part in _keys(value))
+        if (limit := _LIMITS.get(first["type"])) and first.get("ctx"):
+            raise UsageError(f"{place}{where} must be {limit.format(**first['ctx'])}, not {first['input']!r}") from None
+        raise UsageError(f"{place} must be {_in_words(annotation)}, not {value!r}") from None
+
+
+def make(cls: type[Made], values: Mapping[str, Any], place: str) -> Made:
+    """Make an object of a dataclass from plain values, each checked against its field.
+
+    Raises:
+        UsageError: A key is unknown (the nearest one is named), or a value of another kind or out of range.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    require_known(values, known, place)
+    dotted = f"{place}." if place else ""
+    return cls(**{name: checked(value, hints[name], f"{dotted}{name}") for name, value in values.items()})
+
+
+def require_known(given: Iterable[Any], known: Iterable[str], place: str) -> None:
+    """Refuse keys that are not known, naming the nearest one.
+
+    Raises:
+        UsageError: One is not.
+    """
+    known = list(known)
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"key at {place}" if place else "key", str(key), known)
+
+
+def check_arguments(taker: Callable[..., Any], settings: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    """Refuse settings that a constructor does not take, or of another kind than it takes.
+
+    Args:
+        taker: The class.
+        settings: Name -> value.
+        names: Settings that it takes.
+        what: Words for messages, such as `encoder mlp`.
+
+    Raises:
+        UsageError: A setting is unknown, of another kind or out of range.
+    """
+    hints = get_type_hints(taker.__init__, include_extras=True)
+    for name, value in settings.items():
+        if name not in names:
+            raise unknown_name(f"setting of {what}", name, names)
+        if name in hints:
+            checked(value, hints[name], f"setting {name} of {what}")
+
+
+def words_of(cls: type) -> dict[str, str]:
+    """Return what the docstring of a class says about each of its fields."""
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(cls) or "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in said}
+
+
+def add_flag(
+    group: argparse._ActionsContainer,
+    cls: type,
+    name: str,
+    *spellings: str,
+    metavar: str | None = None,
+    default: Any = None,
+    **further: Any,
+) -> None:
+    """Add the flag of a field: `--max-samples` for `max_samples`, with the words of its docstring.
+
+    Args:
+        group: Parser or group.
+        cls: The class.
+        name: The field.
+        spellings: Older spellings that are understood, or others than that of the field, first of them shown.
+        metavar: Word for the value; made from its kind if not given.
+        default: Value without the flag; None means "not given".
+        further: Passed on to argparse.
+    """
+    annotation = get_type_hints(cls, include_extras=True)[name]
+    words = words_of(cls)[name].rstrip(".")
+    flags = spellings or ("--" + name.replace("_", "-"),)
+    help_text = words[:1].lower() + words[1:] if not words[:2].isupper() else words
+    shown = help_text.replace("%", "%%")
+    if default not in (None, False):
+        shown += f" (default: {default})"
+    kinds = _kinds(annotation)
+    if bool in kinds and "action" not in further and "nargs" not in further:
+        group.add_argument(*flags, dest=name, action="store_true", default=default, help=shown, **further)
+        return
+    kind = int if int in kinds and float not in kinds else float if float in kinds else str
+    choices = [str(one) for one in kinds if isinstance(one, str)]
+    metavar = metavar or ("{" + ",".join(choices) + "}" if choices else {int: "N", float: "X", str: "NAME"}[kind])
+    group.add_argument(*flags, dest=name, type=kind, default=default, metavar=metavar, help=shown, **further)
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the single kinds that an annotation takes; the values of a Literal as they are."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return [kind for one in get_args(annotation) for kind in _kinds(one) if kind is not type(None)]
+    if origin is Literal:
+        return list(get_args(annotation))
+    return [origin or annotation]
+
+
+def _in_words(annotation: Any) -> str:
+    kinds = _kinds(annotation)
+    names = [str(kind) for kind in kinds if isinstance(kind, str)]
+    words = [f"one of {', '.join(names)}"] if names else []
+    for kind in kinds:
+        for known, said in _WORDS.items():
+            if isinstance(kind, type) and issubclass(kind, known) and said not in words:
+                words.append(said)
+                break
+        else:
+            if kind in (Mapping, Sequence) or getattr(kind, "__name__", "") in ("Mapping", "Sequence"):
+                words.append("a list" if "Sequence" in str(kind) else "a mapping")
+    return " or ".join(dict.fromkeys(words)) or "another value"
+
+
+def _keys(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, Mapping) else set()
