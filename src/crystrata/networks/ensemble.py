@@ -1,4 +1,4 @@
-"""Several networks as one: each answers for its properties, and where several do, the mean of them. B crystals."""
+"""Several networks as one: each predicts its tasks, and where several do, the mean of them counts. B crystals."""
 
 from __future__ import annotations
 
@@ -8,39 +8,54 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from crystrata.datasets.batch import Batch
 from crystrata.errors import ModelError
 from crystrata.graph_settings import GraphSettings
-from crystrata.graphs.batch import CrystalBatch
-from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.properties import PROPERTIES
+from crystrata.jarvis_properties import PROPERTIES
+from crystrata.networks.network import Network
+from crystrata.tasks import Task
 
 
 class Ensemble(nn.Module):
-    """The members' answers; all members read the same graphs.
+    """The members' predictions; all members read the same graphs, and crystals alone.
 
     Args:
-        members: The networks, each with heads for no more than what it answers.
+        members: The networks, each with heads for no more than what it predicts.
 
     Raises:
-        ModelError: There is no member, or they read different graphs.
+        ModelError: There is no member, they read different graphs, or one reads compositions.
     """
 
-    def __init__(self, members: Sequence[MultiTaskNetwork]) -> None:
+    reads_crystals, reads_compositions = True, False
+
+    def __init__(self, members: Sequence[Network]) -> None:
         super().__init__()
         if not members or any(member.graph != members[0].graph for member in members):
             raise ModelError("networks that are combined must read the same graphs")
+        if any(member.reads_compositions for member in members):
+            raise ModelError("networks that are combined must read crystals alone")
         self._members = nn.ModuleList(members)
 
     @property
-    def members(self) -> list[MultiTaskNetwork]:
+    def members(self) -> list[Network]:
         """The networks, in order."""
-        return [cast(MultiTaskNetwork, member) for member in self._members]
+        return [cast(Network, member) for member in self._members]
 
     @property
-    def properties(self) -> tuple[str, ...]:
-        """Properties that some member answers for, in table order."""
-        known = {name for member in self.members for name in member.properties}
-        return tuple(name for name in PROPERTIES if name in known)
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.members[0].device
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that some member predicts: properties in table order, then the others as they come."""
+        known = {task.name: task for member in self.members for task in member.tasks}
+        return tuple(known[name] for name in dict.fromkeys([*PROPERTIES, *known]) if name in known)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(task.name for task in self.tasks)
 
     @property
     def graph(self) -> GraphSettings:
@@ -62,14 +77,14 @@ class Ensemble(nn.Module):
         """Titles of the further columns, each once."""
         return list(dict.fromkeys(title for member in self.members for title in member.detail_titles))
 
-    def describe(self, batch: CrystalBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Return predictions, further columns and the latents of the first member, as `MultiTaskNetwork.describe`."""
-        told = [member.describe(batch) for member in self.members]
-        values = _means([answer[0] for answer in told])
-        details = _means([answer[1] for answer in told])
-        return {name: values[name] for name in self.properties}, details, told[0][2]
+    def evaluate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Return predictions, further columns and the latents of the first member; see `Network.evaluate`."""
+        found = [member.evaluate(batch) for member in self.members]
+        values = _means([one[0] for one in found])
+        details = _means([one[1] for one in found])
+        return {name: values[name] for name in self.task_names if name in values}, details, found[0][2]
 
 
-def _means(answers: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    titles = dict.fromkeys(title for answer in answers for title in answer)
-    return {title: torch.stack([answer[title] for answer in answers if title in answer]).mean(0) for title in titles}
+def _means(predictions: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    titles = dict.fromkeys(title for one in predictions for title in one)
+    return {title: torch.stack([one[title] for one in predictions if title in one]).mean(0) for title in titles}

@@ -1,11 +1,14 @@
-"""The multilayer perceptron of encoders and task heads: linear, norm, LeakyReLU(0.1); the last layer is linear."""
+"""Layers of encoders and heads: the multilayer perceptron, and self-attention. B samples, L tokens, d width."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,7 +16,11 @@ from crystrata.errors import UsageError, unknown_name
 
 Norm = Literal["layer", "batch", "none"]
 NORMS = ("layer", "batch", "none")
-SLOPE = 0.1
+Activation = Literal["silu", "leaky_relu"]
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "leaky_relu": partial(functional.leaky_relu, negative_slope=0.1),
+}
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -27,7 +34,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class DenseLayer(nn.Module):
-    """Linear, norm, LeakyReLU, dropout; as a residual block two linear maps, the input added before the last LeakyReLU.
+    """Linear, norm, activation, dropout; as a residual block two linear maps, the input added before the activation.
 
     Args:
         width_in: Width of the input.
@@ -35,10 +42,14 @@ class DenseLayer(nn.Module):
         norm: `layer`, `batch` or `none`.
         residual: Whether it is a residual block.
         dropout: Fraction of the output that is left out in training.
+        activation: Row of `ACTIVATIONS`.
     """
 
-    def __init__(self, width_in: int, width_out: int, norm: Norm, residual: bool, dropout: float) -> None:
+    def __init__(
+        self, width_in: int, width_out: int, norm: Norm, residual: bool, dropout: float, activation: Activation
+    ) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.first = _normed_linear(width_in, width_out, norm)
         self.second = _normed_linear(width_out, width_out, norm) if residual else None
         self.skip = nn.Linear(width_in, width_out, bias=False) if residual and width_in != width_out else nn.Identity()
@@ -48,8 +59,8 @@ class DenseLayer(nn.Module):
         """Return features (B, width_out) of features (B, width_in)."""
         y = self.first(x)
         if self.second is not None:
-            y = self.second(functional.leaky_relu(y, SLOPE)) + self.skip(x)
-        return self.dropout(functional.leaky_relu(y, SLOPE))
+            y = self.second(self.activation(y)) + self.skip(x)
+        return self.dropout(self.activation(y))
 
 
 class Perceptron(nn.Module):
@@ -60,22 +71,32 @@ class Perceptron(nn.Module):
         norm: `layer`, `batch` or `none`.
         residual: Whether the layers before the last are residual blocks.
         dropout: Fraction of the output of each of them that is left out in training.
+        activation: `leaky_relu`, with slope 0.1 below zero, or `silu`.
 
     Raises:
-        UsageError: Fewer than two widths, one below 1, an unknown norm, or a dropout outside of [0, 1).
+        UsageError: Fewer than two widths, one below 1, an unknown norm or activation, or a dropout outside of [0, 1).
     """
 
     def __init__(
-        self, widths: Sequence[int], norm: Norm = "layer", residual: bool = False, dropout: float = 0.0
+        self,
+        widths: Sequence[int],
+        norm: Norm = "layer",
+        residual: bool = False,
+        dropout: float = 0.0,
+        activation: Activation = "leaky_relu",
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
             raise UsageError(f"the widths of a perceptron are at least two numbers from 1 on, not {list(widths)}")
         if norm not in NORMS:
             raise unknown_name("norm", norm, NORMS)
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
         if not 0 <= dropout < 1:
             raise UsageError(f"dropout is a fraction from 0 to below 1, not {dropout}")
-        dense = (DenseLayer(before, after, norm, residual, dropout) for before, after in pairwise(widths[:-1]))
+        dense = (
+            DenseLayer(before, after, norm, residual, dropout, activation) for before, after in pairwise(widths[:-1])
+        )
         self.hidden = nn.Sequential(*dense)
         self.last = nn.Linear(widths[-2], widths[-1])
 
@@ -89,3 +110,54 @@ def _normed_linear(width_in: int, width_out: int, norm: Norm) -> nn.Sequential:
     if norm == "none":
         return nn.Sequential(linear)
     return nn.Sequential(linear, nn.LayerNorm(width_out) if norm == "layer" else BatchNorm(width_out))
+
+
+class AttentionBlock(nn.Module):
+    """x <- x + attention(norm(x)); x <- x + feed-forward(norm(x)).
+
+    Args:
+        width: d.
+        nhead: Attention heads; must divide d.
+        dim_feedforward: Hidden width of the feed-forward network; 4 d if not given.
+        dropout: On attention weights and on both updates.
+
+    Raises:
+        UsageError: The heads do not divide the width.
+    """
+
+    def __init__(self, width: int, nhead: int, dim_feedforward: int | None = None, dropout: float = 0.1) -> None:
+        super().__init__()
+        if nhead < 1 or width % nhead:
+            raise UsageError(f"d_model {width} cannot be shared by nhead {nhead}: it must be a multiple of it")
+        hidden = dim_feedforward or 4 * width
+        self.nhead = nhead
+        self.dropout = nn.Dropout(dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.attended = nn.Linear(width, width)
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.feedforward = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Return new tokens (B, L, d).
+
+        Args:
+            x: Tokens, (B, L, d).
+            present: False for tokens that no other one may see, (B, L); a sample with none sees all, to stay finite.
+        """
+        batch, length, width = x.shape
+        heads = self.query_key_value(self.attention_norm(x)).view(batch, length, 3, self.nhead, width // self.nhead)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # (B, nhead, L, d / nhead) each
+        seen = None if present is None else (present | ~present.any(1, keepdim=True))[:, None, None, :]
+        rate = self.dropout.p if self.training else 0.0
+        attended = functional.scaled_dot_product_attention(query, key, value, seen, rate)
+        x = x + self.dropout(self.attended(attended.transpose(1, 2).reshape(x.shape)))
+        return x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+
+
+def position_code(length: int, width: int, like: Tensor) -> Tensor:
+    """Return the sinusoidal code of the positions 0 to L - 1, (L, d), with the device and precision of `like`."""
+    half = (width + 1) // 2
+    rates = torch.exp(torch.arange(half, device=like.device, dtype=like.dtype) * (-math.log(1e4) / half))
+    angles = torch.arange(length, device=like.device, dtype=like.dtype).unsqueeze(1) * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :width]

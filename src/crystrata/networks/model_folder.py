@@ -17,13 +17,18 @@ from torch import Tensor
 
 from crystrata.errors import ModelError
 from crystrata.files import digest_of_json, write_atomically, write_json
-from crystrata.networks.weights import FORMAT as CONTENT_FORMAT
 from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
 
-FORMAT = 2
-_STATE, _HULLS, _CALIBRATION = "state.", "hulls.", "calibration."  # prefixes of the names of tensors
+FORMAT = 3
+_CONTENT_FORMATS = {2: 1, FORMAT: 2}  # of the folder -> of the weights inside; the older one is read for one version
+_STATE, _HULLS, _CALIBRATION, _RECORD = (
+    "state.",
+    "hulls.",
+    "calibration.",
+    "record.",
+)  # prefixes of names
 _SEAL = "sha256"
-_MEND = "copy the folder again, or make it anew with `crystrata export`"
+_ADVICE = "copy the folder again, or make it again with `crystrata export`"
 
 
 def write_model_folder(folder: Path, content: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def write_model_folder(folder: Path, content: Mapping[str, Any], about: Mapping[
     named = {_STATE + name: tensor for name, tensor in content["state"].items()}
     named |= {f"{_HULLS}{hull}.{name}": tensor for hull, parts in hulls.items() for name, tensor in parts.items()}
     named |= {_CALIBRATION + name: tensor for name, tensor in content.get("calibration", {}).items()}
+    named |= {_RECORD + name: tensor for name, tensor in content.get("record", {}).items()}
     packed = safetensors.torch.save({name: tensor.contiguous().clone() for name, tensor in named.items()})
     description = {
         "format": FORMAT,
@@ -70,21 +76,22 @@ def read_model_folder(folder: Path) -> dict[str, Any]:
     try:
         if hashlib.sha256(packed).hexdigest() != description["weights_sha256"]:
             raise ModelError(f"{folder / WEIGHTS} is damaged or of another model: its SHA-256 is not that of "
-                             f"{DESCRIPTION}; {_MEND}")  # fmt: skip
+                             f"{DESCRIPTION}; {_ADVICE}")  # fmt: skip
         tensors = safetensors.torch.load(packed)
         hulls: dict[str, dict[str, Tensor]] = {}
         for name, tensor in _of(_HULLS, tensors).items():
             hull, part = name.split(".")
             hulls.setdefault(hull, {})[part] = tensor
         return {
-            "format": CONTENT_FORMAT,
+            "format": _CONTENT_FORMATS[description["format"]],
             "network": description["network"],
             "state": _of(_STATE, tensors),
             "facts": {**description["facts"], "hulls": hulls},
             "calibration": _of(_CALIBRATION, tensors),
+            "record": _of(_RECORD, tensors),
         }
     except (SafetensorError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} holds no model of Crystrata ({error}); {_MEND}") from None
+        raise ModelError(f"{folder} holds no model of Crystrata ({error}); {_ADVICE}") from None
 
 
 def _of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -95,16 +102,16 @@ def _description(file: Path) -> dict[str, Any]:
     try:
         description = json.loads(_bytes(file))
     except ValueError as error:
-        raise ModelError(f"{file} is damaged: {error}; {_MEND}") from None
+        raise ModelError(f"{file} is damaged: {error}; {_ADVICE}") from None
     if not isinstance(description, dict):
-        raise ModelError(f"{file} is damaged: it describes no model; {_MEND}")
-    if description.get("format") != FORMAT:
+        raise ModelError(f"{file} is damaged: it describes no model; {_ADVICE}")
+    if description.get("format") not in _CONTENT_FORMATS:
         raise ModelError(
             f"{file} has format {description.get('format')}, this version reads {FORMAT}: "
-            "use the version of Crystrata that wrote it, or make it anew with `crystrata export`"
+            "use the version of Crystrata that wrote it, or make it again with `crystrata export`"
         )
     if description.pop(_SEAL, None) != digest_of_json(description):
-        raise ModelError(f"{file} is damaged: it has changed since it was written; {_MEND}")
+        raise ModelError(f"{file} is damaged: it has changed since it was written; {_ADVICE}")
     return description
 
 
@@ -112,4 +119,4 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ModelError(f"cannot read {file}: {error.strerror or error}; {_MEND}") from None
+        raise ModelError(f"cannot read {file}: {error.strerror or error}; {_ADVICE}") from None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from crystrata.errors import UsageError
-from crystrata.networks.task_scaling import known_errors
+from crystrata.networks.scaling import known_errors
 
 TEMPERATURE, HIDDEN_FRACTION = 0.07, 0.15
 

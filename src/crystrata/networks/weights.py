@@ -4,55 +4,51 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from crystrata.errors import ModelError
+from crystrata.networks.config import NetworkConfig
 from crystrata.networks.ensemble import Ensemble
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.networks.task_config import TaskNetworkConfig
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.network import Network
+from crystrata.networks.older_weights import upgraded
+from crystrata.networks.training_record import TrainingRecord
 
-FORMAT = 1
-_MEMBERS = "members"
-_CRYSTALS, _TASKS = "crystals", "tasks"
-_KINDS: dict[str, tuple[Any, Any]] = {
-    _CRYSTALS: (NetworkConfig, MultiTaskNetwork),
-    _TASKS: (TaskNetworkConfig, TaskNetwork),
-}
-"""Kind in a configuration -> classes of configuration and network; without a kind it is that of crystals."""
-
-Network = MultiTaskNetwork | Ensemble
+FORMAT = 2
+MEMBERS = "members"
 
 
-class Config(Protocol):
-    """What a network is made of."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-
-
-def pack_network(config: Config, state: dict[str, Tensor], facts: dict[str, Any]) -> dict[str, Any]:
+def pack_network(
+    network: Network, state: dict[str, Tensor], facts: dict[str, Any], record: TrainingRecord
+) -> dict[str, Any]:
     """Return the content of a weights file.
 
     Args:
-        config: What the network is made of.
-        state: Its weights, scaling included.
-        facts: Plain values about its training: run, data, score, elements seen.
+        network: The network.
+        state: Its weights, scaling included: the averaged ones of a training.
+        facts: Plain values about its training: run, data, score, elements.
+        record: What it was trained on.
     """
-    return {"format": FORMAT, "network": config.as_dict(), "state": state, "facts": facts}
+    return _packed(network.config.as_dict(), state, facts, record)
 
 
-def pack_members(members: Sequence[MultiTaskNetwork], facts: dict[str, Any]) -> dict[str, Any]:
+def pack_members(members: Sequence[Network], facts: dict[str, Any], record: TrainingRecord) -> dict[str, Any]:
     """Return the content of a weights file of several networks that predict as one; arguments as in `pack_network`."""
     state = {
         f"{place}.{name}": tensor
         for place, member in enumerate(members)
         for name, tensor in member.state_dict().items()
     }
-    network = {_MEMBERS: [member.config.as_dict() for member in members]}
-    return {"format": FORMAT, "network": network, "state": state, "facts": facts}
+    network = {MEMBERS: [member.config.as_dict() for member in members]}
+    return _packed(network, state, facts, record)
+
+
+def _packed(
+    network: dict[str, Any], state: dict[str, Tensor], facts: dict[str, Any], record: TrainingRecord
+) -> dict[str, Any]:
+    facts = {**facts, "trained_tasks": list(record.tasks)}
+    return {"format": FORMAT, "network": network, "state": state, "facts": facts, "record": record.as_tensors()}
 
 
 def digest_of_weights(state: Mapping[str, Tensor]) -> str:
@@ -64,49 +60,42 @@ def digest_of_weights(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def unpack_network(content: dict[str, Any]) -> tuple[Network, dict[str, Any]]:
-    """Return the network of crystals, in evaluation mode, and the facts of a weights file.
+def unpack_network(content: dict[str, Any]) -> tuple[Network | Ensemble, dict[str, Any]]:
+    """Return the network, in evaluation mode, and the facts of a weights file.
 
     Raises:
-        ModelError: The content is of another format, does not fit its own configuration, or is a network of tasks.
+        ModelError: The content is of another format, or does not fit its own configuration.
     """
-    network, facts = _unpack(content)
-    if isinstance(network, TaskNetwork):
-        raise ModelError("these are the weights of a composition model, which reads formulas and no structures")
-    return network, facts
-
-
-def unpack_task_network(content: dict[str, Any]) -> tuple[TaskNetwork, dict[str, Any]]:
-    """Return the network of tasks, in evaluation mode, and the facts of a weights file.
-
-    Raises:
-        ModelError: The content is of another format, does not fit its own configuration, or is a network of crystals.
-    """
-    network, facts = _unpack(content)
-    if not isinstance(network, TaskNetwork):
-        raise ModelError("these are the weights of a model of crystals, which reads structures and no formulas")
-    return network, facts
-
-
-def _unpack(content: dict[str, Any]) -> tuple[Network | TaskNetwork, dict[str, Any]]:
+    content = upgraded(content)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ModelError(f"weights are not of format {FORMAT}, which this version reads; retrain or convert them")
+        raise ModelError(f"weights are not of format {FORMAT}, which this version reads; train again")
     try:
         config, state = content["network"], content["state"]
-        if _MEMBERS not in config:
+        if MEMBERS not in config:
             return _network(config, state).eval(), content["facts"]
-        members: list[Any] = [_network(member, _of(place, state)) for place, member in enumerate(config[_MEMBERS])]
+        members = [_network(member, _of(place, state)) for place, member in enumerate(config[MEMBERS])]
         return Ensemble(members).eval(), content["facts"]
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ModelError(
             f"weights do not fit their configuration ({str(error).splitlines()[0]}): "
-            "retrain, or use the version that wrote them"
+            "train again, or use the version that wrote them"
         ) from None
 
 
-def _network(config: dict[str, Any], state: dict[str, Tensor]) -> MultiTaskNetwork | TaskNetwork:
-    config_class, network_class = _KINDS[config.get("kind", _CRYSTALS)]
-    network: MultiTaskNetwork | TaskNetwork = network_class(config_class.from_dict(config))
+def unpack_single(content: dict[str, Any]) -> tuple[Network, dict[str, Any]]:
+    """Return the network and the facts of a weights file that holds one network.
+
+    Raises:
+        ModelError: See `unpack_network`; or it holds several networks.
+    """
+    network, facts = unpack_network(content)
+    if isinstance(network, Ensemble):
+        raise ModelError("these weights are those of several networks: name one of the runs that they were made of")
+    return network, facts
+
+
+def _network(config: dict[str, Any], state: dict[str, Tensor]) -> Network:
+    network = Network(NetworkConfig.from_dict(config))
     network.load_state_dict(state)
     return network
 

@@ -1,35 +1,27 @@
-"""Encoders: from a batch of crystals, or from descriptors, to latents.
+"""Encoders: from crystals, or from descriptors of compositions, to latents.
 
-A new encoder of crystals is one file here and one row of `tiers.ENCODERS`; one of descriptors is one file and one row
-of `DESCRIPTOR_ENCODERS`.
+A new encoder is one file here and one row of `presets.ENCODERS` or `COMPOSITION_ENCODERS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any
 
 from crystrata.errors import unknown_name
 from crystrata.graph_settings import GraphSettings
-from crystrata.networks.encoders.constant import ConstantEncoder
-from crystrata.networks.encoders.descriptor import DescriptorEncoder
-from crystrata.networks.encoders.encoder import Encoder
-from crystrata.networks.encoders.mlp import MLPEncoder
-from crystrata.networks.encoders.transformer import TransformerEncoder
+from crystrata.networks.encoders.composition import MLPEncoder, TransformerEncoder
+from crystrata.networks.encoders.encoder import CompositionEncoder, StructureEncoder
 from crystrata.presets import ENCODERS
-from crystrata.settings import require_kind
+from crystrata.settings import check_arguments
 
-DESCRIPTOR_ENCODERS: dict[str, type[DescriptorEncoder]] = {
-    "mlp": MLPEncoder,
-    "transformer": TransformerEncoder,
-    "none": ConstantEncoder,
-}
-"""Name -> class; every row passes the contract suite in tests/contracts. `none`: the crystal alone is read."""
+COMPOSITION_ENCODERS: dict[str, type[CompositionEncoder]] = {"mlp": MLPEncoder, "transformer": TransformerEncoder}
+"""Name -> class; every row passes the contract suite in tests/contracts."""
 
 
-def encoder_class(name: str) -> type[Encoder]:
-    """Return the class of an encoder.
+def encoder_class(name: str) -> type[StructureEncoder]:
+    """Return the class of an encoder of crystals.
 
     Raises:
         UsageError: No encoder has that name.
@@ -37,38 +29,29 @@ def encoder_class(name: str) -> type[Encoder]:
     if name not in ENCODERS:
         raise unknown_name("encoder", name, ENCODERS)
     row = ENCODERS[name]
-    found: type[Encoder] = getattr(import_module(f"{__name__}.{row.module}"), row.name)
+    found: type[StructureEncoder] = getattr(import_module(f"{__name__}.{row.module}"), row.name)
     return found
 
 
-def build_encoder(name: str, graph: GraphSettings, settings: Mapping[str, Any]) -> Encoder:
-    """Make an encoder by name.
+def build_encoder(name: str, graph: GraphSettings, settings: Mapping[str, Any]) -> StructureEncoder:
+    """Make an encoder of crystals by name.
 
     Raises:
         UsageError: The name or a setting is unknown, or a setting is of another type.
     """
     encoder = encoder_class(name)
-    _require_settings(name, encoder, settings)
+    check_arguments(encoder, settings, encoder.setting_names(), f"encoder {name}")
     return encoder(graph, **settings)
 
 
-def build_descriptor_encoder(name: str, settings: Mapping[str, Any]) -> DescriptorEncoder:
+def build_composition_encoder(name: str, settings: Mapping[str, Any]) -> CompositionEncoder:
     """Make an encoder of descriptors by name.
 
     Raises:
         UsageError: The name or a setting is unknown, or a setting does not fit.
     """
-    if name not in DESCRIPTOR_ENCODERS:
-        raise unknown_name("encoder", name, DESCRIPTOR_ENCODERS)
-    encoder = DESCRIPTOR_ENCODERS[name]
-    _require_settings(name, encoder, settings)
+    if name not in COMPOSITION_ENCODERS:
+        raise unknown_name("encoder", name, COMPOSITION_ENCODERS)
+    encoder = COMPOSITION_ENCODERS[name]
+    check_arguments(encoder, settings, encoder.setting_names(), f"encoder {name}")
     return encoder(**settings)
-
-
-def _require_settings(name: str, encoder: type[Encoder] | type[DescriptorEncoder], settings: Mapping[str, Any]) -> None:
-    """Refuse settings that the constructor does not know, or of another kind than it takes."""
-    kinds, known = get_type_hints(encoder.__init__), encoder.setting_names()
-    for setting, value in settings.items():
-        if setting not in known:
-            raise unknown_name(f"setting of encoder {name}", setting, known)
-        require_kind(value, kinds[setting], f"setting {setting} of encoder {name}")

@@ -19,7 +19,7 @@ from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.element_embedding import ElementEmbedding
-from crystrata.networks.encoders.encoder import Encoder
+from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.geometry import GaussianBasis
 
 
@@ -46,7 +46,7 @@ class GatedConvolution(nn.Module):
         return functional.softplus(v + self.norm(neighbour_sum(message)[0]))
 
 
-class CGCNNEncoder(Encoder):
+class CGCNNEncoder(StructureEncoder):
     """CGCNN: element embedding and gated convolutions; the mean over atoms is taken by the network.
 
     Args:

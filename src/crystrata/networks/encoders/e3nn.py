@@ -24,7 +24,7 @@ from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
 from crystrata.networks.edges import EdgeFeatures
 from crystrata.networks.element_embedding import ElementEmbedding
-from crystrata.networks.encoders.encoder import Encoder
+from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
 
 
@@ -88,7 +88,7 @@ class NodeProductLayer(nn.Module):
         return h + self.update(self.product_norm(torch.cat(invariants, dim=1)))
 
 
-class E3NNEncoder(Encoder):
+class E3NNEncoder(StructureEncoder):
     """The node-product network.
 
     Args:

@@ -17,7 +17,7 @@ from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.networks.edges import EdgeFeatures
-from crystrata.networks.encoders.encoder import Encoder
+from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis
 
 
@@ -69,7 +69,7 @@ def _paths(
     return middle, [(i, j, permutation[k], mode, train) for i, j, k, mode, train in instructions]
 
 
-class PlainE3NNEncoder(Encoder):
+class PlainE3NNEncoder(StructureEncoder):
     """Tensor products on edges.
 
     Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crystrata.datasets.labelled_batch import Components
-from crystrata.networks.encoders.encoder import Latent
+from crystrata.datasets.batch import Targets
 from crystrata.networks.heads.tensor import TensorHead
+from crystrata.networks.latent import Latent
 
 _LARGEST_LOG = 7.0  # exp(7) = 1097: principal values above that do not occur, and the exponential stays finite
 
@@ -21,12 +21,12 @@ class DielectricHead(TensorHead):
 
     symmetry = "ij=ji"
 
-    def forward(self, latent: Latent) -> Tensor:
+    def forward(self, latent: Latent, targets: Targets | None = None) -> Tensor:
         """Return the dielectric tensor of each crystal in the frame of its lattice, (B, 3, 3)."""
         matrix = self.tensor(latent)
         identity = torch.eye(3, dtype=matrix.dtype, device=matrix.device)
         trace = torch.diagonal(matrix, dim1=1, dim2=2).mean(1)
-        typical = self.scaling.restore(matrix.new_zeros(1), latent.fractions[:1])  # the median label
+        typical = self.scaling.restore(matrix.new_zeros(1))  # the median label
         level = (typical - 1).clamp(min=0.1).log() + self.level(latent) + trace
         anisotropic = matrix - trace[:, None, None] * identity
         size = torch.linalg.vector_norm(anisotropic, dim=(1, 2), keepdim=True)
@@ -34,18 +34,16 @@ class DielectricHead(TensorHead):
         scale = level.clamp(-_LARGEST_LOG, _LARGEST_LOG).exp()
         return identity + scale[:, None, None] * torch.linalg.matrix_exp(bounded)
 
-    def loss(
-        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, output: Tensor, latent: Latent, targets: Targets) -> tuple[Tensor, Tensor]:
         """Return the summed absolute error on the standardised scale and the count; see `Head.loss`."""
         diagonal = torch.diagonal(output, dim1=1, dim2=2)
-        error = self.standardised_error(diagonal.mean(1), target.where(mask, 1.0), latent)
-        if components is not None:
+        error = self.standardised_error(diagonal.mean(1), targets.values.where(targets.known, 1.0))
+        if (components := targets.components) is not None:
             wanted = components.values.where(components.known.unsqueeze(1), 1.0)
-            axes = [self.standardised_error(diagonal[:, axis], wanted[:, axis], latent) for axis in range(3)]
+            axes = [self.standardised_error(diagonal[:, axis], wanted[:, axis]) for axis in range(3)]
             each = torch.stack(axes).mean(0)
             error = torch.where(components.known, each, error)
-        return (error * mask).sum(), mask.sum()
+        return (error * targets.known).sum(), self.count(targets)
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
         """Return the mean of the diagonal, (B,)."""
@@ -60,5 +58,6 @@ class DielectricHead(TensorHead):
         """Return the principal values, ascending, and the diagonal where the orientation is given, NaN elsewhere."""
         principal = torch.linalg.eigvalsh(output)
         diagonal = torch.diagonal(output, dim1=1, dim2=2)
-        diagonal = diagonal.where(latent.batch.orientation_given.unsqueeze(1), torch.nan)
+        _, batch = latent.crystals()
+        diagonal = diagonal.where(batch.orientation_given.unsqueeze(1), torch.nan)
         return dict(zip(self.detail_titles, torch.cat([principal, diagonal], dim=1).unbind(1), strict=True))

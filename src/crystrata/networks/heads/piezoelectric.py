@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crystrata.datasets.labelled_batch import Components
-from crystrata.networks.encoders.encoder import Latent
+from crystrata.datasets.batch import Targets
 from crystrata.networks.heads.tensor import TensorHead
+from crystrata.networks.latent import Latent
 
 _TINY = 1e-4  # of the scale of the labels: makes the norm smooth at zero
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
@@ -21,17 +21,15 @@ class PiezoelectricHead(TensorHead):
 
     symmetry = "ijk=ikj"
 
-    def forward(self, latent: Latent) -> Tensor:
+    def forward(self, latent: Latent, targets: Targets | None = None) -> Tensor:
         """Return the piezoelectric tensor d_ijk of each crystal in the frame of its lattice, (B, 3, 3, 3) [pC/N]."""
         amplitude = self.level(latent).clamp(-8, 8).exp() * self.scaling.transform_scale
         return amplitude[:, None, None, None] * self.tensor(latent)
 
-    def loss(
-        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, output: Tensor, latent: Latent, targets: Targets) -> tuple[Tensor, Tensor]:
         """Return the summed absolute error on the standardised scale and the count; see `Head.loss`."""
-        error = self.standardised_error(self.predict(output, latent), target.where(mask, 0.0), latent)
-        return (error * mask).sum(), mask.sum()
+        error = self.standardised_error(self.predict(output, latent), targets.values.where(targets.known, 0.0))
+        return (error * targets.known).sum(), self.count(targets)
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
         """Return the size of the tensor, (B,) [pC/N]."""

@@ -1,47 +1,73 @@
-"""A scalar property: two dense layers, absolute error on the standardised scale."""
+"""A number or a vector. B materials, k components, d latent width."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Sequence
 
-from crystrata.datasets.labelled_batch import Components
+from torch import Tensor
+
+from crystrata.datasets.batch import Targets
 from crystrata.graph_settings import GraphSettings
 from crystrata.networks.density import mean_over_crystals
-from crystrata.networks.encoders.encoder import Latent
 from crystrata.networks.heads.head import Head
-from crystrata.properties import Property
+from crystrata.networks.latent import Latent
+from crystrata.networks.layers import Activation, Norm, Perceptron
+from crystrata.networks.scaling import Centre, ErrorKind, Scaling, checked_error, known_errors
+from crystrata.tasks import Task
 
 
 class ScalarHead(Head):
-    """Multilayer perceptron with a linear output, on the atoms of an additive property, else on the whole crystal.
+    """Perceptron with a linear output on standardised labels; every component of a vector has its own mask.
 
-    An energy is a sum over atoms: its perceptron reads each atom, and the mean is taken last.
+    An energy is a mean over atoms: where crystals are read, its perceptron reads each atom, and the mean is taken last.
 
     Args:
-        record: The property.
-        width: d, width of the latents.
-        hidden: Width of the hidden layer.
-        graph: Settings of the neighbourhoods (not read: latents suffice).
+        task: The task.
+        width: d.
+        graph: Not read: latents suffice.
+        hidden: Widths of the hidden layers.
+        components: k; None for one number.
+        norm: Norm of the hidden layers.
+        activation: Activation of the hidden layers.
+        error: `mae`, `mse`, or `huber` with delta 1.
+        centre: What the labels are centred by, `median` or `mean`.
     """
 
-    def __init__(self, record: Property, width: int, hidden: int, graph: GraphSettings) -> None:
-        super().__init__(record, width, hidden, graph)
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 1))
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        graph: GraphSettings,
+        hidden: Sequence[int] = (128,),
+        components: int | None = None,
+        norm: Norm = "none",
+        activation: Activation = "silu",
+        error: ErrorKind = "mae",
+        centre: Centre = "median",
+    ) -> None:
+        super().__init__(task, width, graph)
+        self.components, self.error = components, checked_error(error)
+        self.scaling = Scaling(task.transform, components, centre, ridge=task.additive)
+        self.layers = Perceptron([width, *hidden, components or 1], norm, activation=activation)
 
-    def forward(self, latent: Latent) -> Tensor:
-        """Return the standardised value of each crystal, (B,)."""
-        if self.record.additive:
-            return mean_over_crystals(self.layers(latent.atoms), latent.batch).squeeze(1)
-        return self.layers(latent.crystal).squeeze(1)
+    def forward(self, latent: Latent, targets: Targets | None = None) -> Tensor:
+        """Return standardised values, (B,) or (B, k)."""
+        if self.task.additive and latent.atoms is not None:
+            output = mean_over_crystals(self.layers(latent.atoms), latent.crystals()[1])
+        else:
+            output = self.layers(latent.pooled)
+        return output.squeeze(1) if self.components is None else output
 
-    def loss(
-        self, output: Tensor, latent: Latent, target: Tensor, mask: Tensor, components: Components | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the summed absolute error of known labels and their count; fixed shapes, no branch on the data."""
-        wanted = self.scaling.standardise(target.where(mask, 0.0), latent.fractions)
-        return ((output - wanted).abs() * mask).sum(), mask.sum()
+    def loss(self, output: Tensor, latent: Latent, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Return the summed error of the known components and their count; no branch on the data."""
+        wanted = self.scaling.standardise(targets.values.where(targets.known, 0.0), latent.fractions)
+        return known_errors(self.error, output, wanted, targets.known).sum(), self.count(targets)
 
     def predict(self, output: Tensor, latent: Latent) -> Tensor:
-        """Return the value in physical units, (B,)."""
+        """Return values in physical units, (B,) or (B, k)."""
         value = self.scaling.restore(output, latent.fractions)
-        return value if self.record.lower is None else value.clamp(min=self.record.lower)
+        return value if self.task.lower is None else value.clamp(min=self.task.lower)
+
+    def fit(self, targets: Targets, fractions: Tensor | None = None) -> None:
+        """Fit the scaling."""
+        self.scaling.fit(targets.values, targets.known, fractions)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 _LIMIT = 5.0
 
 
-class LossBalance(nn.Module):
+class LossWeights(nn.Module):
     """Total loss over the tasks that are present in a step, sum_t v_t L_t'.
 
         L_t' = w_t L_t exp(-2 s_t) / 2 + s_t    learned, s_t = log sigma_t keyed by task name
@@ -21,7 +21,7 @@ class LossBalance(nn.Module):
 
     Args:
         tasks: Task names.
-        learned: Whether the s_t are trained; they must be handed to the optimiser, without weight decay.
+        learned: Whether the s_t are trained; they must be handed to the optimizer, without weight decay.
         static: Tasks without an s_t in any case.
         weights: Static weights w_t; 1 where not given.
         emphasis: v_t; 1 where not given.
@@ -48,7 +48,7 @@ class LossBalance(nn.Module):
 
         Args:
             sums: Loss sum of each task over this micro-batch.
-            counts: Known labels of each task over the *whole* optimiser step, or the sum of their weights; a task with
+            counts: Known labels of each task over the *whole* optimizer step, or the sum of their weights; a task with
                 none contributes nothing.
             share: Part of the step that this micro-batch is: the shares of a step add up to 1.
         """

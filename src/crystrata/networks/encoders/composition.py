@@ -1,22 +1,47 @@
-"""A transformer whose tokens are the numbers of a descriptor. B samples, D descriptor width, L tokens, d latent width.
+"""Encoders of compositions: a perceptron on the descriptor, and a transformer whose tokens are its numbers.
 
     token_k = A x_k + p_k
 
 with one linear map A for all tokens and a learned code p_k that says which number it is. Attention costs L^2; the
-kernel mean descriptor has G numbers per element feature, so that `group` = G makes one token per feature.
+kernel mean descriptor has G numbers per element feature, so that `group` = G makes one token per feature. B materials,
+D descriptor width, L tokens, d latent width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from crystrata.errors import UsageError
-from crystrata.networks.attention import AttentionBlock
-from crystrata.networks.encoders.descriptor import DescriptorEncoder
+from crystrata.networks.encoders.encoder import CompositionEncoder
+from crystrata.networks.layers import AttentionBlock, Norm, Perceptron
 
 
-class TransformerEncoder(DescriptorEncoder):
+class MLPEncoder(CompositionEncoder):
+    """Dense layers from the descriptor to the latent; the last one is linear.
+
+    Args:
+        hidden_dims: Widths, first D, last d.
+        norm: `layer`, `batch` (a batch of one sample takes the running statistics) or `none`.
+        residual: Whether the layers before the last are residual blocks of two.
+        dropout: Fraction of the output of each of them that is left out in training.
+    """
+
+    def __init__(
+        self, hidden_dims: Sequence[int], norm: Norm = "layer", residual: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.layers = Perceptron(hidden_dims, norm, residual, dropout)
+        self.input_width, self.latent_width = hidden_dims[0], hidden_dims[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return latents (B, d) of descriptors (B, D)."""
+        return self.layers(x)
+
+
+class TransformerEncoder(CompositionEncoder):
     """Tokens, attention blocks, and the CLS token or the mean over tokens as latent.
 
     Args:
