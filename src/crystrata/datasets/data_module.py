@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from crystrata.datasets.batch import Batch
+from crystrata.datasets.dataset import MaterialDataset
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.datasets.training_batch import TrainingBatch, TrainingData
 from crystrata.errors import TrainingError
-from crystrata.graphs.batch import ALL_ATOMS
+from crystrata.graphs.batch import ALL_ATOMS, BatchForm
 
 EVALUATION_BATCH, EVALUATION_ATOMS = 128, 4000
-
-Data = TypeVar("Data", bound=TrainingData)
 
 
 class _Batches(Dataset):
     """The dataset as the loader sees it: a step in, its micro-batches out."""
 
-    def __init__(self, dataset: TrainingData, form: Any) -> None:
+    def __init__(self, dataset: MaterialDataset, form: BatchForm | None) -> None:
         self.dataset, self.form = dataset, form
 
-    def __getitem__(self, step: Step) -> Sequence[TrainingBatch]:
+    def __getitem__(self, step: Step) -> Sequence[Batch]:
         return self.dataset.batches(step, self.form)
 
 
-class BatchDataModule(L.LightningDataModule, Generic[Data]):
-    """Loaders over one dataset and one split; an item is an optimiser step, a list of its micro-batches.
+class BatchDataModule(L.LightningDataModule):
+    """Loaders over one dataset and one split; an item is an optimizer step, a list of its micro-batches.
 
     Args:
-        dataset: Crystals or compositions with targets.
+        dataset: Materials with labels.
         split: Rows of each part.
         batch_size: Samples per micro-batch.
-        accumulate: Micro-batches per optimiser step.
+        accumulate: Micro-batches per optimizer step.
         seed: Seed of the order.
         workers: Loader processes; 0 loads in the training process.
         pin_memory: Whether batches go through page-locked memory (with a GPU).
@@ -47,7 +45,7 @@ class BatchDataModule(L.LightningDataModule, Generic[Data]):
 
     def __init__(
         self,
-        dataset: Data,
+        dataset: MaterialDataset,
         split: Split,
         *,
         batch_size: int,
@@ -55,7 +53,7 @@ class BatchDataModule(L.LightningDataModule, Generic[Data]):
         seed: int = 0,
         workers: int = 0,
         pin_memory: bool = False,
-        form: Any = ALL_ATOMS,
+        form: BatchForm | None = ALL_ATOMS,
     ) -> None:
         super().__init__()
         self.dataset, self.split = dataset, split
@@ -70,27 +68,29 @@ class BatchDataModule(L.LightningDataModule, Generic[Data]):
         }
 
     def check(self) -> None:
-        """Refuse to train a property that has no label, or without anything to select by.
+        """Refuse to train a task that has no label, or without anything to select by.
 
         Raises:
-            TrainingError: A part is empty, a property has no training label, or none has a validation label.
+            TrainingError: The training or validation part is empty, a task has no training label, or none has a
+                validation label.
         """
-        for part in PARTS:
+        for part in ("train", "val"):
             if not len(self.split.part(part)):
-                raise TrainingError(f"the {part} part is empty: use more crystals (--max-samples)")
+                raise TrainingError(f"the {part} part is empty: use more materials (--max-samples), or another split")
         counts = self.label_counts()
         for name, parts in counts.items():
             if not parts["train"]:
                 raise TrainingError(
-                    f"{name} has no label in the training part: leave it out (--properties) "
-                    "or use more crystals (--max-samples)"
+                    f"{name} has no label in the training part: leave it out, or use more materials (--max-samples)"
                 )
-        if not any(parts["val"] for parts in counts.values()):
-            raise TrainingError("no property has a label in the validation part: use more crystals (--max-samples)")
+        if counts and not any(parts["val"] for parts in counts.values()):
+            raise TrainingError(
+                "no task has a label in the validation part: use more materials, or another split or seed"
+            )
 
-    def micro_batches(self, step: Step) -> list[Any]:
+    def micro_batches(self, step: Step) -> list[Batch]:
         """Return the micro-batches of a step, as the loaders do."""
-        return list(self.dataset.batches(step, self.form))
+        return self.dataset.batches(step, self.form)
 
     def train_dataloader(self) -> DataLoader:
         """Return the loader of the training part; its order is a function of seed and epoch."""

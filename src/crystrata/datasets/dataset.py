@@ -1,8 +1,11 @@
-"""The dataset: graphs from the store joined with targets. n crystals, P properties, B crystals of a batch."""
+"""The dataset: materials joined with the labels of all tasks, in batches for the trainer.
+
+n materials, D descriptor width, P tasks of one number, B materials of a batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,70 +15,113 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.datasets.labelled_batch import Components, LabelledBatch
+from crystrata.datasets.batch import Batch, Targets
+from crystrata.datasets.labels import Labels, column_labels
+from crystrata.datasets.masks import keep_mask, ratio_count
+from crystrata.datasets.materials import Materials, Structures
 from crystrata.datasets.sampling import Step
-from crystrata.datasets.targets import component_targets, target_matrix
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import ALL_ATOMS, BatchForm, collate
 from crystrata.graphs.store import Progress, open_store
-from crystrata.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
-from crystrata.properties import GROUPS, get_property, trained_properties
+from crystrata.jarvis_properties import GROUPS, property_tasks, trained_tasks
 from crystrata.sources.table import CrystalTable
+from crystrata.tasks import Task
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 
-class CrystalPropertyDataset(Dataset):
-    """Crystals of a table with the targets of some properties; graphs with angles come from the store.
+class MaterialDataset(Dataset):
+    """Materials with the labels of tasks. Item i is a PyG graph for people; the trainer reads `batches`.
 
-    The first construction builds the store, every later one opens it, whatever the properties. Item i is a
-    `torch_geometric.data.Data` for people; the trainer reads `batch`, a vectorised slice.
+    Of a task that is to see only some of its training samples, each epoch sees others.
 
     Args:
-        table: Crystals and labels.
-        stores: Folder of the graph stores.
-        properties: Names of the properties; one that is derived stands for the one it follows from.
-        graph: Settings of the neighbourhoods.
-        workers: Processes that build the store.
-        progress: Called with (done, in all) while the store is built.
+        materials: The materials.
+        tasks: Tasks that have a head.
+        labels: Task -> labels, one a material; none for an autoencoder.
+        descriptors: Of the compositions, (n, D) float32, NaN where unknown; None where nothing reads them.
+        train: Rows of the training part, for tasks that see only some of it.
+        seed: Seed of the choice of samples.
+        redraw: Whether each epoch chooses again.
     """
 
     def __init__(
         self,
-        table: CrystalTable,
-        stores: Path,
-        properties: Sequence[str] = GROUPS["all9"],
-        graph: GraphSettings | None = None,
+        materials: Materials,
+        tasks: Sequence[Task],
+        labels: Mapping[str, Labels],
         *,
-        workers: int = 0,
-        progress: Progress | None = None,
+        descriptors: np.ndarray | None = None,
+        train: np.ndarray | None = None,
+        seed: int = 0,
+        redraw: bool = True,
     ) -> None:
-        self.properties = trained_properties(properties)
-        self.store = open_store(table, graph or GraphSettings(), stores, workers=workers, progress=progress)
-        self.labels = table.labels.iloc[np.asarray(self.graphs.source_row)]
-        self.ids: list[str] = self.labels.index.astype(str).tolist()
-        self.targets = target_matrix(self.labels, self.properties)
-        self.components = component_targets(self.labels, self.properties)
+        self.materials, self.tasks, self.labels = materials, tuple(tasks), dict(labels)
+        self.descriptors, self.seed, self.redraw = descriptors, seed, redraw
+        self._visible: tuple[int, dict[str, np.ndarray]] | None = None
+        self.train_on(np.arange(len(materials)) if train is None else train)
+
+    def train_on(self, rows: np.ndarray) -> None:
+        """Say which rows are trained on: of these, tasks with a masking ratio see some."""
+        self.train, self._visible = rows, None
+        counts = {name: int(labels.known_samples[rows].sum()) for name, labels in self.labels.items()}
+        ratios = {task.name: task.task_masking_ratio for task in self.tasks if task.name in self.labels}
+        kept = {name: ratio_count(ratio, counts[name]) for name, ratio in ratios.items()}
+        self._limits = {name: count for name, count in kept.items() if count < counts[name]}
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Id of each material."""
+        return self.materials.ids
+
+    @property
+    def structures(self) -> Structures | None:
+        """Crystals of the materials, or None."""
+        return self.materials.structures
 
     @property
     def graphs(self) -> GraphArrays:
-        """The mapped graphs of all crystals."""
-        return self.store.arrays
+        """The mapped graphs of all crystals.
+
+        Raises:
+            TypeError: The materials have none.
+        """
+        if self.materials.structures is None:
+            raise TypeError("these materials have no crystals")
+        return self.materials.structures.graphs
 
     @property
     def atom_counts(self) -> np.ndarray:
-        """Atoms of each crystal, (n,)."""
-        return np.asarray(self.graphs.atom_counts)
+        """Atoms of the crystal of each material, (n,); 0 where it has none."""
+        counts = np.zeros(len(self), dtype=np.int64)
+        if (structures := self.materials.structures) is not None:
+            there = structures.row >= 0
+            counts[there] = np.asarray(structures.graphs.atom_counts)[structures.row[there]]
+        return counts
 
     @property
     def known(self) -> dict[str, np.ndarray]:
-        """Property -> whether the label of each crystal is known, (n,)."""
-        return {name: np.isfinite(self.targets[:, column]) for column, name in enumerate(self.properties)}
+        """Task -> whether the label of each material is known, (n,); an autoencoder needs none."""
+        everywhere = np.ones(len(self), dtype=bool)
+        return {
+            task.name: self.labels[task.name].known_samples if task.name in self.labels else everywhere
+            for task in self.tasks
+        }
+
+    def numbers(self, names: Iterable[str]) -> np.ndarray:
+        """Return the labels of tasks of one number, (n, P) float32, NaN where unknown."""
+        columns = [self.labels[name].numbers for name in names]
+        return np.stack(columns, axis=1) if columns else np.empty((len(self), 0), dtype=np.float32)
+
+    def hide(self, name: str, materials: np.ndarray) -> None:
+        """Make the label of a task unknown for some materials, such as outliers; `materials` (n,) is True for them."""
+        self.labels[name] = self.labels[name].hidden(materials)
+        self.train_on(self.train)
 
     def __len__(self) -> int:
-        return len(self.graphs)
+        return len(self.materials)
 
     def __getitem__(self, index: int) -> Data:
         """Return one crystal as a PyG graph with its angles.
@@ -86,8 +132,10 @@ class CrystalPropertyDataset(Dataset):
         from torch_geometric.data import Data
 
         if not -len(self) <= index < len(self):
-            raise IndexError(f"crystal {index} of {len(self)}")
-        batch = collate(self.graphs, np.array([index % len(self)]), angles=True)
+            raise IndexError(f"material {index} of {len(self)}")
+        rows = np.array([index % len(self)])
+        batch = collate(self.graphs, self._crystals_of(rows), angles=True)
+        numbers = self.numbers(task.name for task in self.tasks if task.is_number)
         return Data(
             z=batch.numbers,
             edge_index=torch.stack([batch.neighbour, batch.centre]),
@@ -96,55 +144,125 @@ class CrystalPropertyDataset(Dataset):
             radius=batch.radius,
             angle_index=batch.pair,
             angle_cos=batch.cosine,
-            y=torch.from_numpy(self.targets[[index]]),
+            y=torch.from_numpy(numbers[rows]),
             num_nodes=len(batch.numbers),
             id=self.ids[index],
         )
 
-    def training_hull(
-        self, name: str, train: np.ndarray, cache_dir: Path, progress: Progress | None = None
-    ) -> TrainingHull:
-        """Return the convex hull of the training energies; no other label passes through it.
+    def batches(self, step: Step, form: BatchForm | None = ALL_ATOMS) -> list[Batch]:
+        """Return the micro-batches of a step; in an epoch of the training with the labels that it may see.
 
         Args:
-            name: Property that is the distance from it.
-            train: Positions that span the hull.
-            cache_dir: Where hulls are kept; the same energies and rows are never solved twice.
-            progress: Called with (done, in all).
+            step: The step.
+            form: What the network reads of the graphs; None where it reads none.
         """
-        energies = self.labels[get_property("formation_energy").columns[0]].to_numpy(dtype=np.float64)
-        reference = np.zeros(len(self), dtype=bool)
-        reference[train] = True
-        counts = formula_counts(self.labels["formula"])
-        return training_hull(CONVENTIONS[name], counts, energies, reference, cache_dir, progress)
+        visible = {} if step.epoch is None or not self._limits else self._visible_in(step.epoch)
+        return [self._batch(rows, len(rows) / len(step.rows), visible, form) for rows in step.micro_batches()]
 
-    def batches(self, step: Step, form: BatchForm = ALL_ATOMS) -> list[LabelledBatch]:
-        """Return the labelled micro-batches of a step, in the form that a network reads."""
-        counts = torch.from_numpy(np.isfinite(self.targets[step.rows]).sum(axis=0))
-        return [self._batch(rows, counts, len(rows) / len(step.rows), form) for rows in step.micro_batches()]
-
-    def _batch(self, rows: np.ndarray, step_counts: Tensor, share: float, form: BatchForm) -> LabelledBatch:
-        targets = torch.from_numpy(self.targets[rows])
-        labelled = ~torch.isnan(targets[:, [self.properties.index(name) for name in form.whole]]).all(1)
-        whole = torch.nonzero(labelled).squeeze(1).numpy() if form.whole else None
-        return LabelledBatch(
-            crystals=collate(self.graphs, rows, angles=form.angles, distinct=form.distinct, whole=whole),
-            targets=targets.nan_to_num(0.0),
-            mask=~torch.isnan(targets),
-            step_counts=step_counts,
-            share=share,
-            rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
-            components={name: _components(values[rows]) for name, values in self.components.items()},
-        )
+    def training_targets(self, names: Iterable[str] | None = None) -> dict[str, Targets]:
+        """Return the labels that the first epoch may see of some tasks (of all if not given), of all training rows."""
+        wanted, visible = set(self.labels if names is None else names), self._visible_in(0)
+        chosen = [task for task in self.tasks if task.name in self.labels and task.name in wanted]
+        return {task.name: self._targets(task, self.train, visible) for task in chosen}
 
     def fractions(self, rows: np.ndarray) -> Tensor:
-        """Return the atomic fractions of some crystals, (n, 103): what the composition ridge is fitted on."""
-        return torch.from_numpy(
-            atomic_fractions(np.asarray(self.graphs.numbers), self.graphs.atom_offsets)[np.asarray(rows)]
+        """Return the atomic fractions of some crystals, (B, 103): what a composition ridge is fitted on."""
+        graphs = self.graphs
+        fractions = atomic_fractions(np.asarray(graphs.numbers), graphs.atom_offsets)
+        return torch.from_numpy(fractions[self._crystals_of(np.asarray(rows))])
+
+    def _crystals_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the crystals of some materials, (B,), -1 where one has none."""
+        structures = self.materials.structures
+        return np.full(len(rows), -1) if structures is None else structures.row[rows]
+
+    def _visible_in(self, epoch: int) -> dict[str, np.ndarray]:
+        """Return which labels an epoch of the training sees, (n,), for the tasks where it is not all."""
+        epoch = epoch if self.redraw else 0
+        if self._visible is None or self._visible[0] != epoch:
+            masks = {}
+            for name, count in self._limits.items():
+                valid = self.labels[name].known_samples[self.train]
+                masks[name] = np.zeros(len(self), dtype=bool)
+                masks[name][self.train] = keep_mask(valid, count, task=name, seed=self.seed, epoch=epoch)
+            self._visible = epoch, masks
+        return self._visible[1]
+
+    def _batch(
+        self, rows: np.ndarray, share: float, visible: Mapping[str, np.ndarray], form: BatchForm | None
+    ) -> Batch:
+        targets = {task.name: self._targets(task, rows, visible) for task in self.tasks if task.name in self.labels}
+        crystals = crystal_rows = None
+        if form is not None and self.materials.structures is not None:
+            found = self._crystals_of(rows)
+            there = np.flatnonzero(found >= 0)
+            if len(there):
+                whole = self._labelled(form.whole, targets)[there] if form.whole else None
+                crystals = collate(
+                    self.graphs,
+                    found[there],
+                    angles=form.angles,
+                    distinct=form.distinct,
+                    whole=None if whole is None else np.flatnonzero(whole),
+                )
+            if len(there) < len(rows):
+                crystal_rows = torch.from_numpy(there)
+        return Batch(
+            rows=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
+            targets=targets,
+            share=share,
+            crystals=crystals,
+            crystal_rows=crystal_rows,
+            descriptor=None if self.descriptors is None else torch.from_numpy(self.descriptors[rows]),
         )
 
+    def _targets(self, task: Task, rows: np.ndarray, visible: Mapping[str, np.ndarray]) -> Targets:
+        targets = self.labels[task.name].targets(rows, visible.get(task.name))
+        return targets.padded() if task.kind == "sequence" else targets
 
-def _components(values: np.ndarray) -> Components:
-    """Return component labels (B, k), all or none known, with their mask."""
-    known = np.isfinite(values).all(axis=1)
-    return Components(torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(known))
+    def _labelled(self, names: Sequence[str], targets: Mapping[str, Targets]) -> np.ndarray:
+        """Return which materials of a batch have a label of any of some tasks, (B,)."""
+        return torch.stack([targets[name].known for name in names]).any(0).numpy()
+
+
+class CrystalPropertyDataset(MaterialDataset):
+    """Crystals of a table with the labels of JARVIS properties; graphs with angles come from the store.
+
+    The first construction builds the store, every later one opens it, whatever the properties.
+
+    Args:
+        table: Crystals and labels.
+        stores: Folder of the graph stores.
+        properties: Names of the properties, or tasks; one that is derived stands for the one it follows from.
+        graph: Settings of the neighbourhoods.
+        workers: Processes that build the store.
+        progress: Called with (done, in all) while the store is built.
+
+    Attributes:
+        store: The open store.
+    """
+
+    def __init__(
+        self,
+        table: CrystalTable,
+        stores: Path,
+        properties: Sequence[str] | Sequence[Task] = GROUPS["all9"],
+        graph: GraphSettings | None = None,
+        *,
+        workers: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        named = [one for one in properties if isinstance(one, str)]
+        wanted = property_tasks(named) if named else [one for one in properties if isinstance(one, Task)]
+        self.store = open_store(table, graph or GraphSettings(), stores, workers=workers, progress=progress)
+        arrays = self.store.arrays
+        labels = table.labels.iloc[np.asarray(arrays.source_row)]
+        materials = Materials(
+            ids=tuple(map(str, labels.index)),
+            formulas=tuple(map(str, labels["formula"])),
+            structures=Structures(arrays, np.arange(len(arrays))),
+            table=labels,
+            demo=table.demo,
+        )
+        tasks = trained_tasks(wanted)
+        super().__init__(materials, tasks, {task.name: column_labels(task, labels) for task in tasks})

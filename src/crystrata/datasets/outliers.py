@@ -13,14 +13,14 @@ property (the moduli: z of diamond is 18) z counts outside the range only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.properties import Property, get_property
+from crystrata.tasks import Task
 
 COLUMNS = ("key", "split", "property", "value", "score", "reason", "action")
 MASKED, KEPT = "masked", "kept"
@@ -34,61 +34,63 @@ class OutlierCheck:
     """What the check found.
 
     Attributes:
-        properties: Names of the columns.
-        flagged: True where a rule speaks against a label, (n, P).
-        masked: True where a training label must not be trained on, (n, P).
+        flagged: Task -> whether a rule speaks against its label, (n,).
+        masked: Task -> whether its training label must not be trained on, (n,).
         table: One row per flagged label, with `COLUMNS`.
     """
 
-    properties: tuple[str, ...]
-    flagged: np.ndarray
-    masked: np.ndarray
+    flagged: Mapping[str, np.ndarray]
+    masked: Mapping[str, np.ndarray]
     table: pd.DataFrame
 
-    def masked_for(self, names: Sequence[str]) -> np.ndarray:
-        """Return `masked` for some of the properties, (n, len(names))."""
-        return self.masked[:, [self.properties.index(name) for name in names]]
+    def masked_for(self, name: str) -> np.ndarray:
+        """Return `masked` for one task, (n,)."""
+        return self.masked[name]
 
     def flagged_for(self, name: str) -> np.ndarray:
-        """Return `flagged` for one property, (n,)."""
-        return self.flagged[:, self.properties.index(name)]
+        """Return `flagged` for one task, (n,)."""
+        return self.flagged[name]
 
 
 def check_outliers(
-    names: Sequence[str], values: np.ndarray, split: Split, ids: Sequence[str], *, limit: float, mask: bool = True
+    tasks: Sequence[Task],
+    values: Mapping[str, np.ndarray],
+    split: Split,
+    ids: Sequence[str],
+    *,
+    limit: float,
+    mask: bool = True,
 ) -> OutlierCheck:
     """Check the labels of the three parts.
 
     A derived property has no label of its own to train on: only its range is looked at, and nothing of it is masked.
 
     Args:
-        names: Properties.
-        values: Their labels in physical units, (n, P), NaN where unknown.
+        tasks: Tasks of one number.
+        values: Their labels in physical units, task -> (n,), NaN where unknown.
         split: Rows of each part; other rows are not looked at.
         ids: Key of each crystal, (n,).
         limit: Largest z that passes.
         mask: Whether training labels may be masked; if not, all is only reported.
     """
-    part_of_row = np.full(len(values), "", dtype=object)
+    part_of_row = np.full(len(ids), "", dtype=object)
     for part in PARTS:
         part_of_row[split.part(part)] = part
-    flagged, masked = np.zeros(values.shape, dtype=bool), np.zeros(values.shape, dtype=bool)
-    rows = []
-    for column, record in enumerate(map(get_property, names)):
-        labels = values[:, column].astype(np.float64)
-        scores = robust_scores(labels, split.train, record)
-        reasons, cannot_be = _judge(labels, scores, record, limit)
-        flagged[:, column] = (part_of_row != "") & np.logical_or.reduce(list(reasons.values()))
-        if mask and not record.derived_from:
-            masked[:, column] = (part_of_row == "train") & cannot_be
-        for row in np.flatnonzero(flagged[:, column]).tolist():
+    flagged, masked, rows = dict[str, np.ndarray](), dict[str, np.ndarray](), []
+    for task in tasks:
+        labels = values[task.name].astype(np.float64)
+        scores = robust_scores(labels, split.train, task)
+        reasons, cannot_be = _judge(labels, scores, task, limit)
+        flagged[task.name] = (part_of_row != "") & np.logical_or.reduce(list(reasons.values()))
+        masked[task.name] = (part_of_row == "train") & cannot_be & (mask and not task.derived_from)
+        for row in np.flatnonzero(flagged[task.name]).tolist():
             reason = "; ".join(words for words, found in reasons.items() if found[row])
-            action = MASKED if masked[row, column] else KEPT
-            rows.append((ids[row], part_of_row[row], record.name, labels[row], scores[row], reason, action))
-    return OutlierCheck(tuple(names), flagged, masked, pd.DataFrame(rows, columns=list(COLUMNS)))
+            action = MASKED if masked[task.name][row] else KEPT
+            rows.append((ids[row], part_of_row[row], task.name, labels[row], scores[row], reason, action))
+    return OutlierCheck(flagged, masked, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def robust_scores(labels: np.ndarray, train: np.ndarray, record: Property) -> np.ndarray:
+def robust_scores(labels: np.ndarray, train: np.ndarray, task: Task) -> np.ndarray:
     """Return z of each label (n,) on the scale of the property's transform; NaN where it is unknown or has no meaning.
 
     Where more than half of the training labels are one and the same number (the zero gap of metals, the zero
@@ -97,13 +99,15 @@ def robust_scores(labels: np.ndarray, train: np.ndarray, record: Property) -> np
     fewer than 20 training labels, or derived from another has no z.
     """
     known = labels[train][np.isfinite(labels[train])]
-    if record.derived_from or not len(known):
+    if task.derived_from or not len(known):
         return np.full(len(labels), np.nan)
     sizes = np.abs(known[known != 0])
-    scale = np.median(sizes) if len(sizes) else 1.0  # as `TargetScaling` fits it
+    scale = np.median(sizes) if len(sizes) else 1.0  # as `Scaling` fits it
 
     def transformed(value: np.ndarray) -> np.ndarray:
-        return np.arcsinh(value / scale) if record.transform == "asinh" else value
+        if task.transform == "log1p":
+            return np.log1p(np.maximum(value, 0))
+        return np.arcsinh(value / scale) if task.transform == "asinh" else value
 
     reference, usual = transformed(known), None
     centre = np.median(reference)
@@ -121,13 +125,13 @@ def robust_scores(labels: np.ndarray, train: np.ndarray, record: Property) -> np
 
 
 def _judge(
-    labels: np.ndarray, scores: np.ndarray, record: Property, limit: float
+    labels: np.ndarray, scores: np.ndarray, task: Task, limit: float
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return what speaks against each label, words -> (n,), and whether it cannot be right, (n,); NaN passes all."""
-    low, high = record.plausible
-    lowest = -np.inf if record.lower is None else record.lower
+    low, high = task.plausible
+    lowest = -np.inf if task.lower is None else task.lower
     nonphysical, outside = labels < lowest, (labels < low) | (labels > high)
-    beyond = (scores > limit) & outside if record.heavy_tailed else scores > limit
+    beyond = (scores > limit) & outside if task.heavy_tailed else scores > limit
     reasons = {
         f"below the physical bound {lowest:g}": nonphysical,
         f"outside [{low:g}, {high:g}]": outside,

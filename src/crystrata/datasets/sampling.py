@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 
 @dataclass(frozen=True)
 class Step:
-    """Key of what one optimiser step (or one step of an evaluation) reads.
+    """Key of what one optimizer step (or one step of an evaluation) reads.
 
     Attributes:
         rows: Positions in the dataset, (n,).
@@ -34,7 +34,7 @@ class EpochSampler(Sampler[Step]):
     Args:
         rows: Positions of the training part.
         batch_size: Crystals per micro-batch.
-        accumulate: Micro-batches per optimiser step.
+        accumulate: Micro-batches per optimizer step.
         seed: Seed of the order.
 
     Attributes:

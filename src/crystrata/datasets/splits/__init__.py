@@ -4,7 +4,8 @@ from crystrata.datasets.splits.candidates import Candidates
 from crystrata.datasets.splits.grouped import random_split
 from crystrata.datasets.splits.protocols import PROTOCOLS, parse_protocol, resolve_split
 from crystrata.datasets.splits.request import SplitRequest
-from crystrata.datasets.splits.split import FRACTIONS, PARTS, Split, keep_rows, keep_unseen, subsample
+from crystrata.datasets.splits.split import FRACTIONS, Split, keep_rows, keep_unseen, subsample
+from crystrata.tasks import PARTS
 
 __all__ = [
     "FRACTIONS",

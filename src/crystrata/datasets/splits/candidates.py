@@ -11,7 +11,7 @@ import numpy as np
 from crystrata.errors import UsageError
 
 if TYPE_CHECKING:
-    from crystrata.datasets.dataset import CrystalPropertyDataset
+    from crystrata.datasets.materials import Materials
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,39 @@ class Candidates:
     demo: bool = False
 
     @classmethod
-    def of(cls, dataset: CrystalPropertyDataset) -> Candidates:
-        """Return the crystals of a data set."""
-        labels, graphs = dataset.labels, dataset.graphs
-        known = "spacegroup" in labels.columns
+    def of(cls, materials: Materials) -> Candidates:
+        """Return what protocols may look at of some materials; nothing of crystals where not all have one."""
+        n, table = len(materials), materials.table
+        spacegroups = np.zeros(n, dtype=np.int64)
+        if table is not None and "spacegroup" in table.columns:
+            spacegroups = table["spacegroup"].to_numpy(np.int64)
+        graphs = None if materials.structures is None else materials.structures.graphs
+        in_order = graphs is not None and np.array_equal(materials.structures.row, np.arange(len(graphs)))  # type: ignore[union-attr]
+        if graphs is None or not in_order:
+            nothing = np.empty((0, 3))
+            return cls(
+                list(materials.ids), list(materials.formulas), spacegroups, np.empty((0, 3, 3)), np.zeros(n, np.int64),
+                np.empty(0, np.int64), nothing, materials.demo,
+            )  # fmt: skip
         return cls(
-            ids=dataset.ids,
-            formulas=labels["formula"].astype(str).tolist(),
-            spacegroups=labels["spacegroup"].to_numpy(np.int64) if known else np.zeros(len(dataset), dtype=np.int64),
+            ids=list(materials.ids),
+            formulas=list(materials.formulas),
+            spacegroups=spacegroups,
             lattice=graphs.lattice,
             atom_counts=graphs.atom_counts,
             numbers=graphs.numbers,
             frac=graphs.frac,
-            demo=bool(dataset.store.header["source"]["demo"]),
+            demo=materials.demo,
         )
+
+    def require_crystals(self, protocol: str) -> None:
+        """Refuse a protocol that looks at crystals where not every material has one.
+
+        Raises:
+            UsageError: Not every material has one.
+        """
+        if len(self.lattice) != len(self):
+            raise UsageError(f"--split {protocol} looks at crystals, and some materials have none: take another split")
 
     def __len__(self) -> int:
         return len(self.ids)

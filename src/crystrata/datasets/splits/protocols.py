@@ -14,7 +14,9 @@ from crystrata.datasets.splits.official import (
     split_by_union,
     split_for_use_from_union,
 )
+from crystrata.datasets.splits.rarest_first import split_all_into_test, split_as_stated
 from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.saved import split_as_saved
 from crystrata.datasets.splits.split import Split
 from crystrata.errors import UsageError, unknown_name
 
@@ -29,6 +31,9 @@ class Protocol:
         words: What it does, for the manual.
         split: Carries it out.
         published: Whether it follows published ids, which come from `--splits-file` or its defaults.
+        reads_file: Whether it reads `--splits-file`.
+        looks_at_crystals: Whether it looks at crystals.
+        may_leave_empty: Whether it may leave a part without a material.
     """
 
     name: str
@@ -36,6 +41,9 @@ class Protocol:
     words: str
     split: Callable[[SplitRequest, str], Split]
     published: bool = False
+    reads_file: bool = False
+    looks_at_crystals: bool = False
+    may_leave_empty: bool = False
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -50,23 +58,23 @@ PROTOCOLS: dict[str, Protocol] = {
             "official", "official:<benchmark>",
             "validation and test are the official ids of a leaderboard benchmark, such as official:mbj_bandgap; "
             "training is every other crystal, with all its labels; one run serves the benchmarks that share these ids",
-            split_as_published, published=True,
+            split_as_published, published=True, reads_file=True, looks_at_crystals=True,
         ),
         Protocol(
             "union", "union",
             "test is the union of the official tests of the nine properties; validation is a tenth of the rest, whole "
             "formulas at a time. Near-duplicates of tested crystals stay in training, as on the leaderboard, and are "
-            "counted", split_by_union, published=True,
+            "counted", split_by_union, published=True, reads_file=True, looks_at_crystals=True,
         ),
         Protocol(
             "union-strict", "union-strict",
             "as union, but near-duplicates of tested crystals are left out of training and validation",
-            split_by_strict_union, published=True,
+            split_by_strict_union, published=True, reads_file=True, looks_at_crystals=True,
         ),
         Protocol(
             "formation-energy", "formation-energy",
             "every property by the official ids of the formation energy: comparable for formation energy and band gap "
-            "only", split_by_formation_energy, published=True,
+            "only", split_by_formation_energy, published=True, reads_file=True, looks_at_crystals=True,
         ),
         Protocol(
             "by-chemical-system", "by-chemical-system",
@@ -76,6 +84,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "by-prototype", "by-prototype",
             "80/10/10 with each structure type (anonymous formula, space group, Wyckoff positions) on one side, "
             "near-duplicates together: tests on structures never seen", split_by_prototype,
+            looks_at_crystals=True,
         ),
         Protocol(
             "refit", "refit",
@@ -86,7 +95,20 @@ PROTOCOLS: dict[str, Protocol] = {
             "union-refit", "union-refit",
             "as refit, for runs that start from weights of union: what is held out, 2.5 % each, is of official tests "
             "and of formulas that union has not seen", split_for_use_from_union, published=True,
+            reads_file=True, looks_at_crystals=True,
         ),
+        Protocol(
+            "by-table", "by-table",
+            "as the `split` column of each table states; the rest by whole formulas, the rarest task first "
+            "(`val_split`, `test_split`)", split_as_stated, may_leave_empty=True,
+        ),
+        Protocol(
+            "saved", "saved",
+            "as another run: `--splits-file` names its splits.json", split_as_saved, reads_file=True,
+            may_leave_empty=True,
+        ),
+        Protocol("test-all", "test-all", "every material is in the test part: to evaluate, not to train",
+                 split_all_into_test, may_leave_empty=True),
     )
 }  # fmt: skip
 """Name -> protocol. A crystal of the test part is in no other part, with none of its labels; figures of different
@@ -121,7 +143,12 @@ def resolve_split(protocol: str, request: SplitRequest) -> Split:
         UsageError: The name is unknown, or the crystals lack what the protocol tests on.
         DataError: Published splits are missing or damaged.
     """
-    split = parse_protocol(protocol).split(request, protocol)
+    rule = parse_protocol(protocol)
+    if rule.looks_at_crystals:
+        request.crystals.require_crystals(protocol)
+    split = rule.split(request, protocol)
+    if rule.may_leave_empty:
+        return split
     if empty := [name for name in ("train", "val", "test") if not len(split.part(name))]:
         raise UsageError(f"--split {protocol} leaves no crystal for {' and '.join(empty)}: take another split or seed")
     return split

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crystrata.datasets.splits.split import PARTS
 from crystrata.errors import DataError
+from crystrata.tasks import PARTS
 
 HOW_TO_GET = (
     "Give --splits-file with a parquet table of the columns benchmark, jid, split (train, val, test), or with a folder "

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from crystrata.datasets.random_order import hash_position
 from crystrata.errors import UsageError
 from crystrata.files import digest_of_json
+from crystrata.tasks import PARTS
 
-PARTS = ("train", "val", "test")
 FRACTIONS = (0.8, 0.1, 0.1)
 SAMPLE = " (sample)"
 """Added to the protocol where an official test part is no longer whole: its figures compare with no table."""
@@ -100,28 +100,29 @@ def subsample(split: Split, max_samples: int, ids: Sequence[str]) -> Split:
     )
 
 
-def keep_unseen(split: Split, ids: Sequence[str], seen: Collection[str]) -> Split:
-    """Leave out the validation crystals that the weights to start from were trained on: they select for memory.
+def keep_unseen(split: Split, ids: Sequence[str], seen: np.ndarray) -> Split:
+    """Leave out the validation materials that the weights to start from were trained on: they select for memory.
 
     Args:
         split: The whole split.
         ids: Id of each row.
-        seen: Ids of the crystals that the weights were trained on.
+        seen: Whether the weights were trained on each row, (n,).
 
     Raises:
         UsageError: One of them is tested on, or none is left to validate on.
     """
-    tested, validated = (np.array([ids[row] in seen for row in rows], dtype=bool) for rows in (split.test, split.val))
+    tested, validated = seen[split.test], seen[split.val]
     advice = "start from a run of the same split, or from scratch"
     if tested.any():
         first = ids[split.test[tested][0]]
         raise UsageError(
-            f"the weights to start from were trained on {tested.sum()} crystals that --split {split.protocol} tests "
+            f"the weights to start from were trained on {tested.sum()} materials that --split {split.protocol} tests "
             f"on, such as {first}: {advice}"
         )
     if len(split.val) and validated.all():
-        raise UsageError(f"the weights to start from were trained on every validation crystal: {advice}")
-    before = tuple(sorted(set(seen).difference(ids[row] for row in split.train)))
+        raise UsageError(f"the weights to start from were trained on every validation material: {advice}")
+    outside = np.setdiff1d(np.flatnonzero(seen), split.train)
+    before = tuple(sorted(ids[row] for row in outside))
     notes = {**split.notes, "validation_crystals_seen_before": int(validated.sum())} if validated.any() else split.notes
     return replace(split, val=split.val[~validated], notes=notes, seen_before=before)
 
@@ -129,9 +130,3 @@ def keep_unseen(split: Split, ids: Sequence[str], seen: Collection[str]) -> Spli
 def _whole(split: Split, test: np.ndarray) -> dict[str, np.ndarray]:
     """Return the official tests of which a smaller test part has every row: a part of one compares with nothing."""
     return {name: rows for name, rows in split.official_tests.items() if np.isin(rows, test).all()}
-
-
-def hash_position(seed: int, name: str) -> int:
-    """Return the place of a name in the order of a seed; it depends on no random generator and no other name."""
-    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=7).digest()
-    return int.from_bytes(digest, "big")

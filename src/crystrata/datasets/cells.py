@@ -37,7 +37,7 @@ class Ragged:
     unused: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def scalar_cells(cells: pd.Series) -> Ragged:
+def number_cells(cells: pd.Series) -> Ragged:
     """Read one number a cell."""
     numbers = pd.to_numeric(cells, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     unreadable = np.isnan(numbers) & ~_missing(cells)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from crystrata.datasets.tasks.cells import GAPS
+from crystrata.datasets.cells import GAPS
 from crystrata.errors import DataError, nearest
 
 

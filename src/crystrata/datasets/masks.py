@@ -1,13 +1,19 @@
-"""Which training samples a task sees: by ratio, as replay, drawn anew each epoch; and weights of its classes."""
+"""Which training samples a task sees: by ratio, as replay, drawn again each epoch; and what heads must know of them."""
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
-from crystrata.datasets.tasks.streams import random_stream
+from crystrata.datasets.labels import Labels
+from crystrata.datasets.random_order import random_stream
 from crystrata.errors import DataError, UsageError
+from crystrata.tasks import Task
+
+BALANCED = "balanced"
+"""As `class_weights` of a head: weights that make all classes count the same, from the training labels."""
 
 
 def keep_mask(valid: np.ndarray, count: int, *, task: str, seed: int, epoch: int = 0) -> np.ndarray:
@@ -74,3 +80,23 @@ def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
         raise DataError("balanced class weights need at least one training label")
     weights = counts.sum() / (classes * np.maximum(counts, 1))
     return np.where(counts > 0, weights, weights[counts > 0].max()).astype(np.float32)
+
+
+def with_label_widths(task: Task, labels: Labels, train: np.ndarray) -> Task:
+    """Return a task whose head knows what only labels tell; what its settings name already stays.
+
+    That is the number of components of a vector, the longest sequence of the head `vec`, and balanced class weights.
+
+    Args:
+        task: The task.
+        labels: Its labels, of all parts.
+        train: Rows of the training part.
+    """
+    head = dict(task.head)
+    if task.kind == "vector":
+        head.setdefault("components", labels.width)
+    elif task.subtype == "vec":
+        head.setdefault("seq_len", int(np.diff(labels.offsets).max(initial=1)))
+    elif head.get("class_weights") == BALANCED:
+        head["class_weights"] = balanced_class_weights(labels.values[train], len(task.classes)).tolist()
+    return replace(task, head=head)

@@ -1,4 +1,7 @@
-"""Labels of one task for a batch: numbers, classes, vectors, curves. B samples, k components, M points, L steps."""
+"""What the trainer reads: a batch of materials with the labels of every task.
+
+B materials, k components, M points of all curves in one row, L steps, D descriptor width, G crystals.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from crystrata.graphs.batch import CrystalBatch
+
 
 @dataclass(frozen=True)
-class TaskTargets:
-    """What the head of a task learns from; for curves and sequences also where it is asked.
+class Targets:
+    """Labels of one task for a batch; for curves and sequences also where the head is asked.
 
     ========  ===========  =========================================================
     form      values       besides
@@ -26,12 +31,15 @@ class TaskTargets:
         known: True where the label is known, of the shape of `values`.
         t: Coordinate of each point, in its unit, finite; anything in the padding. None: a sequence without steps.
         lengths: Points of each sample, (B,), integers; None in the fixed form.
+        components: Labels of the components of a tensor in the frame of the crystal's lattice, values (B, k) and known
+            (B,); None where the task has none.
     """
 
     values: Tensor
     known: Tensor
     t: Tensor | None = None
     lengths: Tensor | None = None
+    components: Targets | None = None
 
     def __len__(self) -> int:
         """Return B."""
@@ -65,7 +73,7 @@ class TaskTargets:
             )
         return self.known.reshape(len(self), -1).sum(1)
 
-    def padded(self) -> TaskTargets:
+    def padded(self) -> Targets:
         """Return the padded form of ragged targets; L is at least 1."""
         if self.lengths is None or not self.is_ragged:
             return self
@@ -77,33 +85,66 @@ class TaskTargets:
         if self.t is not None:
             t = self.t.new_zeros(place.shape)
             t[place] = self.t
-        return TaskTargets(values, known, t, self.lengths)
+        return Targets(values, known, t, self.lengths)
 
-    def rows(self, index: Tensor) -> TaskTargets:
-        """Return the targets of some samples, positions (n,), in that order."""
-        lengths = None if self.lengths is None else self.lengths[index]
-        if not self.is_ragged or self.lengths is None or lengths is None:
-            return TaskTargets(
-                self.values[index], self.known[index], None if self.t is None else self.t[index], lengths
-            )
-        first = self.lengths.cumsum(0) - self.lengths
-        points = torch.arange(int(lengths.sum()), device=index.device)
-        points = points + torch.repeat_interleave(first[index] - (lengths.cumsum(0) - lengths), lengths)
-        return TaskTargets(self.values[points], self.known[points], None if self.t is None else self.t[points], lengths)
-
-    def to(self, device: torch.device | str) -> TaskTargets:
+    def to(self, device: torch.device | str) -> Targets:
         """Return the targets on another device."""
         return self.moved(lambda tensor: tensor.to(device))
 
-    def pin_memory(self) -> TaskTargets:
+    def pin_memory(self) -> Targets:
         """Return the targets in page-locked memory."""
         return self.moved(lambda tensor: tensor.pin_memory())
 
-    def moved(self, move: Callable[[Tensor], Tensor]) -> TaskTargets:
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Targets:
         """Return the targets with a function applied to every tensor."""
-        return TaskTargets(
+        return Targets(
             move(self.values),
             move(self.known),
             None if self.t is None else move(self.t),
             None if self.lengths is None else move(self.lengths),
+            None if self.components is None else self.components.moved(move),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Materials with their labels: a micro-batch of an optimizer step.
+
+    Attributes:
+        rows: Position of each material in the dataset, (B,).
+        targets: Task -> labels, nothing known where a material has none.
+        share: Part of the optimizer step that this batch is.
+        crystals: Graphs of the G materials that have a crystal; None where nothing reads them or none has one.
+        crystal_rows: Positions of these materials in the batch, (G,), ascending; None where all have a crystal.
+        descriptor: Of the compositions, (B, D), NaN where unknown; None where nothing reads it.
+    """
+
+    rows: Tensor
+    targets: dict[str, Targets]
+    share: float = 1.0
+    crystals: CrystalBatch | None = None
+    crystal_rows: Tensor | None = None
+    descriptor: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.rows)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        return self.moved(lambda tensor: tensor.to(device))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory."""
+        return self.moved(lambda tensor: tensor.pin_memory())
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with a function applied to every tensor."""
+        return Batch(
+            move(self.rows),
+            {name: targets.moved(move) for name, targets in self.targets.items()},
+            self.share,
+            None if self.crystals is None else self.crystals.moved(move),
+            None if self.crystal_rows is None else move(self.crystal_rows),
+            None if self.descriptor is None else move(self.descriptor),
         )

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crystrata.datasets.splits.split import hash_position
-from crystrata.datasets.tasks.generated_labels import GENERATED, TEMPERATURES, feature, generated_labels
-from crystrata.datasets.tasks.table_files import read_tables
+from crystrata.datasets.generated_labels import GENERATED, TEMPERATURES, feature, generated_labels
+from crystrata.datasets.random_order import hash_position
+from crystrata.datasets.table_files import read_tables
 from crystrata.errors import DataError, unknown_name
 from crystrata.sources.table import CrystalTable
 

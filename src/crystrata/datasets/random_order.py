@@ -1,10 +1,11 @@
-"""Random streams by purpose: each draws its own numbers from one base seed, whatever the others do."""
+"""Random numbers that depend on a seed and a name or purpose alone, whatever else is drawn."""
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
-from crystrata.datasets.splits.split import hash_position
 from crystrata.errors import unknown_name
 
 PURPOSES = ("split", "masks", "swap", "loader")
@@ -24,3 +25,9 @@ def stream_seed(seed: int, purpose: str) -> int:
 def random_stream(seed: int, purpose: str, *keys: int) -> np.random.Generator:
     """Return the generator of a purpose; each row of further keys, such as task and epoch, has one of its own."""
     return np.random.default_rng((stream_seed(seed, purpose), *keys))
+
+
+def hash_position(seed: int, name: str) -> int:
+    """Return the place of a name in the order of a seed; it depends on no random generator and no other name."""
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big")
