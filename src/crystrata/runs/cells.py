@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crystrata.errors import ModelError, UsageError, unknown_name
+from crystrata.jarvis_properties import NINE, resolve_properties
 from crystrata.presets import ALGORITHMS, LEVELS
-from crystrata.properties import NINE, resolve_properties
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, CHECKPOINT
 from crystrata.runs.entry import RunEntry

@@ -1,19 +1,22 @@
-"""One frozen configuration per run: a preset of the table with the user's overrides resolved into it."""
+"""One frozen configuration per run: a preset or the defaults, with the user's overrides resolved into it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from math import inf
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json
 from crystrata.graph_settings import GraphSettings
+from crystrata.jarvis_properties import GROUPS, get_property, property_tasks, trained_tasks
 from crystrata.presets import (
     ANGLE_FORMS,
     ENCODERS,
+    MODES,
     PROFILES,
     SIZES,
     SPECIALISTS,
@@ -22,17 +25,24 @@ from crystrata.presets import (
     get_preset,
     resolve_size,
 )
-from crystrata.properties import GROUPS, get_property, resolve_properties, trained_properties
+from crystrata.settings import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt, make
 from crystrata.sources.names import DEFAULT_RELEASE, Source
+from crystrata.tasks import Task, parse_tasks
 
-DEVICES = ("auto", "cpu", "cuda")
+Device = Literal["auto", "cpu", "cuda"]
+DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
+AUTOENCODER = "autoencoder"
+OWN_TABLES = "tasks"
+"""Mode of a run over tasks with tables of their own, which has no level."""
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
-    "time_budget", "compiled", "start",
+    "time_budget", "compiled", "start", "structure_start", "strict_start",
 )  # fmt: skip
-"""Fields that say where and how a run is carried out, not what it computes: free to change on resume (crystals,
+"""Fields that say where and how a run is carried out, not what it computes: free to change on resume (materials,
 labels and split are compared by their digests; weights that it started from are in its checkpoints)."""
+
+LEAST_SAMPLES = 60
 
 
 @dataclass(frozen=True)
@@ -40,159 +50,199 @@ class RunConfig:
     """Everything that decides a run; printed by `--dry-run`, saved as `config.json`.
 
     Attributes:
-        algorithm: Track, e3nn or cgcnn.
-        mode: Level or profile.
-        properties: Names of the properties, in table order.
-        size: Row of the size table.
-        encoder: Row of the encoder table.
-        encoder_settings: Its settings.
-        heads: Kind of the head of a property, where it is not the property's own.
+        tasks: What is learned: properties of JARVIS-DFT, or tasks with tables of their own.
+        algorithm: Track: e3nn, cgcnn, or composition.
+        mode: Level or profile; `tasks` for tables of one's own without a level.
+        size: Model size, a row of the size table.
+        single_task: Whether this is a single-property specialist, which has a folder of its own.
+        structure: Encoder of crystals; plain_e3nn is the readable reference.
+        structure_settings: Settings of the encoder of crystals.
+        graph: Settings of the neighbourhoods.
+        composition: Encoder of compositions, mlp or transformer.
+        composition_settings: Settings of the encoder of compositions; null in place of the width of the descriptor.
+        descriptor: Kind of descriptor of compositions and its settings.
+        latent_stage: What stands between encoders and heads.
+        deposit_width: Width of the latent after `deposit`, if another.
+        modality_dropout: Fraction of the materials that are trained without their crystal, where both are read.
+        autoencoder: Whether a head named `autoencoder` rebuilds the descriptor.
+        self_supervised: Self-supervised loss and its static weight.
+        source: Where crystals come from; auto takes --data-file, $CRYSTRATA_JARVIS, the download, or the demo crystals
+            without a network.
+        release: Official release to download.
+        data_file: Local dft_3d file: json, json.gz, json.zip or parquet.
+        max_samples: Materials in all parts together.
+        outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
+        outlier_z: Robust score above which a label is an outlier.
+        split: Protocol of the split, such as `random` or `official:ehull`.
+        splits_file: Official ids (default: leaderboard_splits.parquet beside the data file, or the leaderboard's
+            download), or the splits.json of another run for `saved`.
+        val_split: Share of the validation part, of materials whose part no table states.
+        test_split: Share of the test part, of materials whose part no table states.
+        split_seed: Seed of the split, if another than that of the run.
+        redraw_masks: Whether each epoch sees other samples of a task with a masking ratio.
+        start: Run, weights file or shipped model whose encoders and heads the training starts from.
+        structure_start: Run, weights file or shipped model of crystals whose encoder the training starts from.
+        strict_start: Whether a start that was trained on materials tested here is refused for tasks of one's own too.
+        carry_heads: Whether heads of the start for other tasks stay in the network, frozen.
+        freeze_shared: Whether everything but the heads stays as it is.
         epochs: Passes over the training part.
-        batch_size: Crystals per micro-batch.
-        accumulate: Micro-batches per optimiser step.
+        batch_size: Materials per micro-batch.
+        accumulate: Micro-batches per optimizer step.
         lr: Peak learning rate.
         schedule: Learning rate over time.
         clip: Largest gradient norm.
-        weight_decay: Of AdamW.
-        ema: Decay of the moving average of the weights.
+        weight_decay: Weight decay of AdamW.
+        ema: Decay of the moving average of the weights that is validated and saved.
         learned_balance: Whether task weights are learned.
+        weigh_by_labels: Whether a task pulls on the shared encoder by the square root of its share of labels.
         patience: Epochs without a better score before the run stops.
-        max_samples: Crystals used in all parts together, or None for all.
-        split: Protocol of the split, such as `random` or `official:ehull`.
-        splits_file: Published splits that the protocol reads, or None to look for them.
         seed: Seed of split, order and weights.
-        outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
-        outlier_z: Robust score above which a label is an outlier.
-        source: Where crystals come from.
-        release: Official release, when they are downloaded.
-        data_file: Local data file, or None.
-        graph: Settings of the neighbourhoods.
-        device: `auto`, `cpu`, `cuda`.
-        compiled: Whether the encoder is compiled for training, if the compiled one proves equal.
-        workers: Loader and store-building processes.
+        device: Where to compute.
+        compiled: Compile the encoder first (a minute); pays in runs of an hour or more.
+        workers: Processes that load and build graphs.
         keep_last: Checkpoints that are kept.
-        top_k: Epochs whose weights are kept, the best ones.
-        time_budget: Hours of training that the number of epochs is fitted to, or None.
-        start: Run directory or weights file whose encoder and heads the training starts from, or None.
-        single_task: Whether this is a single-property specialist, which has a folder of its own.
+        top_k: Epochs whose weights are kept, the best.
+        time_budget: Hours that the number of epochs, and with it the schedule, is fitted to.
         models_dir: Folder of all runs.
-        data_dir: Folder of downloads, stores and hulls.
-        run_id: Name of the run directory, or None for a time stamp.
+        data_dir: Folder of downloads, graph stores and hulls.
+        run_id: Name of the run directory (default: time and a short id).
+
+    Raises:
+        UsageError: Values contradict each other.
     """
 
-    algorithm: str
-    mode: str
-    properties: tuple[str, ...]
-    size: str
-    encoder: str
-    epochs: int
-    batch_size: int
-    lr: float
-    accumulate: int
-    schedule: Schedule
-    clip: float
-    weight_decay: float
-    ema: float
-    learned_balance: bool
-    patience: int
-    max_samples: int | None
-    encoder_settings: dict[str, Any] = field(default_factory=dict)
-    heads: dict[str, str] = field(default_factory=dict)
-    split: str = "random"
-    splits_file: str | None = None
-    seed: int = 42
-    outlier_filter: bool = True
-    outlier_z: float = 8.0
+    tasks: tuple[Task, ...] = ()
+    algorithm: str = "composition"
+    mode: str = OWN_TABLES
+    size: str = ""
+    single_task: bool = False
+    structure: str | None = None
+    structure_settings: dict[str, Any] = field(default_factory=dict)
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    composition: str | None = None
+    composition_settings: dict[str, Any] = field(default_factory=dict)
+    descriptor: dict[str, Any] = field(default_factory=lambda: {"kind": "kernel_mean"})
+    latent_stage: Literal["none", "tanh", "deposit"] = "none"
+    deposit_width: PositiveInt | None = None
+    modality_dropout: Fraction = 0.3
+    autoencoder: bool = False
+    self_supervised: dict[str, float] = field(default_factory=dict)
     source: Source = "auto"
     release: str = DEFAULT_RELEASE
     data_file: str | None = None
-    graph: GraphSettings = field(default_factory=GraphSettings)
-    device: str = "auto"
-    compiled: bool = False
-    workers: int = 0
-    keep_last: int = 3
-    top_k: int = 3
-    time_budget: float | None = None
+    max_samples: Annotated[int, Ge(LEAST_SAMPLES)] | None = None
+    outlier_filter: bool = False
+    outlier_z: Positive = 8.0
+    split: str = "by-table"
+    splits_file: str | None = None
+    val_split: float = 0.1
+    test_split: float = 0.1
+    split_seed: NonNegativeInt | None = None
+    redraw_masks: bool = True
     start: str | None = None
-    single_task: bool = False
+    structure_start: str | None = None
+    strict_start: bool = False
+    carry_heads: bool = False
+    freeze_shared: bool = False
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 64
+    accumulate: PositiveInt = 1
+    lr: Positive = 1e-3
+    schedule: Schedule = "cosine"
+    clip: Positive = 1.0
+    weight_decay: NonNegative = 1e-5
+    ema: Fraction = 0.999
+    learned_balance: bool = False
+    weigh_by_labels: bool = False
+    patience: PositiveInt = 20
+    seed: NonNegativeInt = 42
+    device: Device = "auto"
+    compiled: bool = False
+    workers: NonNegativeInt = 0
+    keep_last: PositiveInt = 3
+    top_k: PositiveInt = 1
+    time_budget: Positive | None = None
     models_dir: str = "models"
     data_dir: str = "data"
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "batch_size",
-            "accumulate",
-            "lr",
-            "clip",
-            "patience",
-            "outlier_z",
-            "keep_last",
-            "top_k",
-        ):
-            if not 0 < getattr(self, name) < inf:
-                flag = "keep-last-k" if name == "keep_last" else name.replace("_", "-")
-                raise UsageError(f"--{flag} must be positive, not {getattr(self, name)}")
-        if not 0 <= self.weight_decay < inf:
-            raise UsageError(f"--weight-decay must be 0 or more, not {self.weight_decay}")
-        if self.max_samples is not None and self.max_samples < 60:
-            raise UsageError(f"--max-samples must be at least 60 (three parts of 20), not {self.max_samples}")
-        if self.time_budget is not None and not 0 < self.time_budget < inf:
-            raise UsageError(f"--time-budget must be positive hours, not {self.time_budget}")
-        if self.workers < 0:
-            raise UsageError(f"--workers must be 0 or more, not {self.workers}")
-        if self.device not in DEVICES:
-            raise unknown_name("--device", self.device, DEVICES)
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or more, not {self.seed}")
-        encoders = [name for name, row in ENCODERS.items() if row.algorithm == self.algorithm]
-        if self.encoder not in encoders:
-            raise unknown_name("encoder", self.encoder, encoders)
-        for name, kind in self.heads.items():
-            record = get_property(name)
-            if record.derived_from:
-                raise UsageError(f"--head {name}={kind}: {name} has no head: it follows from {record.derived_from}")
-            if kind not in record.heads:
-                raise unknown_name(f"head of {name}", kind, record.heads)
-        angles = self.encoder_settings.get("angles", ANGLE_FORMS[0])
+        if self.autoencoder and all(task.kind != AUTOENCODER for task in self.tasks):
+            object.__setattr__(self, "tasks", (*self.tasks, Task(AUTOENCODER, AUTOENCODER)))
+        if not self.tasks and not self.self_supervised:
+            raise UsageError("a run needs a task, the autoencoder or a self-supervised loss")
+        if "kind" not in self.descriptor:
+            raise UsageError("descriptor needs the key kind, such as kernel_mean")
+        if self.carry_heads and not self.start:
+            raise UsageError("carry_heads needs a start to carry heads from")
+        encoders = [name for name, row in ENCODERS.items() if row.algorithm == self.algorithm] or list(ENCODERS)
+        if self.structure is not None and self.structure not in encoders:
+            raise unknown_name("encoder", self.structure, encoders)
+        angles = self.structure_settings.get("angles", ANGLE_FORMS[0])
         if angles not in ANGLE_FORMS:
             raise unknown_name("form of angles", angles, ANGLE_FORMS)
 
     @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the tasks."""
+        return tuple(task.name for task in self.tasks)
+
+    @property
+    def trained(self) -> tuple[Task, ...]:
+        """Tasks that have a head; the others are derived from them."""
+        return trained_tasks(self.tasks)
+
+    @property
+    def encoder(self) -> str:
+        """Names of the encoders: `e3nn`, `mlp`, `mlp+e3nn`."""
+        return "+".join(name for name in (self.composition, self.structure) if name)
+
+    @property
     def family(self) -> str:
         """Folder under `models/` that receives the run."""
+        if self.mode not in MODES:
+            return f"tasks_{self.composition or self.structure}"
         preset = get_preset(self.algorithm, self.mode)
         if not self.single_task:
             return preset.family
         return f"{preset.family.replace('multitask', 'singletask')}/{self.properties[0]}"
 
     @property
-    def trained_properties(self) -> tuple[str, ...]:
-        """Properties that have a head; the others are derived from them."""
-        return trained_properties(self.properties)
-
-    @property
     def family_dir(self) -> Path:
         """Path of the family's folder."""
         return Path(self.models_dir) / self.family
 
+    @property
+    def title(self) -> str:
+        """Words for a person: `e3nn, level std`."""
+        return f"{self.algorithm}, {mode_in_words(self.mode)}" if self.mode in MODES else self.encoder
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**asdict(self), "properties": list(self.properties)}
+        return {**asdict(replace(self, tasks=self.tasks)), "tasks": [task.as_dict() for task in self.tasks]}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
-        """Make a configuration from the values of `as_dict`."""
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UsageError(f"unknown configuration keys: {', '.join(unknown)}")
-        return cls(**{**values, "properties": tuple(values["properties"]), "graph": GraphSettings(**values["graph"])})
+    def from_dict(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Make a configuration from the values of `as_dict`.
+
+        Raises:
+            UsageError: A key is unknown, or a value of another kind or out of range.
+        """
+        tasks = values.get("tasks", ())
+        if not isinstance(tasks, list | tuple):
+            raise UsageError(f"tasks must be a list, not {tasks!r}")
+        records = [task.as_dict() if isinstance(task, Task) else task for task in tasks]
+        rest = {key: value for key, value in values.items() if key != "tasks"}
+        return make(cls, {**rest, "tasks": parse_tasks(records)}, "")
 
     def digest(self) -> str:
         """Return a digest of everything that decides the result: a resumed run must have the same one."""
         return digest_of_json({key: value for key, value in self.as_dict().items() if key not in NOT_RESULT})
+
+    def differences(self, other: RunConfig, free: Sequence[str] = ()) -> list[str]:
+        """Return what decides the result and differs, `lr 0.001 -> 0.002`, but for some fields that are free."""
+        old, new, ignored = self.as_dict(), other.as_dict(), {*NOT_RESULT, *free}
+        return [f"{key} {old[key]} -> {new[key]}" for key in old if key not in ignored and old[key] != new[key]]
 
 
 def resolve_config(
@@ -200,70 +250,91 @@ def resolve_config(
     mode: str = "std",
     *,
     properties: Sequence[str] | None = None,
-    preset: str | None = None,
-    encoder: str | None = None,
+    tasks: Sequence[Task] | None = None,
+    heads: Mapping[str, str] | None = None,
+    size: str | None = None,
+    structure: str | None = None,
     angles: str | None = None,
     single_task: bool = False,
     **overrides: Any,
 ) -> RunConfig:
-    """Resolve a preset and overrides into a configuration.
+    """Resolve a preset and overrides into the configuration of a run on crystals.
 
     Args:
         algorithm: e3nn or cgcnn.
         mode: A level or profile.
-        properties: Names; the group `core4` if not given.
-        preset: Model size in place of the preset's own.
-        encoder: Row of the encoder table in place of the track's own (`plain_e3nn` is the reference trunk).
+        properties: Names of properties; the group `core4` if neither these nor tasks are given.
+        tasks: Tasks of one's own.
+        heads: Property -> kind of its head, where it is not its own.
+        size: Model size in place of the preset's own.
+        structure: Row of the encoder table in place of the track's own (`plain_e3nn` is the reference).
         angles: Angle features on the edges in place of the encoder's own choice.
-        start: Run directory or weights file whose encoder and heads the training starts from, or None.
         single_task: Whether this is a single-property specialist.
         **overrides: Fields of `RunConfig`; None means not given.
 
     Raises:
         UsageError: A name is unknown or values contradict each other.
     """
-    cell, track = get_preset(algorithm, mode), TRACKS[algorithm]
-    names = resolve_properties(properties or GROUPS["core4"])
-    if single_task and len(names) != 1:
-        raise UsageError(f"a single-task run takes one property, not {len(names)}: {', '.join(names)}")
-    size = resolve_size(algorithm, preset or cell.size)
+    preset, track = get_preset(algorithm, mode), TRACKS[algorithm]
+    chosen = tuple(tasks) if tasks is not None else _properties(algorithm, properties, heads or {})
+    if single_task and len(chosen) != 1:
+        names = ", ".join(task.name for task in chosen)
+        raise UsageError(f"a single-task run takes one property, not {len(chosen)}: {names}")
+    resolved = resolve_size(algorithm, size or preset.size)
     given = {key: value for key, value in overrides.items() if value is not None}
-    epochs = given.get("epochs", cell.epochs)
-    encoder = encoder or algorithm
-    without = ENCODERS[encoder].without if encoder in ENCODERS else ()
+    epochs = given.get("epochs", preset.epochs)
+    structure = structure or algorithm
+    without = ENCODERS[structure].without if structure in ENCODERS else ()
     if angles is not None and "angles" in without:
-        raise UsageError(f"--angles and --encoder {encoder} contradict each other: that encoder has none")
-    settings = {**SIZES[algorithm, size], **({} if angles is None else {"angles": angles})}
+        raise UsageError(f"--angles and --encoder {structure} contradict each other: that encoder has none")
+    settings = {**SIZES[algorithm, resolved], **({} if angles is None else {"angles": angles})}
     values: dict[str, Any] = {
+        "tasks": chosen,
+        "algorithm": algorithm,
+        "mode": mode,
+        "size": resolved,
+        "single_task": single_task,
+        "structure": structure,
+        "structure_settings": {name: value for name, value in settings.items() if name not in without},
+        "split": "random",
+        "outlier_filter": True,
         "epochs": epochs,
-        "batch_size": cell.batch_size,
-        "lr": cell.lr,
-        "accumulate": cell.accumulate,
+        "batch_size": preset.batch_size,
+        "lr": preset.lr,
+        "accumulate": preset.accumulate,
         "schedule": track.schedule,
         "clip": track.clip,
         "weight_decay": track.weight_decay,
         "ema": track.ema,
         "learned_balance": track.learned_balance,
-        "patience": max(10, epochs // 4),
-        "max_samples": cell.max_samples,
-        "encoder_settings": {name: value for name, value in settings.items() if name not in without},
-        **cell.training,
+        "weigh_by_labels": True,
+        "patience": max(10, epochs // 4) if isinstance(epochs, int) else 10,
+        "max_samples": preset.max_samples,
+        "top_k": 3,
+        **preset.training,
         **(SPECIALISTS.get((algorithm, mode), {}) if single_task else {}),
         **given,
-        "heads": _heads(algorithm, names, given.get("heads", {})),
     }
-    return RunConfig(algorithm, mode, names, size, encoder, single_task=single_task, **values)
+    return make(RunConfig, values, "")
 
 
-def _heads(algorithm: str, names: Sequence[str], given: dict[str, str]) -> dict[str, str]:
-    """Return the heads that differ from the properties' own: the baseline track has scalar heads throughout."""
-    untrained = sorted(set(given) - set(names))
+def _properties(algorithm: str, properties: Sequence[str] | None, heads: Mapping[str, str]) -> tuple[Task, ...]:
+    """Return properties as tasks: the baseline track has scalar heads throughout."""
+    own = property_tasks(properties or GROUPS["core4"])
+    for name, kind in heads.items():
+        get_property(name).of_kind(kind)
+    untrained = sorted(set(heads) - {task.name for task in own})
     if untrained:
         raise UsageError(f"--head names {', '.join(untrained)}, which this run does not train: add it to --properties")
-    tensors = [name for name in names if get_property(name).head != "scalar"] if algorithm == "cgcnn" else []
-    return {**dict.fromkeys(tensors, "scalar"), **given}
+    scalar = [task.name for task in own if task.kind != "scalar"] if algorithm == "cgcnn" else []
+    return property_tasks([task.name for task in own], {**dict.fromkeys(scalar, "scalar"), **heads})
 
 
 def mode_in_words(mode: str) -> str:
     """Return `level std` or `profile competition`."""
     return f"profile {mode}" if mode in PROFILES else f"level {mode}"
+
+
+def field_names() -> list[str]:
+    """Return the names of all fields of a configuration."""
+    return [entry.name for entry in fields(RunConfig)]

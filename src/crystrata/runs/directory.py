@@ -41,6 +41,8 @@ ARTIFACTS: dict[str, str] = {
     SPLITS: "ids of the training, validation and test crystals",
     CONFIG: "the resolved configuration",
     OUTLIERS: "labels that the outlier check speaks against: value, score, reason, and whether training masks them",
+    TASK_PREDICTIONS + "/": "label and prediction of every task, a parquet table each, for the materials that it "
+    "asks for (the test part unless `predict_idx` says otherwise)",
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
     TABLE_MD: "the same table for reading, the official tests of a published protocol, and the intervals",
     PREDICTIONS: "label and prediction of every test crystal, in physical units",
@@ -60,11 +62,10 @@ def create_run_dir(family: Path, run_id: str | None = None) -> Path:
         UsageError: The name that was asked for is taken or is no plain name.
         StorageError: The folder cannot be made.
     """
-    if run_id is not None and not is_plain_name(run_id):
-        raise UsageError(f"--run-id must be a plain name, not {run_id!r}")
+    require_free(family, run_id)
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = run_id or f"{stamp}_{secrets.token_hex(2)}"
-    path = family / (name if name.startswith(_PREFIX) else _PREFIX + name)
+    path = family / _directory_name(name)
     with storage_errors(path):
         family.mkdir(parents=True, exist_ok=True)
         try:
@@ -74,6 +75,25 @@ def create_run_dir(family: Path, run_id: str | None = None) -> Path:
                 return create_run_dir(family)
             raise UsageError(f"run {path} exists; choose another --run-id or continue it with --resume") from None
     return path
+
+
+def require_free(family: Path, run_id: str | None) -> None:
+    """Refuse the name of a run directory that is taken or is no plain name.
+
+    Raises:
+        UsageError: It is.
+    """
+    if run_id is None:
+        return
+    if not is_plain_name(run_id):
+        raise UsageError(f"--run-id must be a plain name, not {run_id!r}")
+    path = family / _directory_name(run_id)
+    if path.exists():
+        raise UsageError(f"run {path} exists; choose another --run-id or continue it with --resume")
+
+
+def _directory_name(name: str) -> str:
+    return name if name.startswith(_PREFIX) else _PREFIX + name
 
 
 def is_plain_name(name: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from crystrata.errors import ModelError
+from crystrata.files import read_json
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.manifest import read_manifest
@@ -24,12 +25,12 @@ class RunEntry:
         ended: Time of the end.
         error: Why it did not complete, or None.
         family: Folder under the models folder.
-        algorithm: Track.
-        mode: Level or profile.
-        encoder: Row of the encoder table.
+        algorithm: Track, or `composition`.
+        mode: Level or profile; `tasks` for tables of one's own.
+        encoder: Names of the encoders.
         size: Row of the size table.
         single_task: Whether it is a single-property specialist.
-        properties: Names of the properties.
+        properties: Names of the tasks.
         seed: Seed of the run.
         config_digest: Digest of everything in the configuration that decides the result.
         source: Name of the data source; None, like every fact of the data, where the run ended before it was open.
@@ -37,7 +38,7 @@ class RunEntry:
         demo: Whether its labels are those of the demo crystals.
         split: Protocol of the split.
         split_digest: Digest of the ids of its parts.
-        train_crystals: Crystals in the training part.
+        train_crystals: Materials in the training part.
         val_mae: Validation MAE of each property in its unit; empty, as other metrics are None, without an evaluation.
         test_mae: Test MAE of each property in its unit.
         val_score: Mean of MAE / MAD on validation, by which the weights were chosen.
@@ -103,7 +104,7 @@ def entry_of(run: Path, config: RunConfig) -> RunEntry:
     """
     manifest = read_manifest(run)
     completed = manifest["status"] == "completed"
-    results = json.loads((run / RESULTS).read_text()) if completed else {}
+    results = read_json(run / RESULTS, ModelError, "evaluate the run again with --resume") if completed else {}
     source, split = manifest.get("source", {}), manifest.get("split", {})
     folder = Path(config.models_dir).resolve()
     place = run.resolve()
@@ -128,7 +129,7 @@ def entry_of(run: Path, config: RunConfig) -> RunEntry:
         demo=source.get("demo"),
         split=split.get("protocol"),
         split_digest=split.get("digest"),
-        train_crystals=manifest.get("crystals", {}).get("train"),
+        train_crystals=manifest.get("materials", {}).get("train"),
         val_mae=_maes(results, "val"),
         test_mae=_maes(results, "test"),
         val_score=results.get("val_score"),
@@ -140,4 +141,6 @@ def entry_of(run: Path, config: RunConfig) -> RunEntry:
 
 
 def _maes(results: dict[str, Any], part: str) -> dict[str, float]:
-    return {name: parts[part]["mae"] for name, parts in results.get("properties", {}).items() if parts.get(part)}
+    return {
+        name: parts[part]["mae"] for name, parts in results.get("tasks", {}).items() if "mae" in (parts.get(part) or {})
+    }

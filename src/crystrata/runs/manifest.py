@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -13,19 +12,18 @@ from typing import Any
 
 import crystrata
 from crystrata.errors import ModelError
-from crystrata.files import write_json
-from crystrata.properties import NINE
+from crystrata.files import read_json, write_json
+from crystrata.jarvis_properties import NINE
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import MANIFEST
 from crystrata.runs.slurm import job_id
-from crystrata.runs.task_config import TaskRunConfig
 
 _PACKAGES = (
     "torch", "e3nn", "lightning", "torch-geometric", "numpy", "numba", "pandas", "pymatgen", "ase", "jarvis-tools",
 )  # fmt: skip
 
 
-def start_manifest(run: Path, config: RunConfig | TaskRunConfig, command: list[str], **facts: Any) -> None:
+def start_manifest(run: Path, config: RunConfig, command: list[str], **facts: Any) -> None:
     """Write the manifest of a run that starts; its status is `running`."""
     write_json(
         run / MANIFEST,
@@ -65,10 +63,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
     Raises:
         ModelError: It is missing or damaged.
     """
-    try:
-        return json.loads((run / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{run} has no readable {MANIFEST}: {error}; is it a run directory?") from None
+    manifest: dict[str, Any] = read_json(run / MANIFEST, ModelError, "is it a run directory?")
+    return manifest
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from crystrata.errors import StorageError
 from crystrata.files import lock, storage_errors, write_text
-from crystrata.properties import PROPERTIES, get_property
+from crystrata.jarvis_properties import PROPERTIES, get_property
 from crystrata.runs.config import RunConfig
 from crystrata.runs.entry import RunEntry, entry_of
 

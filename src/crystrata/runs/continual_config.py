@@ -1,4 +1,4 @@
-"""One frozen configuration for a rehearsal: tasks that are learned one after another, and what is replayed."""
+"""One frozen configuration for a continual learning: tasks that are learned one after another, and what is replayed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from typing import Any
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import digest_of_json, read_toml_table
-from crystrata.runs.task_config import NOT_RESULT_OF_TASKS, TaskRunConfig
+from crystrata.runs.config import NOT_RESULT, RunConfig
 
-TABLE = "rehearsal"
+TABLE = "continual"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""
 
+TABLES = ("continual", "rehearsal")
+"""Names that the table may have; the second is older."""
+
 _DECIDED = (
-    "tasks", "start", "carry_heads", "freeze_shared", "splits_file", "redraw_masks", "models_dir", "run_id",
+    "tasks", "start", "carry_heads", "freeze_shared", "split", "splits_file", "redraw_masks", "models_dir", "run_id",
 )  # fmt: skip
+_DEFAULTS: dict[str, Any] = {
+    "composition": "mlp", "composition_settings": {"hidden_dims": [None, 256, 128]}, "latent_stage": "tanh",
+}  # fmt: skip
+_OLDER = {"encoder": "composition", "encoder_settings": "composition_settings", "pretrain": "self_supervised",
+          "graph_encoder": "structure", "graph_settings": "structure_settings"}  # fmt: skip
 """Fields of a run that the rehearsal itself decides."""
 
 
 @dataclass(frozen=True)
-class RehearsalConfig:
-    """Everything that decides a rehearsal.
+class ContinualConfig:
+    """Everything that decides a continual learning.
 
     Attributes:
         catalogue: `demo` or `full`, a list of tasks over JARVIS columns, or None.
-        tasks: Plain values of further tasks, as `TaskSpec.from_dict` takes them; one without `data_files` reads the
+        tasks: Plain values of further tasks, as `Task.from_dict` takes them; one without `data_files` reads the
             JARVIS table by composition.
         data_file: JARVIS file; None takes the one that CRYSTRATA_JARVIS names.
         curves_file: Table of phonon densities of states by jid, which join a catalogue as a task, or None.
@@ -38,7 +46,7 @@ class RehearsalConfig:
         redraw: Whether each epoch replays other samples.
         order_seed: Shuffles the order of the tasks; None takes them as listed.
         last: Tasks that come at the end in any case, in this order: those that are to be freshest.
-        training: Fields of `TaskRunConfig` that hold for every step.
+        training: Fields of `RunConfig` that hold for every step.
         output: Folder of the rehearsal.
 
     Raises:
@@ -62,7 +70,7 @@ class RehearsalConfig:
 
     def __post_init__(self) -> None:
         if not self.tasks and self.catalogue is None:
-            raise UsageError("a rehearsal needs tasks: name a catalogue, or list them as [[rehearsal.tasks]]")
+            raise UsageError("a continual learning needs tasks: name a catalogue, or list them as [[continual.tasks]]")
         for name, amount in {"replay": self.replay, **self.replay_by_task}.items():
             if not (isfinite(amount) and amount >= 0 and (amount < 1 or float(amount).is_integer())):
                 raise UsageError(f"replay of {name!r}: a fraction below 1 or a whole number of samples, not {amount}")
@@ -74,14 +82,18 @@ class RehearsalConfig:
         for key in self.training:
             if key in _DECIDED:
                 raise UsageError(f"[{TABLE}.training] {key} is decided by the rehearsal: leave it out")
-        self.run_config(({},))
+        self.run_config(())
 
-    def run_config(self, tasks: tuple[dict[str, Any], ...], **fields: Any) -> TaskRunConfig:
+    def run_config(self, tasks: tuple[dict[str, Any], ...], **fields: Any) -> RunConfig:
         """Return the configuration of a run over some of the tasks, with further fields of its own."""
-        return TaskRunConfig.from_dict({**self.training, "redraw_masks": self.redraw, "tasks": tasks, **fields})
+        training = {_OLDER.get(key, key): value for key, value in self.training.items()}
+        values = {**_DEFAULTS, **training, "redraw_masks": self.redraw, **fields}
+        if not tasks and not values.get("autoencoder"):
+            values["autoencoder"] = True  # a run has a task; this one only checks the other fields
+        return RunConfig.from_dict({**values, "tasks": tasks})
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RehearsalConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> ContinualConfig:
         """Make a configuration from the values of `as_dict`, or of the table of a TOML file.
 
         Raises:
@@ -104,9 +116,9 @@ class RehearsalConfig:
         return {**asdict(self), "tasks": [dict(task) for task in self.tasks], "last": list(self.last)}
 
     def deciding(self) -> dict[str, Any]:
-        """Return the values that a rehearsal goes on with only where they are the same."""
+        """Return the values that a continual learning goes on with only where they are the same."""
         values = self.as_dict()
-        training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT_OF_TASKS}
+        training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT}
         del values["output"]
         return {**values, **{f"training.{key}": value for key, value in training.items()}}
 
@@ -115,7 +127,7 @@ class RehearsalConfig:
         return digest_of_json(self.deciding())
 
 
-def read_rehearsal(path: Path, **given: Any) -> RehearsalConfig:
+def read_continual(path: Path, **given: Any) -> ContinualConfig:
     """Read the table `[rehearsal]` of a TOML file.
 
     Args:
@@ -126,8 +138,8 @@ def read_rehearsal(path: Path, **given: Any) -> RehearsalConfig:
         InputError: The file is missing or no TOML.
         UsageError: It has no such table, or a key or value cannot be used.
     """
-    table = read_toml_table(path, TABLE)
+    table = read_toml_table(path, *TABLES)
     values = {**table, **{key: value for key, value in given.items() if value is not None}}
     if "epochs" in given and given["epochs"] is not None:
         values["training"] = {**values.get("training", {}), "epochs": values.pop("epochs")}
-    return RehearsalConfig.from_dict(values)
+    return ContinualConfig.from_dict(values)
