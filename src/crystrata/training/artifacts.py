@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
+import torch
 
 from crystrata.files import write_json
+from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import remove_checkpoint, write_checkpoint
 from crystrata.training.module import TrainingModule
-from crystrata.training.random_state import random_state, set_random_state
 from crystrata.training.stopping import StopRequest
 
 SAVE_SECONDS = 600.0
@@ -34,6 +37,7 @@ class RunArtifacts(L.Callback):
         run: Run directory.
         average: Source of the averaged weights.
         facts: Plain values saved beside the best weights.
+        record: What they were trained on, saved beside them too.
         stop: Signals that ask to stop.
         patience: Epochs without a better score after which training stops. Lightning's own early stopping acts after
             the checkpoint is written, so that a resumed run would forget an epoch.
@@ -46,13 +50,14 @@ class RunArtifacts(L.Callback):
         run: Path,
         average: MovingAverage,
         facts: dict[str, Any],
+        record: TrainingRecord,
         stop: StopRequest,
         *,
         patience: int,
         top_k: int,
         hours: float | None,
     ) -> None:
-        self.run, self.average, self.facts, self.stop = run, average, facts, stop
+        self.run, self.average, self.facts, self.record, self.stop = run, average, facts, record, stop
         self.patience, self.top_k, self.hours = patience, top_k, hours
         self.best_score, self.best_epoch = float("inf"), -1
         self.history: list[dict[str, Any]] = []
@@ -116,7 +121,7 @@ class RunArtifacts(L.Callback):
         names = [*([f"{TOP}/{name}"] if (name := f"epoch_{epoch:04d}.pt") in top else []), *([BEST] if best else [])]
         if names:
             facts = {**self.facts, "best_epoch": epoch, "val_score": score}
-            weights = pack_network(task.network.config, self.average.averaged_network(task), facts)
+            weights = pack_network(task.network, self.average.averaged_network(task), facts, self.record)
             for name in names:
                 write_checkpoint(self.run / name, weights)
         for file in (self.run / TOP).glob("epoch_*.pt"):
@@ -152,7 +157,7 @@ class RunArtifacts(L.Callback):
     def _epoch_record(self, trainer: L.Trainer, task: TrainingModule, score: float) -> dict[str, Any]:
         maes = {
             name: float(trainer.callback_metrics[f"val_{name}_mae"])
-            for name in task.network.tasks
+            for name in task.network.losses
             if f"val_{name}_mae" in trainer.callback_metrics
         }
         return {
@@ -186,3 +191,26 @@ class RunArtifacts(L.Callback):
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
         self.history = json.loads(state_dict["history"])
         self._seconds_before, self._random = state_dict["seconds"], state_dict["random"]
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of the generators of torch (CPU and CUDA), numpy and Python."""
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)),
+        "python": (version, list(words), gauss),
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Go on where `random_state` was taken; CUDA generators only where there are as many GPUs."""
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))

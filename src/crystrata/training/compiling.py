@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from rich.console import Console
 from torch import Tensor
 
+from crystrata.datasets.batch import Batch
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.training_batch import TrainingBatch
-from crystrata.networks.multitask import MultiTaskNetwork
 from crystrata.training.module import TrainingModule
 
 TOLERANCE = 1e-4
@@ -18,7 +15,7 @@ TOLERANCE = 1e-4
 _SMALL = 0.01  # of the largest loss: a smaller one (of a single label that is nearly hit) is compared with this
 
 
-def compile_encoder(task: TrainingModule, data: BatchDataModule[Any], console: Console) -> bool:
+def compile_encoder(task: TrainingModule, data: BatchDataModule, console: Console) -> bool:
     """Compile the encoder of a task for training; return whether it is used.
 
     Loss and gradient of the first step of the next epoch are computed with both. Where compiling fails, or they differ,
@@ -29,7 +26,7 @@ def compile_encoder(task: TrainingModule, data: BatchDataModule[Any], console: C
         data: Where the step comes from.
         console: Where the outcome is told.
     """
-    network, step = cast(MultiTaskNetwork, task.network), next(iter(data.sampler))
+    network, step = task.network, next(iter(data.sampler))
     batches = [batch.to(task.device) for batch in data.micro_batches(step)]
     task.train()
     plain = _numbers(task, batches)
@@ -46,7 +43,7 @@ def compile_encoder(task: TrainingModule, data: BatchDataModule[Any], console: C
     return not trouble
 
 
-def _numbers(task: TrainingModule, batches: list[TrainingBatch]) -> tuple[Tensor, dict[str, Tensor]]:
+def _numbers(task: TrainingModule, batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss sum of each property and the gradient of each weight."""
     losses, _ = task.set_gradient(batches)
     gradients = {name: part.grad.clone() for name, part in task.named_parameters() if part.grad is not None}

@@ -11,11 +11,9 @@ import torch
 from rich.console import Console
 
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.networks.device import resolve_device
 from crystrata.runs.config import RunConfig
-from crystrata.training.compiling import compile_encoder
-from crystrata.training.fit import build_task, denormals_flushed
+from crystrata.training.fit import build, denormals_flushed
 
 _WARM_UP, _TIMED = 3, 20  # steps
 _MARGIN = 1.05  # for logs, checkpoints and the memory of a machine that others use
@@ -26,7 +24,7 @@ class Estimate:
     """What training costs on this machine.
 
     Attributes:
-        steps: Optimiser steps of an epoch.
+        steps: Optimizer steps of an epoch.
         step_seconds: Of one step.
         validation_seconds: Of one validation.
         peak_bytes: Most memory in the heaviest micro-batch of an epoch: of the GPU, or of the whole process; None where
@@ -52,25 +50,22 @@ class Estimate:
         return max(1, int(hours * 3600 / self.epoch_seconds))
 
 
-def estimate(config: RunConfig, data: BatchDataModule[CrystalPropertyDataset], console: Console) -> Estimate:
+def estimate(config: RunConfig, data: BatchDataModule, console: Console) -> Estimate:
     """Time some steps of a run, drawn from its first epoch; nothing is written, and no random state is touched.
 
     Args:
         config: The run.
-        data: Its crystals and split.
-        console: Where steps that are not finite are told of.
+        data: Its materials and split.
+        console: Where steps that are not finite are reported.
     """
     device = resolve_device(config.device)
     with torch.random.fork_rng(), denormals_flushed():
-        task = build_task(config, data, console).to(device)
-        if config.compiled:
-            compile_encoder(task, data, console)
+        task = build(config, data, console).to(device)
         optimizer = task.configure_optimizers()
         steps = list(data.sampler)
         chosen = [steps[place] for place in np.linspace(0, len(steps) - 1, _WARM_UP + _TIMED).astype(int)]
-        offsets = np.asarray(data.dataset.graphs.edge_offsets)
-        edges = np.diff(offsets)
-        heaviest = max(steps, key=lambda step: max(edges[part].sum() for part in step.micro_batches()))
+        sizes = data.dataset.atom_counts
+        heaviest = max(steps, key=lambda step: max(sizes[part].sum() for part in step.micro_batches()))
         started = 0.0
         for number, step in enumerate([heaviest, *chosen]):
             if number == 1 + _WARM_UP:
@@ -82,7 +77,7 @@ def estimate(config: RunConfig, data: BatchDataModule[CrystalPropertyDataset], c
         started = _now(device)
         with torch.inference_mode():
             for step in validation[:: max(1, len(validation) // 4)]:
-                task.network.errors(data.micro_batches(step)[0].to(device))
+                task.network.validate(data.micro_batches(step)[0].to(device))
         share = len(validation) / len(validation[:: max(1, len(validation) // 4)])
         return Estimate(len(steps), step_seconds, (_now(device) - started) * share, _peak_bytes(device))
 

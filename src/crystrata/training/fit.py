@@ -1,13 +1,14 @@
-"""The engine: one function that trains a task on a data module, for every door."""
+"""From a configuration and data to a trained network: the module is built, and carried through its epochs."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -18,24 +19,30 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset
-from crystrata.errors import TrainingError
+from crystrata.errors import TrainingError, UsageError
 from crystrata.files import storage_errors
+from crystrata.networks.config import NetworkConfig
 from crystrata.networks.device import resolve_device
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.presets import Schedule
-from crystrata.properties import get_property
+from crystrata.networks.network import Network
+from crystrata.networks.training_record import TrainingRecord
+from crystrata.presets import schedule_named
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import CHECKPOINT, LOGS
 from crystrata.training.artifacts import RunArtifacts
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
 from crystrata.training.compiling import compile_encoder
-from crystrata.training.extras import NO_EXTRAS, Extras
-from crystrata.training.module import OptimiserSettings, TrainingModule
+from crystrata.training.module import HeadOptimizer, OptimizerSettings, TrainingModule
 from crystrata.training.progress import TrainingProgress
 from crystrata.training.schedule import LearningRate
-from crystrata.training.starting_weights import start_from
+from crystrata.training.starting_weights import (
+    carry_heads,
+    freeze,
+    freeze_all_but_heads,
+    read_start,
+    start_from,
+    start_structure_encoder_from,
+)
 from crystrata.training.stopping import StopRequest
 
 _LIGHTNING_NOISE = (
@@ -49,100 +56,153 @@ _LIGHTNING_NOISE = (
 )
 
 
-class FitConfig(Protocol):
-    """What the training of any task asks of a configuration; see `RunConfig`."""
+@dataclass(frozen=True)
+class Extras:
+    """Callbacks and loggers beside those of every run.
 
-    @property
-    def epochs(self) -> int: ...
+    Attributes:
+        callbacks: Called after our own.
+        loggers: Fed beside the logs of the run.
+        own_logs: Whether the run keeps its own logs, CSV and TensorBoard.
+    """
 
-    @property
-    def lr(self) -> float: ...
-
-    @property
-    def schedule(self) -> Schedule: ...
-
-    @property
-    def ema(self) -> float: ...
-
-    @property
-    def patience(self) -> int: ...
-
-    @property
-    def top_k(self) -> int: ...
-
-    @property
-    def keep_last(self) -> int: ...
-
-    @property
-    def time_budget(self) -> float | None: ...
-
-    @property
-    def device(self) -> str: ...
+    callbacks: Sequence[L.Callback] = ()
+    loggers: Sequence[Logger] = ()
+    own_logs: bool = True
 
 
-def network_config(config: RunConfig) -> NetworkConfig:
-    """Return the network of a run; every kind of head is named, so that weights outlive a change of defaults."""
-    return NetworkConfig(
-        config.encoder,
-        config.trained_properties,
-        dict(config.encoder_settings),
-        config.graph,
-        heads={name: config.heads.get(name, get_property(name).head) for name in config.trained_properties},
-    )
+NO_EXTRAS = Extras()
 
 
-def label_spread(targets: np.ndarray) -> np.ndarray:
-    """Return the mean absolute deviation from the mean of known labels (n, P): their MAD, (P,); 1 if zero."""
-    spread = np.nanmean(np.abs(targets - np.nanmean(targets, axis=0)), axis=0)
-    return np.where(spread > 0, spread, 1.0)  # labels that are all equal
-
-
-def label_share(targets: np.ndarray) -> np.ndarray:
-    """Return the square root of the share of crystals that are labelled, (P,), from labels (n, P): the emphasis."""
-    return np.sqrt(np.isfinite(targets).mean(axis=0))
-
-
-def build_task(config: RunConfig, data: BatchDataModule[CrystalPropertyDataset], console: Console) -> TrainingModule:
-    """Return the task of a run: its network, scaled on the training labels, with optimiser settings and balance.
+def build(config: RunConfig, data: BatchDataModule, console: Console, *, resume: bool = False) -> TrainingModule:
+    """Return the module of a run: its network, scaled on the training labels, optimizer, task weights, what is frozen.
 
     Args:
         config: The run.
-        data: Its crystals and split; told what the network reads of the graphs.
-        console: Where bad steps are told of.
+        data: Its materials and split; told what the network reads of the graphs.
+        console: Where bad steps and the start are reported.
+        resume: Whether a checkpoint will bring the weights, so that none are started from.
+
+    Raises:
+        UsageError: A setting is unknown or does not fit.
     """
-    targets = data.dataset.targets[data.split.train]
-    network = MultiTaskNetwork(network_config(config))
-    network.fit_scaling(torch.from_numpy(targets), data.dataset.fractions(data.split.train))
-    settings = OptimiserSettings(
+    seed_everything(config.seed)
+    dataset, train = data.dataset, data.split.train
+    network = Network(network_config(config, data))
+    targets = dataset.training_targets()
+    network.fit_scaling(
+        targets,
+        fractions=dataset.fractions(train) if network.config.reads_crystals_alone else None,
+        descriptors=None if dataset.descriptors is None else torch.from_numpy(dataset.descriptors[train]),
+    )
+    _start(network, config, console, resume=resume)
+    tasks = dataset.tasks
+    settings = OptimizerSettings(
         config.lr,
         config.weight_decay,
         config.clip,
         config.learned_balance,
-        emphasis=dict(zip(config.trained_properties, label_share(targets).tolist(), strict=True)),
+        emphasis=label_shares(data) if config.weigh_by_labels else None,
+        weights={**{task.name: task.loss_weight for task in tasks}, **config.self_supervised},
+        heads={
+            task.name: HeadOptimizer(
+                float(task.optimizer.get("lr", config.lr)), schedule_named(task.optimizer.get("scheduler_type"))
+            )
+            for task in tasks
+            if {"lr", "scheduler_type"} & set(task.optimizer)
+        },
     )
-    spread = dict(zip(config.trained_properties, label_spread(targets).tolist(), strict=True))
+    scales = {name: network.head(name).error_scale(labels) for name, labels in targets.items()}
+    scales |= {task.name: 1.0 for task in tasks if task.name not in targets}
     data.form = network.training_form
-    return TrainingModule(network, settings, spread, data.dataset.ids, console)
+    module = TrainingModule(network, settings, scales, dataset.ids, console)
+    frozen = {task.name for task in tasks if task.optimizer.get("freeze_parameters")}
+    if config.freeze_shared:
+        freeze_all_but_heads(network, [task.name for task in tasks if task.name not in frozen])
+    for name in frozen:
+        freeze(network.head(name))
+    if config.compiled:
+        compile_encoder(module.to(resolve_device(config.device)), data, console)
+    return module
 
 
-def train(
+def network_config(config: RunConfig, data: BatchDataModule) -> NetworkConfig:
+    """Return what the network of a run is made of."""
+    descriptors = data.dataset.descriptors
+    return NetworkConfig(
+        tasks=data.dataset.tasks,
+        structure=config.structure,
+        structure_settings=dict(config.structure_settings),
+        graph=config.graph,
+        composition=config.composition,
+        composition_settings={} if descriptors is None else _with_input_width(config, descriptors.shape[1]),
+        latent_stage=config.latent_stage,
+        deposit_width=config.deposit_width,
+        modality_dropout=config.modality_dropout,
+        self_supervised=tuple(config.self_supervised),
+    )
+
+
+def _with_input_width(config: RunConfig, width: int) -> dict[str, Any]:
+    """Return the settings of the composition encoder with the width of the descriptor where None stands for it."""
+    settings = dict(config.composition_settings)
+    if "hidden_dims" in settings:
+        if not isinstance(settings["hidden_dims"], list | tuple) or not settings["hidden_dims"]:
+            raise UsageError(f"hidden_dims of the encoder must be a list of widths, not {settings['hidden_dims']!r}")
+        first, *rest = settings["hidden_dims"]
+        given, settings["hidden_dims"] = first, [width, *rest]
+    else:
+        given = settings.get("input_dim")
+        settings["input_dim"] = width
+    if given not in (None, width):
+        raise UsageError(f"the encoder is set to read {given} numbers, but a descriptor has {width}")
+    return settings
+
+
+def label_shares(data: BatchDataModule) -> dict[str, float]:
+    """Return the square root of the share of training materials that are labelled, by task."""
+    known, train = data.dataset.known, data.split.train
+    return {name: float(np.sqrt(there[train].mean())) for name, there in known.items()}
+
+
+def _start(network: Network, config: RunConfig, console: Console, *, resume: bool) -> None:
+    """Take over the weights that a run starts from, and heads that it carries along."""
+    if config.start:
+        trained, _ = read_start(Path(config.start))
+        if not resume:
+            shared = start_from(network, trained, config.start)
+            console.print(
+                f"encoder from {config.start}, and {len(shared)} of {len(network.tasks)} heads", soft_wrap=True
+            )
+        if config.carry_heads:
+            carry_heads(network, trained)
+    if config.structure_start and not resume:
+        trained, _ = read_start(Path(config.structure_start))
+        start_structure_encoder_from(network, trained, config.structure_start)
+
+
+def fit(
+    module: TrainingModule,
     config: RunConfig,
-    data: BatchDataModule[CrystalPropertyDataset],
+    data: BatchDataModule,
     run: Path,
     *,
     facts: dict[str, Any],
+    record: TrainingRecord,
     console: Console,
     stop: StopRequest,
     resume: bool,
     extras: Extras = NO_EXTRAS,
 ) -> None:
-    """Train the network of a run, or continue from its checkpoint; its directory then holds history and weights.
+    """Carry a module through its epochs, from its checkpoint on where there is one; history and best weights are left.
 
     Args:
+        module: See `build`.
         config: The run.
-        data: Its crystals and split.
+        data: Its materials and split.
         run: Its directory.
         facts: Plain values saved beside the best weights.
+        record: What the weights are trained on, saved beside them too.
         console: Where progress goes.
         stop: Signals that ask to stop between two steps.
         resume: Whether to continue from `checkpoint.pt`, or the one before where that is damaged.
@@ -153,32 +213,9 @@ def train(
         ModelError: No checkpoint to continue from is whole.
         TrainingError: No epoch gave a finite score.
     """
-    seed_everything(config.seed)
-    task = build_task(config, data, console)
-    if config.start and not resume:
-        shared = start_from(cast(MultiTaskNetwork, task.network), Path(config.start))
-        console.print(f"encoder from {config.start}, and {len(shared)} of {len(config.trained_properties)} heads")
-    if config.compiled:
-        compile_encoder(task.to(resolve_device(config.device)), data, console)
-    fit(task, config, data, run, facts=facts, console=console, stop=stop, resume=resume, extras=extras)
-
-
-def fit(
-    task: TrainingModule,
-    config: FitConfig,
-    data: BatchDataModule[Any],
-    run: Path,
-    *,
-    facts: dict[str, Any],
-    console: Console,
-    stop: StopRequest,
-    resume: bool,
-    extras: Extras = NO_EXTRAS,
-) -> None:
-    """Carry out the training of any task on any data; arguments and errors as in `train`."""
     average = MovingAverage(config.ema)
     artifacts = RunArtifacts(
-        run, average, facts, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
+        run, average, facts, record, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
     )
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
     trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts], extras)
@@ -186,7 +223,7 @@ def fit(
     with warnings.catch_warnings(), storage_errors(run), denormals_flushed():
         for message in _LIGHTNING_NOISE:
             warnings.filterwarnings("ignore", message)
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     if artifacts.best_epoch < 0:
         raise TrainingError("no epoch gave a finite validation score: lower --lr or look at the labels")
 
@@ -217,7 +254,7 @@ def seed_everything(seed: int) -> None:
     L.seed_everything(seed, workers=True, verbose=False)
 
 
-def _trainer(config: FitConfig, run: Path, callbacks: list[L.Callback], extras: Extras) -> L.Trainer:
+def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], extras: Extras) -> L.Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     plugins: list[Any] = [AtomicCheckpointIO(config.keep_last)]
     if SLURMEnvironment.detect():  # Lightning's requeue would end the job before manifest and checkpoint are written

@@ -1,4 +1,4 @@
-"""The one Lightning task: loss, steps, validation metrics and optimiser, of any network and batch. T tasks."""
+"""The Lightning module of every training: loss, steps, validation metrics and optimizer. T losses."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from crystrata.datasets.batch import Batch
 from crystrata.datasets.sampling import Step
-from crystrata.datasets.training_batch import TrainingBatch
-from crystrata.networks.balance import LossBalance
-from crystrata.networks.trainable import TrainableNetwork
+from crystrata.networks.loss_weights import LossWeights
+from crystrata.networks.network import Network
 from crystrata.presets import Schedule
-from crystrata.training.bad_steps import NonFiniteGuard
-from crystrata.training.memory import MicroBatches
+from crystrata.tasks import KINDS
+from crystrata.training.bad_steps import MicroBatches, NonFiniteGuard
 
 
 @dataclass(frozen=True)
-class HeadOptimiser:
+class HeadOptimizer:
     """How the head of one task is trained.
 
     Attributes:
@@ -37,7 +37,7 @@ class HeadOptimiser:
 
 
 @dataclass(frozen=True)
-class OptimiserSettings:
+class OptimizerSettings:
     """How weights are trained.
 
     Attributes:
@@ -56,29 +56,29 @@ class OptimiserSettings:
     learned_balance: bool = True
     emphasis: Mapping[str, float] | None = None
     weights: Mapping[str, float] | None = None
-    heads: Mapping[str, HeadOptimiser] = field(default_factory=dict)
+    heads: Mapping[str, HeadOptimizer] = field(default_factory=dict)
 
 
 class TrainingModule(L.LightningModule):
     """Trains a network of several tasks on masked labels.
 
-    A batch of the trainer is an optimiser step, a list of micro-batches. A step whose loss or gradient is not finite
+    A batch of the trainer is an optimizer step, a list of micro-batches. A step whose loss or gradient is not finite
     is left out; one that does not fit into memory is cut finer and repeated.
 
     Args:
         network: The network; its scaling is already fitted.
-        settings: Optimiser and balance.
-        spread: What the figure of each task is divided by in the selection score: of a number, the mean absolute
-            deviation of the training labels.
+        settings: Optimizer and balance.
+        error_scale: What the validation metric of each task is divided by in the selection score; see
+            `Head.error_scale`.
         ids: Id of each sample of the dataset, so that bad ones can be named.
-        console: Where bad steps are told of.
+        console: Where bad steps are reported.
     """
 
     def __init__(
         self,
-        network: TrainableNetwork[Any],
-        settings: OptimiserSettings,
-        spread: Mapping[str, float],
+        network: Network,
+        settings: OptimizerSettings,
+        error_scale: Mapping[str, float],
         ids: Sequence[str],
         console: Console,
     ) -> None:
@@ -86,12 +86,12 @@ class TrainingModule(L.LightningModule):
         self.automatic_optimization = False
         self.network = network
         self.settings = settings
-        self.spread = dict(spread)
+        self.error_scale = dict(error_scale)
         self.console = console
-        self.balance = LossBalance(
-            network.tasks,
+        self.balance = LossWeights(
+            network.losses,
             learned=settings.learned_balance,
-            static=network.unbalanced_tasks,
+            static=network.config.self_supervised,
             weights=settings.weights,
             emphasis=settings.emphasis,
         )
@@ -100,10 +100,10 @@ class TrainingModule(L.LightningModule):
         self._errors: dict[str, list[Tensor]] = {}
         self._validation_losses: list[tuple[Tensor, Tensor]] = []
         self._loss_sums, self._loss_counts = self._no_losses(), self._no_losses()
-        self.save_hyperparameters({"network": network.config.as_dict(), "optimiser": asdict(settings)})
+        self.save_hyperparameters({"network": network.config.as_dict(), "optimizer": asdict(settings)})
 
-    def training_step(self, batches: list[TrainingBatch], index: int) -> None:
-        """Carry out an optimiser step."""
+    def training_step(self, batches: list[Batch], index: int) -> None:
+        """Carry out an optimizer step."""
         optimizer = self.optimizers()
         sums, counts = self.micro_batches.carry_out(batches, self.set_gradient, self._collate)
         if bool(torch.isfinite(self._clipped_norm() + sums.sum())):
@@ -114,11 +114,11 @@ class TrainingModule(L.LightningModule):
             self._leave_out(batches)
         optimizer.step()  # type: ignore[union-attr]
 
-    def set_gradient(self, batches: list[TrainingBatch]) -> tuple[Tensor, Tensor]:
+    def set_gradient(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
         """Set the gradient to that of a whole step; return the loss sums and label counts of each task, (T,)."""
         self.forget_gradient()
         sums, counts = self._no_losses(), self.network.step_counts(batches)
-        by_task = dict(zip(self.network.tasks, counts, strict=True))
+        by_task = dict(zip(self.network.losses, counts, strict=True))
         for batch in batches:
             parts = self.network.loss_sums(batch)
             loss = self.balance(parts, by_task, batch.share)
@@ -126,6 +126,11 @@ class TrainingModule(L.LightningModule):
                 loss.backward()
             sums += torch.stack([part.detach() for part in parts.values()])
         return sums, counts
+
+    @cached_property
+    def _classified(self) -> list[str]:
+        """Names of the classifications."""
+        return [task.name for task in self.network.tasks if KINDS[task.kind].metric == "accuracy"]
 
     @cached_property
     def _weights(self) -> list[nn.Parameter]:
@@ -140,7 +145,7 @@ class TrainingModule(L.LightningModule):
     def _clipped_norm(self) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(self._weights, self.settings.clip)
 
-    def _leave_out(self, batches: list[TrainingBatch]) -> None:
+    def _leave_out(self, batches: list[Batch]) -> None:
         def is_finite(row: int) -> bool:
             sums, _ = self.set_gradient(self._collate(Step(np.array([row]), 1)))
             return bool(torch.isfinite(self._clipped_norm() + sums.sum()))
@@ -149,16 +154,16 @@ class TrainingModule(L.LightningModule):
         try:
             told = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
         finally:
-            self.forget_gradient()  # the optimiser passes over parameters without a gradient
+            self.forget_gradient()  # the optimizer leaves parameters without a gradient as they are
         self.console.print(told, style="yellow", soft_wrap=True)
 
-    def _collate(self, step: Step) -> list[TrainingBatch]:
+    def _collate(self, step: Step) -> list[Batch]:
         """Return the micro-batches of a step on the device of the network, in training as this epoch sees them."""
         step = replace(step, epoch=self.current_epoch if self.training else None)
         return [batch.to(self.device) for batch in self.trainer.datamodule.micro_batches(step)]  # type: ignore[attr-defined]
 
     def _no_losses(self) -> Tensor:
-        return torch.zeros(len(self.network.tasks), dtype=torch.double, device=self.device)
+        return torch.zeros(len(self.network.losses), dtype=torch.double, device=self.device)
 
     def on_train_epoch_start(self) -> None:
         """Start the sums of the epoch's training losses."""
@@ -168,7 +173,7 @@ class TrainingModule(L.LightningModule):
     def training_losses(self) -> dict[str, float]:
         """Return the mean loss of each task over the epoch so far, on the standardised scale."""
         means = (self._loss_sums / self._loss_counts).tolist()
-        return dict(zip(self.network.tasks, means, strict=True))
+        return dict(zip(self.network.losses, means, strict=True))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the epoch has gathered so far."""
@@ -189,28 +194,32 @@ class TrainingModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the errors of the last validation."""
-        self._errors, self._validation_losses = {name: [] for name in self.network.tasks}, []
+        self._errors, self._validation_losses = {name: [] for name in self.network.losses}, []
         self._evaluation_batches.largest = None  # the same cuts in every validation, of a continued run too
 
-    def validation_step(self, batches: list[TrainingBatch], _: int) -> None:
-        """Collect the errors of known labels, in physical units, and the losses where the network tells them."""
+    def validation_step(self, batches: list[Batch], _: int) -> None:
+        """Collect the errors of known labels, in physical units, and the losses."""
         errors, losses = self._evaluation_batches.carry_out(batches, self._found, self._collate)
         for name, terms in errors:
             self._errors[name].append(terms)
         self._validation_losses += losses
 
-    def _found(self, batches: list[TrainingBatch]) -> tuple[list[tuple[str, Tensor]], list[tuple[Tensor, Tensor]]]:
-        errors = [(name, terms.cpu()) for batch in batches for name, terms in self.network.errors(batch).items()]
-        losses = [found for batch in batches if (found := self.network.validation_losses(batch)) is not None]
-        return errors, [(torch.stack(list(sums.values())).double(), counts.double()) for sums, counts in losses]
+    def _found(self, batches: list[Batch]) -> tuple[list[tuple[str, Tensor]], list[tuple[Tensor, Tensor]]]:
+        errors, losses = [], []
+        for batch in batches:
+            terms, sums = self.network.validate(batch)
+            errors += [(name, one.cpu()) for name, one in terms.items()]
+            counts = self.network.step_counts([batch])
+            losses.append((torch.stack(list(sums.values())).double(), counts.double()))
+        return errors, losses
 
     def on_validation_epoch_end(self) -> None:
-        """Log the MAE of each property (of another task, its figure) and the selection score, the mean of MAE / MAD."""
+        """Log the metric of each task, the losses, and the selection score: the mean of metric / scale."""
         errors = {name: torch.cat(parts) for name, parts in self._errors.items() if parts}
         maes = {name: float(error.mean()) for name, error in errors.items() if len(error)}
-        scores = [mae / self.spread[name] for name, mae in maes.items()]
+        scores = [mae / self.error_scale[name] for name, mae in maes.items()]
         self.log_dict({f"val_{name}_mae": mae for name, mae in maes.items()})
-        self.log_dict({f"val_{name}_accuracy": 1 - maes[name] for name in self.network.classified if name in maes})
+        self.log_dict({f"val_{name}_accuracy": 1 - maes[name] for name in self._classified if name in maes})
         self.log_dict({f"val_{name}_loss": loss for name, loss in self.validation_losses().items()})
         self.log("val_score", sum(scores) / len(scores), prog_bar=True)
 
@@ -218,12 +227,12 @@ class TrainingModule(L.LightningModule):
     def validation_losses(self) -> dict[str, float]:
         """Return the mean loss of each task over the last validation, on the standardised scale, and their balance.
 
-        The balance is called `total`, and `final` as well; there is nothing where the network tells no losses.
+        The balance is called `total`, and `final` as well.
         """
         if not self._validation_losses:
             return {}
         sums, counts = (torch.stack(parts).sum(0) for parts in zip(*self._validation_losses, strict=True))
-        names = self.network.tasks
+        names = self.network.losses
         total = float(self.balance(dict(zip(names, sums, strict=True)), dict(zip(names, counts, strict=True))))
         means = dict(zip(names, (sums / counts).tolist(), strict=True))
         return {"total": total, "final": total} | {name: mean for name, mean in means.items() if isfinite(mean)}

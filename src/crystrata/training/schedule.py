@@ -22,7 +22,7 @@ class LearningRate(L.Callback):
 
     Args:
         schedule: `cosine` (per step, to 1 % of the peak), `plateau` (halved without progress) or `constant`; for
-            groups of the optimiser that name no `schedule` of their own.
+            groups of the optimizer that name no `schedule` of their own.
         peak: Peak learning rate, for groups that name no `peak`.
         patience: Most validations without progress that the plateau rule waits (and never more than 20).
     """
@@ -33,7 +33,7 @@ class LearningRate(L.Callback):
         self._saved: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Attach the plateau rule to the optimiser, continuing where a checkpoint left it."""
+        """Attach the plateau rule to the optimizer, continuing where a checkpoint left it."""
         groups = trainer.optimizers[0].param_groups
         if any(self._schedule(group) == "plateau" for group in groups):
             self._plateau = ReduceLROnPlateau(
