@@ -1,4 +1,4 @@
-"""Properties without a head of their own, from those that have one. n crystals."""
+"""Tasks without a head of their own, from those that have one. n materials."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ import numpy as np
 
 from crystrata.errors import ModelError
 from crystrata.hull import Levels
-from crystrata.properties import get_property
+from crystrata.tasks import Task
 
 
 def with_derived(
-    names: Sequence[str],
-    trained: Sequence[str],
-    values: np.ndarray,
+    tasks: Sequence[Task],
+    values: Mapping[str, np.ndarray],
     levels: Mapping[str, Levels],
     known: Mapping[str, np.ndarray] | None = None,
-) -> np.ndarray:
-    """Return the values of all named properties, (n, len(names)), from those of the trained ones.
+) -> dict[str, np.ndarray]:
+    """Return the values of tasks of one number, task -> (n,), from those of the tasks that have a head.
 
     An energy above hull is the formation energy minus the hull: of a label with its DFT energy, of a prediction with
     its predicted one. It is negative where a crystal lies below the hull of the training crystals.
 
     Args:
-        names: Properties wanted.
-        trained: Properties of the columns of `values`.
-        values: Labels or predictions, (n, P).
-        levels: Property -> where the crystals lie over its hull; needed for each that is derived.
-        known: Property -> its own labels (n,), which a derived one may have too.
+        tasks: What is wanted.
+        values: Labels or predictions of tasks that have a head, task -> (n,).
+        levels: Task -> where the crystals lie over its hull; needed for each that is derived.
+        known: Task -> its own labels (n,), which a derived one may have too.
+
+    Raises:
+        ModelError: A derived task has no hull.
     """
-    columns = []
-    for name in names:
-        record = get_property(name)
-        column = values[:, trained.index(record.derived_from or name)]
-        if known and name in known:
-            column = known[name]
-        elif record.derived_from:
-            if name not in levels:
-                raise ModelError(
-                    f"{name} needs the convex hull of the training energies, and this model has none; retrain"
-                )
-            column = np.maximum(levels[name].above(column), -np.inf if record.lower is None else record.lower)
-        columns.append(column)
-    return np.stack(columns, axis=1)
+    found = {}
+    for task in tasks:
+        if not task.is_number:
+            continue
+        if known and task.name in known:
+            found[task.name] = known[task.name]
+        elif task.derived_from is None:
+            found[task.name] = values[task.name]
+        elif task.name not in levels:
+            raise ModelError(
+                f"{task.name} needs the convex hull of the training energies, and this model has none; train again"
+            )
+        else:
+            lowest = -np.inf if task.lower is None else task.lower
+            found[task.name] = np.maximum(levels[task.name].above(values[task.derived_from]), lowest)
+    return found

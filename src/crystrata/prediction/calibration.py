@@ -42,8 +42,8 @@ class Calibration:
             **{f"scores.{name}": score for name, score in intervals.scores.items()},
             "domain.latents": domain.latents,
             "domain.reach": np.float64(domain.reach),
-            "domain.volume": domain.volume,
-            "domain.usual": domain.usual,
+            **({} if domain.volume is None else {"domain.volume": domain.volume}),
+            **({} if domain.usual is None else {"domain.usual": domain.usual}),
         }
         return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
@@ -62,7 +62,10 @@ class Calibration:
         try:
             intervals = ConformalIntervals(arrays["latents"], arrays["metal"], errors, scores)
             domain = Domain(
-                arrays["domain.latents"], float(arrays["domain.reach"]), arrays["domain.volume"], arrays["domain.usual"]
+                arrays["domain.latents"],
+                float(arrays["domain.reach"]),
+                arrays.get("domain.volume"),
+                arrays.get("domain.usual"),
             )
         except KeyError as error:
             raise ModelError(

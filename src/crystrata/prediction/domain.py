@@ -28,50 +28,71 @@ class Domain:
     Attributes:
         latents: Of a sample of the training crystals, (n', d).
         reach: Distance from them within which 99 % of the calibration crystals lie.
-        volume: Coefficients of ln(volume per atom / A^3) over atomic fractions and, last, its mean, (104,).
-        usual: Ends of the usual range of ln(volume / expected volume), (2,).
+        volume: Coefficients of ln(volume per atom / A^3) over atomic fractions and, last, its mean, (104,); None where
+            the materials were not all crystals.
+        usual: Ends of the usual range of ln(volume / expected volume), (2,); None likewise.
     """
 
     latents: np.ndarray
     reach: float
-    volume: np.ndarray
-    usual: np.ndarray
+    volume: np.ndarray | None = None
+    usual: np.ndarray | None = None
 
     @classmethod
-    def fit(cls, training: np.ndarray, calibration: np.ndarray, fractions: np.ndarray, volumes: np.ndarray) -> Domain:
+    def fit(
+        cls,
+        training: np.ndarray,
+        calibration: np.ndarray,
+        fractions: np.ndarray | None = None,
+        volumes: np.ndarray | None = None,
+    ) -> Domain:
         """Learn what is usual.
 
         Args:
             training: Latents of a sample of the training crystals, (n', d).
             calibration: Latents of crystals that were not trained on, (m, d).
-            fractions: Atomic fractions of all training crystals, (n, 103).
+            fractions: Atomic fractions of all training crystals, (n, 103); None where not all are crystals.
             volumes: Their volumes per atom, (n,) [A^3].
         """
-        latents, (x, y) = training.astype(np.float16), (fractions.astype(np.float64), np.log(volumes))
-        ridge = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean()))
+        latents = training.astype(np.float16)
         reach = float(np.quantile(nearest(calibration.astype(np.float16), latents, 1)[1], _NEAR))
+        reach = max(reach, _LEAST_REACH)
+        if fractions is None or volumes is None:
+            return cls(latents, reach)
+        x, y = fractions.astype(np.float64), np.log(volumes)
+        ridge = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean()))
         usual = np.quantile(y - y.mean() - x @ ridge, _USUAL_VOLUMES)
-        return cls(latents, max(reach, _LEAST_REACH), np.append(ridge, y.mean()), usual)
+        return cls(latents, reach, np.append(ridge, y.mean()), usual)
 
     def distance(self, latents: np.ndarray) -> np.ndarray:
         """Return the distance from the nearest training crystal of the sample, (m,), in units of `reach`."""
         return nearest(latents.astype(np.float16), self.latents, 1)[1][:, 0] / self.reach
 
     def usual_volume(self, fractions: np.ndarray) -> np.ndarray:
-        """Return the volumes per atom that the elements usually take, (m,) [A^3], from atomic fractions (m, 103)."""
-        return np.exp(fractions @ self.volume[:-1] + self.volume[-1])
+        """Return the volumes per atom that the elements usually take, (m,) [A^3], from atomic fractions (m, 103).
+
+        Raises:
+            TypeError: The training materials were not all crystals.
+        """
+        if self.volume is None:
+            raise TypeError("volumes are known of crystals alone")
+        found: np.ndarray = np.exp(fractions @ self.volume[:-1] + self.volume[-1])
+        return found
 
     def expansion(self, fractions: np.ndarray, volumes: np.ndarray) -> np.ndarray:
         """Return volumes over those that the elements usually take, (m,), from fractions (m, 103) and [A^3] per atom.
 
-        It is 1 where the volume is in the usual range.
+        It is 1 where the volume is in the usual range, or where no volumes are known.
         """
+        if self.usual is None:
+            return np.ones(len(volumes))
         log = np.log(volumes / self.usual_volume(fractions))
         return np.where((log < self.usual[0]) | (log > self.usual[1]), np.exp(log), 1.0)
 
 
 def cautions(
-    crystal: Crystal,
+    numbers: np.ndarray,
+    crystal: Crystal | None,
     seen: Collection[str],
     *,
     distance: float = 0.0,
@@ -79,25 +100,26 @@ def cautions(
     metal_with_dielectric: bool = False,
     gaps: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[str]:
-    """Yield what to be careful about in the predictions for a crystal.
+    """Yield what to be careful about in the predictions for a material.
 
     Args:
-        crystal: The crystal.
+        numbers: Atomic numbers of its elements, in any order.
+        crystal: The crystal; None where a formula alone is known.
         seen: Symbols of the elements of the training.
         distance: See `Domain.distance`.
         expansion: See `Domain.expansion`.
         metal_with_dielectric: Whether a dielectric constant is predicted beside a gap of zero.
         gaps: Predicted gaps, OptB88vdW and MBJ [eV].
     """
-    if crystal.note:
+    if crystal is not None and crystal.note:
         yield crystal.note
-    if unseen := sorted({SYMBOLS[number - 1] for number in crystal.numbers} - set(seen)):
+    if unseen := sorted({SYMBOLS[number - 1] for number in numbers.tolist()} - set(seen)):
         yield f"elements never trained on: {', '.join(unseen)}"
     if distance > 1:
-        yield f"unlike the training crystals (domain distance {distance:.2g})"
-    if crystal.volume_per_atom > MAX_VOLUME_PER_ATOM:
+        yield f"unlike the training {'materials' if crystal is None else 'crystals'} (domain distance {distance:.2g})"
+    if crystal is not None and crystal.volume_per_atom > MAX_VOLUME_PER_ATOM:
         yield f"{crystal.volume_per_atom:.0f} A^3 per atom: atoms stand apart"
-    elif expansion != 1:
+    elif crystal is not None and expansion != 1:
         yield f"odd volume: {crystal.volume_per_atom:.3g} A^3 per atom, {expansion:.2g} times what its elements take"
     if metal_with_dielectric:
         yield "predicted to be a metal: its dielectric constant has no meaning"

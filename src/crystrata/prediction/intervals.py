@@ -2,12 +2,12 @@
 
 The score of a calibration crystal is its error over its difficulty (Lei et al. 2018, section 5.2; Papadopoulos 2008),
 and the score that a share `level` of them does not exceed, times the difficulty of a new crystal, is half the width of
-its interval. n calibration crystals, m crystals predicted, d latent width.
+its interval. n calibration materials, m crystals predicted, d latent width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from crystrata.errors import UsageError
 from crystrata.networks.nearest import nearest
-from crystrata.properties import get_property
+from crystrata.tasks import Task
 
 LEAST_LABELS = 20
 """Calibration labels below which a property has no interval."""
@@ -33,17 +33,17 @@ Bounds = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ConformalIntervals:
-    """What the errors of one network on its calibration crystals say about other crystals.
+    """What the errors of one network on its calibration materials say about other crystals.
 
-    The difficulty of a crystal is the mean error of the calibration crystals that are nearest to it in latent space,
-    shrunk towards the mean of all, times 1 + its distance from the training crystals. Metals and non-metals have
+    The difficulty of a crystal is the mean error of the calibration materials that are nearest to it in latent space,
+    shrunk towards the mean of all, times 1 + its distance from the training materials. Metals and non-metals have
     quantiles of their own where both are many: the gap of a metal is mostly certain, that of a semiconductor is not.
 
     Attributes:
-        latents: Of the calibration crystals, (n, d).
+        latents: Of the calibration materials, (n, d).
         metal: Whether their predicted gap is zero, (n,).
-        errors: Property -> capped absolute error of each (n,), in its unit, NaN where no label is known.
-        scores: Property -> absolute error over difficulty (n,).
+        errors: Task -> capped absolute error of each (n,), in its unit, NaN where no label is known.
+        scores: Task -> absolute error over difficulty (n,).
     """
 
     latents: np.ndarray
@@ -59,9 +59,9 @@ class ConformalIntervals:
 
         Args:
             latents: (n, d).
-            distance: From the training crystals, (n,); see `Domain.distance`.
+            distance: From the training materials, (n,); see `Domain.distance`.
             metal: Whether the predicted gap is zero, (n,).
-            residuals: Property -> label minus prediction (n,), NaN where no label is known.
+            residuals: Task -> label minus prediction (n,), NaN where no label is known.
         """
         errors = {name: np.abs(one) for name, one in residuals.items() if np.isfinite(one).sum() >= LEAST_LABELS}
         capped = {name: np.minimum(error, np.nanquantile(error, _CAP)) for name, error in errors.items()}
@@ -81,17 +81,18 @@ class ConformalIntervals:
         return tuple(self.errors)
 
     def bounds(
-        self, values: Mapping[str, np.ndarray], latents: np.ndarray, distance: np.ndarray, metal: np.ndarray,
-        level: float,
+        self, tasks: Sequence[Task], values: Mapping[str, np.ndarray], latents: np.ndarray, distance: np.ndarray,
+        metal: np.ndarray, level: float,
     ) -> dict[str, Bounds]:  # fmt: skip
-        """Return the ends of the intervals, property -> low (m,) and high (m,), of the properties that have one.
+        """Return the ends of the intervals, task -> low (m,) and high (m,), of the tasks that have one.
 
-        They are NaN where the calibration crystals are too few for the level. No end is below the physical bound.
+        They are NaN where the calibration materials are too few for the level. No end is below the physical bound.
 
         Args:
-            values: Property -> predictions (m,).
+            tasks: What is predicted; their physical bounds are read from here.
+            values: Task -> predictions (m,).
             latents: (m, d).
-            distance: From the training crystals, (m,).
+            distance: From the training materials, (m,).
             metal: Whether the predicted gap is zero, (m,).
             level: Share of the labels that the intervals are to cover, between 0 and 1.
 
@@ -100,13 +101,13 @@ class ConformalIntervals:
         """
         if not 0 < level < 1:
             raise UsageError(f"the level of an interval is between 0 and 1, not {level}")
-        found = {}
+        found, lowest = {}, {task.name: task.lower for task in tasks}
         for known, names in _by_labels({name: one for name, one in self.errors.items() if name in values}):
             neighbours, _ = nearest(latents, self.latents[known], _count(known))
             for name in names:
                 difficulty = _difficulty(self.errors[name][known], neighbours, distance)
                 half = self._quantiles(name, known, metal, level) * difficulty
-                lower = get_property(name).lower
+                lower = lowest.get(name)
                 low = values[name] - half
                 found[name] = (low if lower is None else np.maximum(low, lower), values[name] + half)
         return {name: found[name] for name in values if name in found}

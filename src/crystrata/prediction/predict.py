@@ -1,29 +1,37 @@
-"""From structure files to a table: one row per input, in input order, errors as rows."""
+"""From structures or formulas to a table: one row per input, in input order, errors as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from crystrata.compositions.fractions import atomic_fractions
+from crystrata.compositions.keys import group_key, known_weights
+from crystrata.datasets.dataset import MaterialDataset
+from crystrata.datasets.materials import Materials, Structures
+from crystrata.datasets.sampling import Step
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.build import build_graphs
 from crystrata.hull.derived import with_derived
+from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.domain import cautions
-from crystrata.prediction.inference import describe_graphs
+from crystrata.prediction.inference import evaluate_rows, evaluation_form
 from crystrata.prediction.intervals import predicted_metals
-from crystrata.prediction.models import TrainedModel
-from crystrata.properties import Property, get_property, records
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.structures.crystal import Crystal, Rejected
 from crystrata.structures.readers import read_crystals
+from crystrata.tasks import Task
 
 DOMAIN_DISTANCE = "domain distance"
-"""Title of the distance from the training crystals; within 1 lie 99 % of the validation crystals."""
+"""Title of the distance from the training materials; within 1 lie 99 % of the validation materials."""
 
 GAPS = ("band_gap", "band_gap_mbj")
 """Properties that should agree on what is a metal."""
@@ -31,8 +39,36 @@ GAPS = ("band_gap", "band_gap_mbj")
 INTERVAL = 90.0
 """Usual level of the intervals [%]."""
 
-_CHUNK = 2000  # crystals whose graphs are in memory at once
+_CHUNK = 2000  # materials whose graphs are in memory at once
 _CHUNK_ATOMS = 100_000  # their atoms, where cells are large; a graph takes about a kilobyte per atom
+_FORMULA_ALONE = "no structure was given: predicted from the formula alone"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A composition to predict, without a crystal.
+
+    Attributes:
+        text: As it was written.
+    """
+
+    text: str
+
+    @property
+    def id(self) -> str:
+        """What names it in the table."""
+        return self.text
+
+    @property
+    def formula(self) -> str:
+        """Reduced formula."""
+        return group_key(self.text)
+
+    def __len__(self) -> int:
+        return 0
+
+
+Material = Crystal | Formula | Rejected
 
 
 def predict_files(
@@ -55,30 +91,46 @@ def predict_files(
         progress: Called with the number of inputs done.
 
     Returns:
-        Columns `id`, `formula`, one per property with its unit in the title, each followed by the ends of its interval
+        Columns `id`, `formula`, one per task with its unit in the title, each followed by the ends of its interval
         where the model knows them, what the heads say besides (principal values, metal probability), `domain distance`
         of a calibrated model, `warning`, `error_code` and `error`: the same for every input of a model. One row per
         input in input order. A broken input has NaN values and a reason, and does not disturb the others.
 
     Raises:
-        UsageError: The interval is no percentage below 100.
+        UsageError: The interval is no percentage below 100, or the model reads no structures.
     """
+    if not model.network.reads_crystals:
+        raise UsageError(
+            f"{model.path} reads formulas and no structures: give --formula, or name a model of crystals with --model"
+        )
+    found = read_crystals(paths, majority_species=majority_species, workers=workers)
+    return predict(model, found, interval=interval, progress=progress)
+
+
+def predict(
+    model: TrainedModel,
+    items: Iterable[Material],
+    *,
+    interval: float = INTERVAL,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Predict crystals and formulas, one after another in chunks; see `predict_files`."""
     if not 0 <= interval < 100:
         raise UsageError(f"--interval is a percentage from 0 to below 100, not {interval:g}")
     tables, done = [], 0
-    for chunk in _chunks(read_crystals(paths, majority_species=majority_species, workers=workers)):
-        tables.append(predict_crystals(model, chunk, interval))
+    for chunk in _chunks(items):
+        tables.append(predict_materials(model, chunk, interval))
         done += len(chunk)
         if progress:
             progress(done)
-    return pd.concat(tables or [predict_crystals(model, [], interval)], ignore_index=True)
+    return pd.concat(tables or [predict_materials(model, [], interval)], ignore_index=True)
 
 
-def _chunks(items: Iterable[Crystal | Rejected]) -> Iterator[list[Crystal | Rejected]]:
-    """Yield the items in lists that are bounded in crystals and in atoms; a crystal above the bound comes alone."""
-    chunk, atoms = list[Crystal | Rejected](), 0
+def _chunks(items: Iterable[Material]) -> Iterator[list[Material]]:
+    """Yield the items in lists that are bounded in materials and in atoms; a crystal above the bound comes alone."""
+    chunk, atoms = list[Material](), 0
     for item in items:
-        size = len(item) if isinstance(item, Crystal) else 0
+        size = 0 if isinstance(item, Rejected) else len(item)
         if chunk and (len(chunk) == _CHUNK or atoms + size > _CHUNK_ATOMS):
             yield chunk
             chunk, atoms = [], 0
@@ -88,16 +140,16 @@ def _chunks(items: Iterable[Crystal | Rejected]) -> Iterator[list[Crystal | Reje
         yield chunk
 
 
-def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected], interval: float = INTERVAL) -> pd.DataFrame:
-    """Predict the properties of crystals; see `predict_files` for the columns."""
-    crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
-    graphs, rejected = build_graphs(crystals, model.network.graph)
-    failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)} | dict(rejected)
-    columns = {title: np.full(len(items), np.nan) for title in _titles(model, interval)}
+def predict_materials(model: TrainedModel, items: Sequence[Material], interval: float = INTERVAL) -> pd.DataFrame:
+    """Predict the properties of materials; see `predict_files` for the columns."""
+    graphs, failed = _graphs(model, items)
+    rows = [row for row in range(len(items)) if row not in failed]
+    columns: dict[str, Any] = {title: np.full(len(items), np.nan) for title in _titles(model, interval)}
+    columns |= {task.name: np.full(len(items), "", dtype=object) for task in _classified(model)}
     warnings = [""] * len(items)
-    if len(graphs):
-        rows, built = np.asarray(graphs.source_row), [crystal for row, crystal in crystals if row not in failed]
-        found, said = _predict_graphs(model, graphs, built, interval)
+    if rows:
+        chosen = [item for row in rows if not isinstance(item := items[row], Rejected)]
+        found, said = _predict(model, graphs, chosen, np.array(rows), interval)
         for title, column in found.items():
             columns[title][rows] = column
         for row, text in zip(rows, said, strict=True):
@@ -105,7 +157,7 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected], inter
     return pd.DataFrame(
         {
             "id": [_as_text(item.id) for item in items],
-            "formula": [item.formula if isinstance(item, Crystal) else "" for item in items],
+            "formula": ["" if isinstance(item, Rejected) else item.formula for item in items],
             **columns,
             "warning": warnings,
             "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
@@ -114,51 +166,161 @@ def predict_crystals(model: TrainedModel, items: list[Crystal | Rejected], inter
     )
 
 
+def _graphs(model: TrainedModel, items: Sequence[Material]) -> tuple[GraphArrays | None, dict[int, Rejected]]:
+    """Return the graphs of the crystals that the model reads, and the items that it cannot, by their place."""
+    failed = {row: item for row, item in enumerate(items) if isinstance(item, Rejected)}
+    graphs = None
+    if model.network.reads_crystals:
+        crystals = [(row, item) for row, item in enumerate(items) if isinstance(item, Crystal)]
+        graphs, rejected = build_graphs(crystals, model.network.graph)
+        failed |= dict(rejected)
+    if not model.network.reads_compositions:
+        reason = "this model reads structures, and a formula was given"
+        failed |= {
+            row: Rejected(item.id, "no_structure", reason)
+            for row, item in enumerate(items)
+            if isinstance(item, Formula)
+        }
+        return graphs, failed
+    left = [row for row in range(len(items)) if row not in failed]
+    _, valid = known_weights([item.formula for row in left if not isinstance(item := items[row], Rejected)])
+    for row, known in zip(left, valid, strict=True):
+        if not known:
+            failed[row] = Rejected(items[row].id, "unknown_species", "it is no formula of known elements")
+    return graphs, failed
+
+
 def _titles(model: TrainedModel, interval: float) -> Iterator[str]:
     """Yield the titles of the columns of numbers, in order."""
     bounded = model.calibration.intervals.properties if model.calibration and interval else ()
-    for record in records(model.properties):
-        yield record.column
-        if record.name in bounded:
-            yield from interval_titles(record)
+    for task in model.tasks:
+        if task.is_number:
+            yield task.column
+        elif task.labels == "vector":
+            yield from _component_titles(task)
+        elif task.labels == "class":
+            yield from (f"{task.name} probability of {name}" for name in task.classes)
+        if task.name in bounded:
+            yield from interval_titles(task)
     yield from model.network.detail_titles
     if model.calibration:
         yield DOMAIN_DISTANCE
 
 
-def _predict_graphs(
-    model: TrainedModel, graphs: GraphArrays, crystals: list[Crystal], interval: float
+def _component_titles(task: Task) -> list[str]:
+    return [task.titled(f"{task.name}[{place}]") for place in range(int(task.head.get("components", 1)))]
+
+
+def _classified(model: TrainedModel) -> list[Task]:
+    return [task for task in model.tasks if task.labels == "class"]
+
+
+def _predict(
+    model: TrainedModel,
+    graphs: GraphArrays | None,
+    items: Sequence[Crystal | Formula],
+    rows: np.ndarray,
+    interval: float,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return the columns of numbers, title -> (n,), and the warnings of n crystals that have graphs."""
-    predicted, details, latents = describe_graphs(model.network, graphs)
-    levels = model.levels([crystal.formula for crystal in crystals])
-    all_values = with_derived(model.properties, model.network.properties, predicted, levels)
-    values = dict(zip(model.properties, all_values.T, strict=True))
-    columns = {get_property(name).column: column for name, column in values.items()} | details
-    metal, distance, expansion = predicted_metals(values), np.zeros(len(crystals)), np.ones(len(crystals))
+    """Return the columns, title -> (n,), and the warnings of n materials that can be predicted.
+
+    Args:
+        model: The model.
+        graphs: Of the crystals; `source_row` is their place among all inputs.
+        items: The materials.
+        rows: Their places among all inputs, (n,).
+        interval: Level of the intervals [%]; 0 makes none.
+    """
+    formulas = [item.formula for item in items]
+    dataset = _dataset(model, graphs, items, rows)
+    values_of_heads, details, latents = evaluate_rows(model.network, dataset)
+    values = with_derived(model.tasks, values_of_heads, model.levels(formulas))
+    titled = {task.name: task for task in model.tasks}
+    columns = {titled[name].column: column for name, column in values.items()} | details
+    columns |= _other_columns(model, dataset)
+    metal = predicted_metals(values) if values else np.zeros(len(items), dtype=bool)
+    distance, expansion = np.zeros(len(items)), np.ones(len(items))
     if model.calibration:
         intervals, domain = model.calibration.intervals, model.calibration.domain
         columns[DOMAIN_DISTANCE] = distance = domain.distance(latents)
-        fractions = atomic_fractions(graphs.numbers, graphs.atom_offsets)
-        expansion = domain.expansion(fractions, np.array([crystal.volume_per_atom for crystal in crystals]))
-        bounds = intervals.bounds(values, latents, distance, metal, interval / 100) if interval else {}
-        for name, ends in bounds.items():
-            columns |= dict(zip(interval_titles(get_property(name)), ends, strict=True))
+        if graphs is not None and len(graphs) == len(items):
+            fractions = atomic_fractions(graphs.numbers, graphs.atom_offsets)
+            volumes = np.array([item.volume_per_atom for item in items if isinstance(item, Crystal)])
+            expansion = domain.expansion(fractions, volumes)
+        if interval:
+            bounds = intervals.bounds(model.tasks, values, latents, distance, metal, interval / 100)
+            for name, ends in bounds.items():
+                columns |= dict(zip(interval_titles(titled[name]), ends, strict=True))
+    return columns, _warnings(model, items, values, metal, distance, expansion)
+
+
+def _warnings(
+    model: TrainedModel,
+    items: Sequence[Crystal | Formula],
+    values: Mapping[str, np.ndarray],
+    metal: np.ndarray,
+    distance: np.ndarray,
+    expansion: np.ndarray,
+) -> list[str]:
+    """Return what to be careful about, a text for each material."""
     without_dielectric = metal & ("dielectric" in values)
-    gaps = np.stack([values[name] for name in GAPS], 1) if {*GAPS} <= {*values} else np.zeros((len(crystals), 2))
-    seen = model.facts.get("elements", SYMBOLS)
-    warnings = [
-        "; ".join(cautions(crystal, seen, distance=far, expansion=grown, metal_with_dielectric=useless, gaps=both))
-        for crystal, far, grown, useless, both in zip(
-            crystals, distance, expansion, without_dielectric, gaps.tolist(), strict=True
-        )
-    ]
-    return columns, warnings
+    gaps = np.stack([values[name] for name in GAPS], 1) if {*GAPS} <= {*values} else np.zeros((len(items), 2))
+    seen, warnings = model.facts.get("elements", SYMBOLS), []
+    for place, item in enumerate(items):
+        crystal = item if isinstance(item, Crystal) else None
+        weights = known_weights([item.formula])[0][0] if crystal is None else None
+        numbers = np.flatnonzero(weights) + 1 if weights is not None else crystal.numbers  # type: ignore[union-attr]
+        found = cautions(
+            numbers, crystal, seen, distance=distance[place], expansion=expansion[place],
+            metal_with_dielectric=bool(without_dielectric[place]), gaps=tuple(gaps[place].tolist()),
+        )  # fmt: skip
+        alone = [_FORMULA_ALONE] if crystal is None and model.network.reads_crystals else []
+        warnings.append("; ".join([*alone, *found]))
+    return warnings
 
 
-def interval_titles(record: Property) -> tuple[str, str]:
-    """Return the titles of the ends of a property's interval: `band_gap low [eV]`, `band_gap high [eV]`."""
-    return record.titled(f"{record.name} low"), record.titled(f"{record.name} high")
+def _dataset(
+    model: TrainedModel, graphs: GraphArrays | None, items: Sequence[Crystal | Formula], rows: np.ndarray
+) -> MaterialDataset:
+    """Return materials without labels as the network reads them."""
+    formulas = tuple(item.formula for item in items)
+    structures = None
+    if graphs is not None:
+        crystal_of = np.full(len(rows), -1)
+        crystal_of[np.searchsorted(rows, np.asarray(graphs.source_row))] = np.arange(len(graphs))
+        structures = Structures(graphs, crystal_of)
+    materials = Materials(tuple(map(str, rows)), formulas, structures=structures)
+    return MaterialDataset(materials, (), {}, descriptors=model.describe(formulas))
+
+
+@torch.inference_mode()
+def _other_columns(model: TrainedModel, dataset: MaterialDataset) -> dict[str, np.ndarray]:
+    """Return the columns of vectors and classes: components, decided class and probabilities."""
+    wanted = [task for task in model.tasks if task.labels in ("vector", "class")]
+    network = model.network
+    if not wanted or isinstance(network, Ensemble):
+        return {}
+    columns: dict[str, list[np.ndarray]] = {}
+    for batch in dataset.batches(Step(np.arange(len(dataset)), _CHUNK), evaluation_form(network)):
+        latent = network.encode(batch.to(network.device))
+        for task in wanted:
+            head = network.head(task.name)
+            output = head(latent)
+            if task.labels == "vector":
+                found = head.predict(output, latent).cpu().numpy()
+                named = dict(zip(_component_titles(task), found.T, strict=True))
+            else:
+                shares = output.softmax(1).cpu().numpy()
+                named = {f"{task.name} probability of {name}": shares[:, k] for k, name in enumerate(task.classes)}
+                named[task.name] = np.array(task.classes, dtype=object)[shares.argmax(1)]
+            for title, column in named.items():
+                columns.setdefault(title, []).append(column)
+    return {title: np.concatenate(parts) for title, parts in columns.items()}
+
+
+def interval_titles(task: Task) -> tuple[str, str]:
+    """Return the titles of the ends of a task's interval: `band_gap low [eV]`, `band_gap high [eV]`."""
+    return task.titled(f"{task.name} low"), task.titled(f"{task.name} high")
 
 
 def _as_text(name: str) -> str:
