@@ -30,10 +30,10 @@ from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import write_json, write_text
+from crystrata.jarvis_properties import get_property
 from crystrata.networks.weights import digest_of_weights
-from crystrata.prediction.models import TrainedModel
-from crystrata.prediction.predict import interval_titles, predict_crystals
-from crystrata.properties import get_property
+from crystrata.prediction.predict import interval_titles, predict_materials
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.sources.table import CrystalTable
 
 RECIPES, STRUCTURES, SETTINGS, FOLDER = "recipes.csv", "structures.csv", "design.json", "structures"
@@ -209,7 +209,7 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
     """
     scales = _SCALES if "formation_energy" in graphs.properties else (1.0,)
     sizes = [strained(one.crystal, scales) for one in found]
-    table = predict_crystals(graphs, [crystal for scaled in sizes for crystal in scaled])
+    table = predict_materials(graphs, [crystal for scaled in sizes for crystal in scaled])
     table["crystal"] = [crystal for scaled in sizes for crystal in scaled]
     for name in ("prototype", "prototype_formula", "difference", "known"):
         table[name] = [getattr(one, name) for one in found for _ in scales]

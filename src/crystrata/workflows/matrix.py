@@ -14,11 +14,11 @@ from crystrata.errors import CrystrataError
 from crystrata.reports.matrix_table import CAPTION, MATRIX_MD, matrix_table, terminal_matrix, write_matrix
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.cells import Cell, completed_run, unfinished_run
+from crystrata.runs.find import find_resumable
 from crystrata.runs.registry import read_registry
 from crystrata.sources.opening import open_source
 from crystrata.sources.table import CrystalTable
-from crystrata.workflows.resumable import find_resumable
-from crystrata.workflows.tier_run import resume_tier, run_tier
+from crystrata.workflows.run import resume, run
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def run_matrix(
         matrix: See `open_matrix`.
         command: The command line, for the manifests.
         console: Where progress goes.
-        only_missing: Whether cells that a completed run fills are passed over.
+        only_missing: Whether cells that a completed run fills are left out.
         max_hours: No further cell starts once these have passed, or None.
     """
     cells = matrix.missing() if only_missing else list(matrix.cells)
@@ -96,12 +96,12 @@ def run_matrix(
 def _train(cell: Cell, source_digest: str, command: list[str], console: Console) -> str | None:
     """Train or continue a cell; return why it failed, or None. What the user breaks off is broken off."""
     try:
-        run = unfinished_run(cell, source_digest)
-        if run is None:
-            run_tier(cell.config, command, console)
+        unfinished = unfinished_run(cell, source_digest)
+        if unfinished is None:
+            run(cell.config, command, console)
         else:
-            console.print(f"continuing {run}", soft_wrap=True)
-            resume_tier(*find_resumable(cell.config, str(run)), command, console)
+            console.print(f"continuing {unfinished}", soft_wrap=True)
+            resume(*find_resumable(cell.config, str(unfinished)), command, console)
     except CrystrataError as error:
         return str(error)
     except Exception as error:  # a defect met by this one cell, recorded in its manifest: the others go on

@@ -1,9 +1,9 @@
-"""From the document of a run to its configuration and what is added to its trainer, and back."""
+"""From the document of a run to its configuration and what is added to its trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,21 @@ import lightning as L
 from lightning.pytorch.loggers import Logger
 
 from crystrata.errors import UsageError, unknown_name
-from crystrata.networks.task_config import PRETRAINING
-from crystrata.runs.config import RunConfig
+from crystrata.runs.config import RunConfig, field_names, resolve_config
 from crystrata.runs.directory import is_plain_name
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.training.extras import Extras
-from crystrata.workflows.documents.classes import (
-    class_and_arguments,
-    imported_object,
-    named_class,
-    require_allowed,
-    require_known,
-    typed,
-)
-from crystrata.workflows.documents.composition import CompositionData, CompositionModel, composition_config
-from crystrata.workflows.documents.crystal import CrystalData, CrystalModel, crystal_config, crystal_experiment
+from crystrata.settings import checked, require_known
+from crystrata.tasks import KINDS, SELECTIONS, parse_tasks
+from crystrata.training.fit import Extras
+from crystrata.workflows.documents.class_paths import class_and_arguments, imported_object, require_allowed
 from crystrata.workflows.documents.document import Document
-from crystrata.workflows.documents.trainer import TrainerSettings
+from crystrata.workflows.documents.older_keys import PRESET_KEYS, fields_of, fields_of_trainer
 
-MODELS: dict[str, type] = {"CompositionModel": CompositionModel, "CrystalModel": CrystalModel}
-DATA: dict[str, type] = {"CompositionData": CompositionData, "CrystalData": CrystalData}
-TOP = ("experiment_name", "seed_everything", "trainer", "model", "data")
+SECTIONS = ("experiment_name", "seed_everything", "trainer", "model", "data")
+CLASSES = ("CompositionModel", "CrystalModel", "CompositionData", "CrystalData")
 SEED = 42
 
-_PAIRS: dict[type, type] = {CompositionModel: CompositionData, CrystalModel: CrystalData}
 _RETIRED = "lora_"
+_DEFAULT_ENCODER = {"composition": "mlp", "composition_settings": {"hidden_dims": [None, 256, 128]}}
 
 
 @dataclass(frozen=True)
@@ -44,107 +34,140 @@ class Experiment:
 
     Attributes:
         name: Name of its run directories, or None for time stamps.
-        seed: Of split, order and weights.
-        trainer: How and where it is carried out.
-        model: The network.
-        data: What it learns from.
-        config: All of it, resolved.
+        config: The run.
+        predict: Part that `predict` writes of a source's own materials.
+        callbacks: Class paths of callbacks beside our own.
+        logger: Whether the run keeps its logs, or class paths of loggers beside its own.
     """
 
     name: str | None
-    seed: int
-    trainer: TrainerSettings
-    model: CompositionModel | CrystalModel
-    data: CompositionData | CrystalData
-    config: RunConfig | TaskRunConfig
+    config: RunConfig
+    predict: str = "test"
+    callbacks: Any = None
+    logger: Any = True
 
     def as_document(self) -> Document:
         """Return the complete document, with every default."""
-        return {
-            "experiment_name": self.name,
-            "seed_everything": self.seed,
-            "trainer": asdict(self.trainer),
-            **{
-                name: {"class_path": f"{type(it).__module__}.{type(it).__name__}", "init_args": asdict(it)}
-                for name, it in (("model", self.model), ("data", self.data))
-            },
-        }
+        further = {"callbacks": self.callbacks, "logger": self.logger}
+        named = {"experiment_name": self.name, "trainer": {key: one for key, one in further.items() if one is not None}}
+        return {**named, **self.config.as_dict(), "run_id": None}
 
     def extras(self) -> Extras:
-        """Make the callbacks and loggers; a logger that is told no folder writes into that of the experiment.
+        """Make the callbacks and loggers; a logger that is given no folder writes into that of the experiment.
 
         Raises:
-            UsageError: One cannot be made, or watches a figure that this run does not have.
+            UsageError: One cannot be made, or monitors a metric that this run does not have.
         """
         folder = str(Path(self.config.models_dir) / (self.name or ""))
         callbacks = [
             imported_object(value, L.Callback, f"trainer.callbacks.{place}", {})
-            for place, value in enumerate(_as_list(self.trainer.callbacks))
+            for place, value in enumerate(_as_list(self.callbacks))
         ]
-        figures = monitored(self.config)
+        metrics = monitored(self.config)
         for callback in callbacks:
-            watched = getattr(callback, "monitor", None)
-            if watched is not None and watched not in figures:
-                raise unknown_name(f"figure for {type(callback).__name__} to monitor", watched, figures)
-        own, logger = self.trainer.logger is not False, self.trainer.logger
+            monitor = getattr(callback, "monitor", None)
+            if monitor is not None and monitor not in metrics:
+                raise unknown_name(f"metric for {type(callback).__name__} to monitor", monitor, metrics)
         loggers = [
             imported_object(value, Logger, f"trainer.logger.{place}", {"save_dir": folder})  # type: ignore[type-abstract]
-            for place, value in enumerate([] if isinstance(logger, bool) else _as_list(logger))
+            for place, value in enumerate([] if isinstance(self.logger, bool) else _as_list(self.logger))
         ]
-        return Extras(callbacks, loggers, own)
+        return Extras(callbacks, loggers, self.logger is not False)
 
 
 def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
     """Return the experiment of a document, and the notices that go with it.
 
+    A document has the fields of a run at its top, or the sections of LightningCLI: trainer, model, data.
+
     Raises:
-        UsageError: A key or name is unknown, a value of another type, or something contradicts the rest.
+        UsageError: A key or name is unknown, a value of another kind, or something contradicts the rest.
     """
-    require_known(document, TOP, "the top")
     require_allowed(document)
     retired: list[str] = []
     document = {key: _without_retired(value, key, retired) for key, value in document.items()}
     notices = [f"low-rank adapters are gone: {', '.join(retired)} change nothing"] if retired else []
-    experiment, seed = document.get("experiment_name"), document.get("seed_everything", SEED)
-    if experiment is not None and (not isinstance(experiment, str) or not is_plain_name(experiment)):
-        raise UsageError(f"experiment_name must be a plain name, not {experiment!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise UsageError(f"seed_everything must be a whole number, not {seed!r}")
-    settings = document.get("trainer") or {}
-    if not isinstance(settings, Mapping):
-        raise UsageError(f"trainer must be a mapping, not {settings!r}")
-    trainer = typed(TrainerSettings, settings, "trainer")
-    (network, model_values), (labels, data_values) = _part(document, "model", MODELS), _part(document, "data", DATA)
-    if labels is not _PAIRS[network]:
-        raise UsageError(f"{network.__name__} learns from {_PAIRS[network].__name__}, not {labels.__name__}")
-    model, data = typed(network, model_values, "model.init_args"), typed(labels, data_values, "data.init_args")
-    run = {**trainer.fields_of_run(), "seed": seed, "run_id": experiment}
-    configured = composition_config if network is CompositionModel else crystal_config
-    return Experiment(experiment, seed, trainer, model, data, configured(model, data, run)), notices
+    require_known(document, [*SECTIONS, *field_names(), *PRESET_KEYS], "the top")
+    name = document.get("experiment_name") or document.get("run_id")
+    if name is not None and (not isinstance(name, str) or not is_plain_name(name)):
+        raise UsageError(f"experiment_name must be a plain name, not {name!r}")
+    trainer = document.get("trainer") or {}
+    if not isinstance(trainer, Mapping):
+        raise UsageError(f"trainer must be a mapping, not {trainer!r}")
+    for key in ("callbacks", "logger"):
+        _require_class_paths(trainer.get(key), f"trainer.{key}")
+    flat = {key: value for key, value in document.items() if key not in SECTIONS}
+    model, data = _section(document, "model", required=not flat), _section(document, "data", required=not flat)
+    values = fields_of({**flat, **model}, data)
+    predict = str(data.get("predict_idx") or "test") if isinstance(data.get("predict_idx"), str | None) else "test"
+    if predict not in SELECTIONS:
+        raise unknown_name("predict_idx", predict, SELECTIONS)
+    values |= fields_of_trainer(trainer)
+    seed = document.get("seed_everything", values.get("seed", SEED))
+    values["seed"] = checked(seed, int, "seed_everything")
+    values["run_id"] = name
+    config = _config({**flat, **model}, values)
+    return Experiment(name, config, predict, trainer.get("callbacks"), trainer.get("logger", True)), notices
+
+
+def _config(model: Mapping[str, Any], values: dict[str, Any]) -> RunConfig:
+    """Return the configuration: from a preset where the document speaks of one, else from the defaults of a run."""
+    complete = {field.name for field in fields(RunConfig)} <= {*values, "tasks"}
+    speaks_of_preset = any(model.get(key) is not None for key in PRESET_KEYS) or not (
+        values.get("tasks") or values.get("self_supervised") or values.get("autoencoder")
+    )
+    if complete:
+        return RunConfig.from_dict(values)
+    if speaks_of_preset:
+        if "tasks" in values:
+            values["tasks"] = parse_tasks(values["tasks"])
+        if values.get("structure_settings") is None:
+            values.pop("structure_settings", None)
+        return resolve_config(values.pop("algorithm", "e3nn"), values.pop("mode", "std"), **values)
+    reads = {} if values.get("structure") or values.get("composition") else _DEFAULT_ENCODER
+    if values.get("structure") and not values.get("composition") and "encoder_config" not in model:
+        reads = _DEFAULT_ENCODER
+    defaults = {"latent_stage": "tanh" if values.get("composition") or reads else "none", "algorithm": "composition"}
+    if values.get("structure"):
+        defaults["algorithm"] = f"composition+{values['structure']}"
+    return RunConfig.from_dict({**defaults, **reads, **values})
 
 
 def document_of(config: RunConfig) -> Document:
-    """Return a document that gives a configuration of crystals again."""
-    return {"experiment_name": config.run_id, "seed_everything": config.seed, **crystal_experiment(config)}
+    """Return a document that gives a configuration again."""
+    return {"experiment_name": config.run_id, **config.as_dict(), "run_id": None}
 
 
-def monitored(config: RunConfig | TaskRunConfig) -> list[str]:
-    """Return the names of the figures that a callback can watch, of every validation."""
-    if isinstance(config, RunConfig):
-        return ["val_score", *(f"val_{name}_mae" for name in config.trained_properties)]
-    figures = ["val_score", "val_total_loss", "val_final_loss"]
-    for task in config.tasks:
-        kinds = ("loss", "mae", "accuracy") if task["kind"] == "classification" else ("loss", "mae")
-        figures += [f"val_{task['name']}_{kind}" for kind in kinds]
-    return [*figures, *(f"val_{term}_loss" for term in PRETRAINING if term in config.pretrain)]
+def monitored(config: RunConfig) -> list[str]:
+    """Return the names of the metrics that a callback can monitor, of every validation."""
+    metrics = ["val_score", "val_total_loss", "val_final_loss"]
+    for task in config.trained:
+        kinds = ("loss", "mae", "accuracy") if KINDS[task.kind].metric == "accuracy" else ("loss", "mae")
+        metrics += [f"val_{task.name}_{kind}" for kind in kinds]
+    return [*metrics, *(f"val_{loss}_loss" for loss in config.self_supervised)]
 
 
-def _part(document: Document, name: str, known: Mapping[str, type]) -> tuple[type[Any], dict[str, Any]]:
-    """Return the class of a part and its arguments."""
-    if document.get(name) is None:
-        raise UsageError(f"the configuration lacks {name}: give its class_path ({', '.join(known)}) and init_args")
-    path, arguments = class_and_arguments(document[name], name)
-    return named_class(path, known, name), arguments
+def _section(document: Document, name: str, *, required: bool) -> dict[str, Any]:
+    """Return the arguments of a section, whose class says no more than what it holds."""
+    value = document.get(name)
+    if value is None:
+        if required:
+            raise UsageError(f"the configuration lacks {name}: give class_path ({', '.join(CLASSES)}) and init_args")
+        return {}
+    path, arguments = class_and_arguments(value, name)
+    short = path.rpartition(".")[2]
+    known = [one for one in CLASSES if one.lower().endswith(name)]
+    if short not in known:
+        raise unknown_name(f"class at {name}", path, known)
+    return arguments
+
+
+def _require_class_paths(value: Any, place: str) -> None:
+    allowed = isinstance(value, str | Mapping | bool) or value is None
+    if isinstance(value, list):
+        allowed = all(isinstance(one, str | Mapping) for one in value)
+    if not allowed:
+        raise UsageError(f"{place} must be class paths, not {value!r}")
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The crystals that the keys of a run over tasks stand for: by their id, else by the reduced formula. n keys."""
+"""The crystals that the keys of tables stand for: by their id, else by the reduced formula. n keys."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.console import Console
 
 from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.compositions.keys import group_key
-from crystrata.datasets.composition_dataset import Structures
+from crystrata.datasets.materials import Structures
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.store import open_store
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.runs.config import RunConfig
 from crystrata.sources.opening import open_source
 
 
@@ -24,7 +24,7 @@ class KeyedCrystals:
 
     Attributes:
         graphs: Of all crystals.
-        row_of: Id -> crystal, and reduced formula -> the first crystal that has it; an id goes before.
+        row_of: Id -> crystal, and reduced formula -> the first crystal that has it; an id takes precedence.
         formulas: Reduced formula of each crystal.
     """
 
@@ -44,7 +44,7 @@ class KeyedCrystals:
         return Structures(self.graphs, np.array(row, dtype=np.int64))
 
 
-class DescribedCrystals:
+class NamedCrystals:
     """Any source of descriptors, which sees the formula of a crystal in place of its id.
 
     Args:
@@ -62,7 +62,7 @@ class DescribedCrystals:
         return self._source.describe([formulas[row_of[key]] if key in row_of else key for key in keys])
 
 
-def open_crystals(config: TaskRunConfig, console: Console) -> KeyedCrystals:
+def open_crystals(config: RunConfig, console: Console) -> KeyedCrystals:
     """Open the crystals of a run, their graphs built where they are not yet.
 
     Raises:

@@ -11,24 +11,24 @@ from typing import Any
 from rich.console import Console
 
 from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSource, descriptor_source
-from crystrata.datasets.tasks.catalogues import catalogue_tasks, composition_table
+from crystrata.datasets.catalogues import catalogue_tasks, composition_table
 from crystrata.errors import DataError, UsageError
 from crystrata.files import write_json
+from crystrata.runs.config import RunConfig
+from crystrata.runs.continual_config import ContinualConfig
 from crystrata.runs.directory import SPLITS
-from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.names import DEFAULT_RELEASE
 from crystrata.sources.opening import JARVIS_VARIABLE, named_file, open_source
-from crystrata.workflows.rehearsal_plan import RehearsalStep, plan_steps
-from crystrata.workflows.task_evaluation import write_table
-from crystrata.workflows.task_preparation import PreparedTasks, prepare_tasks
+from crystrata.workflows.continual_plan import ContinualStep, plan_steps
+from crystrata.workflows.evaluate import write_table
+from crystrata.workflows.prepare import SAVED, Inputs, Prepared, prepare
 
 TRAINING = "training"
 REHEARSAL, COMPOSITIONS = "rehearsal.json", "compositions.parquet"
 
 
 @dataclass(frozen=True)
-class PreparedRehearsal:
+class PreparedContinual:
     """A rehearsal that can go on.
 
     Attributes:
@@ -40,16 +40,14 @@ class PreparedRehearsal:
         steps: In order.
     """
 
-    config: RehearsalConfig
+    config: ContinualConfig
     folder: Path
     tasks: Mapping[str, dict[str, Any]]
-    prepared: PreparedTasks
+    prepared: Prepared
     source: DescriptorSource
-    steps: Sequence[RehearsalStep]
+    steps: Sequence[ContinualStep]
 
-    def run_config(
-        self, names: Sequence[str], replayed: Mapping[str, int] | None = None, **fields: Any
-    ) -> TaskRunConfig:
+    def run_config(self, names: Sequence[str], replayed: Mapping[str, int] | None = None, **fields: Any) -> RunConfig:
         """Return the configuration of a run on the one split.
 
         Args:
@@ -61,10 +59,10 @@ class PreparedRehearsal:
         shares = {name: count / counts[name]["train"] for name, count in (replayed or {}).items()}
         shares |= dict.fromkeys(names, 1.0)
         tasks = tuple({**self.tasks[name], "task_masking_ratio": share} for name, share in shares.items())
-        return self.config.run_config(tasks, splits_file=str(self.folder / SPLITS), **fields)
+        return self.config.run_config(tasks, split=SAVED, splits_file=str(self.folder / SPLITS), **fields)
 
 
-def prepare_rehearsal(config: RehearsalConfig, console: Console) -> PreparedRehearsal:
+def prepare_continual(config: ContinualConfig, console: Console) -> PreparedContinual:
     """Open a rehearsal; its folder then holds the table of labels, the split and the configuration, each written once.
 
     Args:
@@ -81,30 +79,30 @@ def prepare_rehearsal(config: RehearsalConfig, console: Console) -> PreparedRehe
     if any(task.get("kind") == "autoencoder" for task in tasks):
         raise UsageError("an autoencoder is no step of a rehearsal: set autoencoder in [rehearsal.training]")
     split = folder / SPLITS
-    kept = {"splits_file": str(split)} if split.is_file() else {}
-    plain = config.run_config(tuple(tasks), **kept)
+    saved = {"split": SAVED, "splits_file": str(split)} if split.is_file() else {}
+    plain = config.run_config(tuple(tasks), **saved)
     source = CachedDescriptors(descriptor_source(**plain.descriptor))
-    prepared = prepare_tasks(plain, console, source=source)
+    prepared = prepare(plain, console, inputs=Inputs(descriptors=source))
     digest = prepared.facts["labels_digest"]
     if before and before["labels_digest"] != digest:
         raise UsageError(f"{folder} was started with other labels: give the same tables, or another --output")
     counts = prepared.data.label_counts()
     names = [str(task["name"]) for task in tasks]
     steps = plan_steps(config, names, {name: counts[name]["train"] for name in names})
-    if not kept:
-        write_json(split, prepared.data.split.as_dict(list(prepared.data.dataset.ids)))
+    if not saved:
+        write_json(split, prepared.split.as_dict(prepared.dataset.ids))
     if not before:
         write_json(folder / REHEARSAL, {"config": config.as_dict(), "labels_digest": digest})
-    return PreparedRehearsal(config, folder, dict(zip(names, tasks, strict=True)), prepared, source, steps)
+    return PreparedContinual(config, folder, dict(zip(names, tasks, strict=True)), prepared, source, steps)
 
 
-def _checked_before(folder: Path, config: RehearsalConfig) -> dict[str, Any] | None:
+def _checked_before(folder: Path, config: ContinualConfig) -> dict[str, Any] | None:
     """Return what an earlier call has noted, None if nothing; refuse another configuration."""
     file = folder / REHEARSAL
     if not file.is_file():
         return None
     before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    old, new = RehearsalConfig.from_dict(before["config"]).deciding(), config.deciding()
+    old, new = ContinualConfig.from_dict(before["config"]).deciding(), config.deciding()
     new["data_file"] = new["data_file"] or old["data_file"]  # its labels are in the folder
     differing = [f"{key} {old.get(key)} -> {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]
     if differing:
@@ -114,7 +112,7 @@ def _checked_before(folder: Path, config: RehearsalConfig) -> dict[str, Any] | N
     return before
 
 
-def _with_files(config: RehearsalConfig, table: Path, console: Console) -> list[dict[str, Any]]:
+def _with_files(config: ContinualConfig, table: Path, console: Console) -> list[dict[str, Any]]:
     """Return all tasks with their files; those that name none read the JARVIS table by composition, written once."""
     tasks = [dict(task) for task in config.tasks]
     if config.catalogue is not None:
@@ -128,10 +126,10 @@ def _with_files(config: RehearsalConfig, table: Path, console: Console) -> list[
     return tasks
 
 
-def _write_compositions(file: Path, columns: list[str], config: RehearsalConfig, console: Console) -> None:
+def _write_compositions(file: Path, columns: list[str], config: ContinualConfig, console: Console) -> None:
     if named_file(DEFAULT_RELEASE, config.data_file) is None:
         raise DataError(f"tasks read the JARVIS table: name its file by --data-file or the variable {JARVIS_VARIABLE}")
-    plain = config.run_config(({},))
+    plain = config.run_config(())
     crystals = open_source("jarvis", DEFAULT_RELEASE, config.data_file, Path(plain.data_dir), console)
     found = composition_table(
         crystals, columns, curves_file=config.curves_file, most=config.max_compositions, seed=plain.seed

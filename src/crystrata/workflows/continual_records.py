@@ -19,31 +19,30 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from crystrata.datasets.tasks.specs import TaskSpec
 from crystrata.files import write_bytes, write_json
 from crystrata.networks.device import resolve_device
-from crystrata.networks.weights import unpack_task_network
-from crystrata.prediction.task_inference import predict_tasks
-from crystrata.reports.figures import png_of
+from crystrata.networks.weights import unpack_single
+from crystrata.prediction.inference import predict_rows
+from crystrata.reports.figures import forgetting_figure, png_of, task_figure
 from crystrata.reports.tables import cell_text
-from crystrata.reports.task_figures import forgetting_figure, task_figure
+from crystrata.runs.continual_config import ContinualConfig
 from crystrata.runs.directory import BEST
-from crystrata.runs.rehearsal_config import RehearsalConfig
+from crystrata.tasks import KINDS, Task
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
-from crystrata.workflows.rehearsal_plan import RehearsalStep
-from crystrata.workflows.task_evaluation import as_table, labelled_metrics, write_table
-from crystrata.workflows.task_preparation import PreparedTasks
+from crystrata.workflows.continual_plan import ContinualStep
+from crystrata.workflows.evaluate import as_table, labelled_metrics, write_table
+from crystrata.workflows.prepare import Prepared
 
 RECORD = "step_record.json"
 RECORDS, FINAL, FORGETTING = "experiment_records.json", "final_model.pt", "forgetting_trajectory.png"
 
 
-def metric_of(spec: TaskSpec) -> str:
+def metric_of(task: Task) -> str:
     """Return the name of the figure of merit that is compared over the steps."""
-    return "accuracy" if spec.kind == "classification" else "r2"
+    return "accuracy" if KINDS[task.kind].metric == "accuracy" else "r2"
 
 
-def evaluate_heads(run: Path, prepared: PreparedTasks, device: str, drawn: Sequence[str]) -> dict[str, Any]:
+def evaluate_heads(run: Path, prepared: Prepared, device: str, drawn: Sequence[str]) -> dict[str, Any]:
     """Evaluate every head of a run on the test part; write predictions, figures of merit and plots.
 
     Args:
@@ -55,35 +54,36 @@ def evaluate_heads(run: Path, prepared: PreparedTasks, device: str, drawn: Seque
     Returns:
         Task -> figures of merit, None where the test part has no label.
     """
-    network, _ = unpack_task_network(read_checkpoint(run / BEST))
-    dataset, metrics = prepared.data.dataset, {}
-    found = predict_tasks(network.to(resolve_device(device)), dataset, prepared.data.split.test)
-    for spec in prepared.specs:
-        if spec.name not in found:
+    network, _ = unpack_single(read_checkpoint(run / BEST))
+    dataset, metrics = prepared.dataset, {}
+    found = predict_rows(network.to(resolve_device(device)), dataset, prepared.split.test)
+    for task in dataset.tasks:
+        if task.name not in found:
             continue
-        table = as_table(found[spec.name], dataset)
-        metrics[spec.name] = labelled_metrics(spec, dataset, found[spec.name])
-        write_table(run / f"{spec.name}_pred.parquet", table)
-        write_json(run / f"{spec.name}_metrics.json", metrics[spec.name])
-        if spec.name in drawn and metrics[spec.name] is not None:
-            write_bytes(run / f"{spec.name}.png", png_of(task_figure(spec.name, table, spec.classes)))
+        table = as_table(found[task.name], dataset)
+        metrics[task.name] = labelled_metrics(task, dataset, found[task.name])
+        write_table(run / f"{task.name}_pred.parquet", table)
+        write_json(run / f"{task.name}_metrics.json", metrics[task.name])
+        if task.name in drawn and metrics[task.name] is not None:
+            write_bytes(run / f"{task.name}.png", png_of(task_figure(task.name, table, task.classes)))
     return metrics
 
 
-def write_final(folder: Path, last: Path, prepared: PreparedTasks) -> None:
+def write_final(folder: Path, last: Path, prepared: Prepared) -> None:
     """Write the weights of the last step as `final_model.pt`, with the facts of all tasks."""
     content = read_checkpoint(last / BEST)
-    facts = {name: prepared.facts[name] for name in ("properties", "tasks", "labels", "labels_digest")}
+    facts: dict[str, Any] = {name: prepared.facts[name] for name in ("labels", "labels_digest")}
+    facts["properties"] = [task.name for task in prepared.dataset.tasks]
     write_checkpoint(folder / FINAL, {**content, "facts": {**content["facts"], **facts}})
 
 
 def write_records(
-    folder: Path, config: RehearsalConfig, steps: Sequence[RehearsalStep], prepared: PreparedTasks
+    folder: Path, config: ContinualConfig, steps: Sequence[ContinualStep], prepared: Prepared
 ) -> dict[str, Any]:
     """Write `experiment_records.json` and the forgetting figure from the records of all steps; return the records."""
     done = [json.loads((folder / step.folder / RECORD).read_text(encoding="utf-8")) for step in steps]
     order = [step.task for step in steps]
-    metric = {spec.name: metric_of(spec) for spec in prepared.specs if spec.name in order}
+    metric = {task.name: metric_of(task) for task in prepared.dataset.tasks if task.name in order}
     results = [
         {task: _value(record["metrics"].get(task), metric[task]) for task in order[:number]}
         for number, record in enumerate(done, start=1)
@@ -97,7 +97,7 @@ def write_records(
         "order": order,
         "metric": metric,
         "split": {name: prepared.facts["split"][name] for name in ("protocol", "seed", "digest")},
-        "compositions": prepared.facts["compositions"],
+        "compositions": prepared.facts["materials"],
         "labels": prepared.facts["labels"],
         "R": results,
         "after_learning": arrival,

@@ -1,16 +1,14 @@
-"""From a class path and its arguments to an object: what may be imported, which keys there are, and of which type."""
+"""From a class path and its arguments to an object, and what may be imported at all."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-from argparse import ArgumentError
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
 from crystrata.errors import UsageError, unknown_name
+from crystrata.settings import require_known
 
 ROOTS = ("crystrata", "lightning", "torch")
 """Packages that a class path may lead into; anything else is refused before it is imported."""
@@ -19,9 +17,6 @@ CLASS, ARGUMENTS = "class_path", "init_args"
 
 _OLD_PACKAGE = "foundation_model"
 _NEW_NAMES = {"FlexibleMultiTaskModel": "CompositionModel", "CompoundDataModule": "CompositionData"}
-
-_IN_WORDS = {"Settings": "a mapping", "list[Settings]": "a list of mappings"}
-"""Type of a field, as its dataclass writes it -> words of messages."""
 
 Made = TypeVar("Made")
 
@@ -72,19 +67,6 @@ def class_and_arguments(value: Any, where: str) -> tuple[str, dict[str, Any]]:
     return value[CLASS], dict(arguments)
 
 
-def named_class(path: str, known: Mapping[str, type[Made]], where: str) -> type[Made]:
-    """Return the class of a table that a path names, by its short name or in full.
-
-    Raises:
-        UsageError: The table has no such class.
-    """
-    short = path.rpartition(".")[2]
-    found = known.get(short)
-    if found is None or path not in (short, f"{found.__module__}.{short}"):
-        raise unknown_name(f"class at {where}", path, known)
-    return found
-
-
 def imported_object(value: Any, base: type[Made], where: str, defaults: Mapping[str, Any]) -> Made:
     """Import a class and make an object of it.
 
@@ -106,7 +88,7 @@ def imported_object(value: Any, base: type[Made], where: str, defaults: Mapping[
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{where}: there is no class {path} ({error})") from None
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise UsageError(f"{where}: {path} is no {base.__name__}")
+        raise UsageError(f"{where}: {path} is not a {base.__name__}")
     known = list(inspect.signature(found).parameters)
     require_known(arguments, known, f"{where}.{ARGUMENTS}")
     arguments = {key: default for key, default in defaults.items() if key in known} | arguments
@@ -114,37 +96,3 @@ def imported_object(value: Any, base: type[Made], where: str, defaults: Mapping[
         return found(**arguments)
     except Exception as error:  # whatever a foreign constructor answers to wrong values
         raise UsageError(f"{where}: {path} cannot be made of these arguments: {error}") from None
-
-
-def require_known(given: Iterable[Any], known: Iterable[str], where: str) -> None:
-    """Refuse keys that are not known, naming the nearest one.
-
-    Raises:
-        UsageError: One is not.
-    """
-    known = list(known)
-    for key in given:
-        if key not in known:
-            raise unknown_name(f"key at {where}" if where else "key", str(key), known)
-
-
-def typed(cls: type[Made], values: Mapping[str, Any], where: str) -> Made:
-    """Make an object of a dataclass from plain values, each of the type that its field states.
-
-    Raises:
-        UsageError: A key is unknown, or a value of another type.
-    """
-    from jsonargparse import ArgumentParser
-
-    require_known(values, [field.name for field in fields(cls)], where)  # type: ignore[arg-type]
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "it")
-    try:
-        parsed = parser.parse_object({"it": copy.deepcopy(dict(values))}).it
-    except ArgumentError as error:
-        named = str(error).removeprefix('Parser key "it.').partition('"')[0].partition(".")[0]
-        types = {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
-        wanted = _IN_WORDS.get(types[named].removesuffix(" | None"), types[named])
-        raise UsageError(f"{where}.{named} must be {wanted}, not {values[named]!r}") from None
-    scalar = (bool, int, float, str)  # of lists and mappings the parser would read the strings inside once more
-    return cls(**{key: parsed[key] if isinstance(value, scalar) else value for key, value in values.items()})

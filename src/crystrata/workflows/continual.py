@@ -20,15 +20,16 @@ from rich.console import Console
 from crystrata.compositions.descriptors import DescriptorSource
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import lock, write_json
-from crystrata.networks.weights import unpack_task_network
+from crystrata.networks.weights import unpack_single
+from crystrata.runs.config import RunConfig
+from crystrata.runs.continual_config import ContinualConfig
 from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, RUN_LOCK
+from crystrata.runs.find import saved_config
 from crystrata.runs.manifest import read_manifest
-from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
-from crystrata.workflows.rehearsal_plan import RehearsalStep
-from crystrata.workflows.rehearsal_preparation import TRAINING, PreparedRehearsal, prepare_rehearsal
-from crystrata.workflows.rehearsal_records import (
+from crystrata.workflows.continual_plan import ContinualStep
+from crystrata.workflows.continual_preparation import TRAINING, PreparedContinual, prepare_continual
+from crystrata.workflows.continual_records import (
     FINAL,
     RECORD,
     evaluate_heads,
@@ -36,13 +37,15 @@ from crystrata.workflows.rehearsal_records import (
     write_final,
     write_records,
 )
-from crystrata.workflows.task_run import resume_tasks, run_tasks, saved_task_config
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import resume as resume_run
+from crystrata.workflows.run import run as new_run
 
 FINETUNE, FINETUNE_SUMMARY = "finetune", "finetune_summary.json"
-_HEADS_ALONE: dict[str, Any] = {"learned_balance": False, "autoencoder": False, "pretrain": {}}
+_HEADS_ALONE: dict[str, Any] = {"learned_balance": False, "autoencoder": False, "self_supervised": {}}
 
 
-def run_rehearsal(config: RehearsalConfig, command: list[str], console: Console) -> dict[str, Any]:
+def run_continual(config: ContinualConfig, command: list[str], console: Console) -> dict[str, Any]:
     """Carry out a rehearsal, or what is left of it; return its records.
 
     Args:
@@ -55,7 +58,7 @@ def run_rehearsal(config: RehearsalConfig, command: list[str], console: Console)
     """
     folder = Path(config.output) / TRAINING
     with lock(folder / RUN_LOCK):
-        rehearsal = prepare_rehearsal(config, console)
+        rehearsal = prepare_continual(config, console)
         before = None
         for step in rehearsal.steps:
             run = folder / step.folder
@@ -72,7 +75,7 @@ def run_rehearsal(config: RehearsalConfig, command: list[str], console: Console)
 
 
 def finetune_heads(
-    config: RehearsalConfig,
+    config: ContinualConfig,
     heads: Sequence[str],
     command: list[str],
     console: Console,
@@ -100,8 +103,8 @@ def finetune_heads(
     folder = Path(config.output) / TRAINING
     run, start = folder.with_name(FINETUNE), checkpoint or folder / FINAL
     with lock(folder / RUN_LOCK):
-        rehearsal = prepare_rehearsal(config, console)
-        trained, _ = unpack_task_network(read_checkpoint(start))
+        rehearsal = prepare_continual(config, console)
+        trained, _ = unpack_single(read_checkpoint(start))
         for name in heads:
             if name not in rehearsal.tasks or name not in trained.heads:
                 raise unknown_name("head", name, [task for task in rehearsal.tasks if task in trained.heads])
@@ -120,7 +123,7 @@ def _require_open(run: Path, start: Path) -> None:
         raise UsageError(f"{run} holds a finished fine-tuning: choose another --output, or remove it")
     if not (run / MANIFEST).is_file():
         return
-    saved = str(saved_task_config(run).start)
+    saved = str(saved_config(run).start)
     if Path(saved).resolve() != start.resolve():
         raise UsageError(
             f"{run} was started from {saved}, not from {start}: name the same --checkpoint, or another --output"
@@ -129,13 +132,13 @@ def _require_open(run: Path, start: Path) -> None:
 
 def _write_finetuned(run: Path) -> None:
     """Write the model of a fine-tuning that is over, and a summary."""
-    config, content = saved_task_config(run), read_checkpoint(run / BEST)
+    config, content = saved_config(run), read_checkpoint(run / BEST)
     write_checkpoint(run / FINAL, content)
     results = json.loads((run / RESULTS).read_text(encoding="utf-8"))
     told = {
         "checkpoint": config.start,
         "trained": list(config.properties),
-        "heads": list(unpack_task_network(content)[0].heads),
+        "heads": list(unpack_single(content)[0].heads),
         "epochs": config.epochs,
         "best_epoch": results["best_epoch"],
         "tasks": results["tasks"],
@@ -144,7 +147,7 @@ def _write_finetuned(run: Path) -> None:
 
 
 def _learn(
-    rehearsal: PreparedRehearsal, step: RehearsalStep, before: Path | None, command: list[str], console: Console
+    rehearsal: PreparedContinual, step: ContinualStep, before: Path | None, command: list[str], console: Console
 ) -> None:
     """Carry out a step, or the rest of it, evaluate every head that is there, and note that the step is over."""
     run = rehearsal.folder / step.folder
@@ -170,17 +173,17 @@ def _learn(
 
 
 def _run_or_resume(
-    run: Path, config: TaskRunConfig, source: DescriptorSource, command: list[str], console: Console
+    run: Path, config: RunConfig, source: DescriptorSource, command: list[str], console: Console
 ) -> bool:
     """Make a run, or end one that was cut; return whether all of it was done now."""
     if not (run / MANIFEST).is_file():
         if run.is_dir():
             shutil.rmtree(run)  # killed before anything was trained
         run.mkdir(parents=True)
-        run_tasks(config, command, console, source=source, directory=run)
+        new_run(config, command, console, inputs=Inputs(descriptors=source), directory=run)
         return True
-    if saved_task_config(run).digest() != config.digest():
+    if saved_config(run).digest() != config.digest():
         raise UsageError(f"{run} was started with other settings: give the same, or another --output")
     if read_manifest(run)["status"] != "completed":
-        resume_tasks(run, command, console, source=source)
+        resume_run(run, saved_config(run), command, console, inputs=Inputs(descriptors=source))
     return False

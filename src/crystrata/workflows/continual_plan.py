@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from crystrata.datasets.tasks.masks import replay_count
+from crystrata.datasets.masks import replay_count
 from crystrata.errors import UsageError, unknown_name
-from crystrata.runs.rehearsal_config import RehearsalConfig
+from crystrata.runs.continual_config import ContinualConfig
 
 
 @dataclass(frozen=True)
-class RehearsalStep:
+class ContinualStep:
     """One step of a rehearsal.
 
     Attributes:
@@ -33,7 +33,7 @@ class RehearsalStep:
         return f"step{self.number:02d}_{self.task}"
 
 
-def plan_steps(config: RehearsalConfig, tasks: Sequence[str], samples: Mapping[str, int]) -> list[RehearsalStep]:
+def plan_steps(config: ContinualConfig, tasks: Sequence[str], samples: Mapping[str, int]) -> list[ContinualStep]:
     """Return the steps of a rehearsal.
 
     Args:
@@ -60,5 +60,5 @@ def plan_steps(config: RehearsalConfig, tasks: Sequence[str], samples: Mapping[s
     for number, name in enumerate(order, start=1):
         replays = number % config.replay_interval == 0
         earlier = {known: amounts[known] for known in order[: number - 1] if replays and amounts[known]}
-        steps.append(RehearsalStep(number, name, earlier))
+        steps.append(ContinualStep(number, name, earlier))
     return steps

@@ -1,0 +1,265 @@
+"""Keys of YAML files in the layout of LightningCLI, as older documents write them, as fields of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from crystrata.errors import UsageError, unknown_name
+from crystrata.graph_settings import GraphSettings
+from crystrata.networks.config import MASKED_FEATURES, SELF_SUPERVISED
+from crystrata.presets import schedule_named
+from crystrata.runs.config import AUTOENCODER, field_names
+from crystrata.settings import make, require_known
+from crystrata.tasks import parse_tasks
+
+Values = dict[str, Any]
+
+RENAMED = {
+    "level": "mode", "preset": "size", "encoder": "structure", "encoder_settings": "structure_settings",
+    "num_workers": "workers", "latent_activation": "latent_stage", "graph_start": "structure_start",
+    "enable_learnable_loss_balancer": "learned_balance", "enable_autoencoder": "autoencoder",
+    "formula_desc_source": "descriptor", "random_seed": "split_seed", "train_random_seed": "split_seed",
+}  # fmt: skip
+"""Older key of `model` or `data` -> field of a run."""
+
+TRAINER = {
+    "max_epochs": "epochs", "accelerator": "device", "default_root_dir": "models_dir", "gradient_clip_val": "clip",
+    "accumulate_grad_batches": "accumulate", "max_time": "time_budget", "patience": "patience",
+    "keep_last": "keep_last", "top_k": "top_k",
+}  # fmt: skip
+"""Key of `trainer` -> field of a run."""
+
+OTHER_TRAINER_KEYS = ("devices", "callbacks", "logger")
+PRESET_KEYS = (
+    "algorithm",
+    "level",
+    "mode",
+    "preset",
+    "size",
+    "properties",
+    "heads",
+    "angles",
+    "single_task",
+    "encoder",
+)
+"""Keys that speak of a preset: the other fields then come from it."""
+
+_STRUCTURED = (
+    "task_configs", "tasks", "encoder_config", "shared_block_dims", "norm_shared", "residual_shared", "loss_weights",
+    "shared_block_optimizer", "freeze_encoder", "train_only", "pretrain", "graph_encoder", "attributes_source",
+    "composition_column", "split_column", "test_all", "task_masking_ratios", "predict_idx",
+)  # fmt: skip
+"""Keys that are not one field of a run each."""
+
+_TRUST = "trust_pickle"
+_CLOCK = (86400, 3600, 60, 1)  # of DD:HH:MM:SS
+
+
+@dataclass(frozen=True)
+class SharedBlockOptimizer:
+    """Settings of the optimizer of all but the heads; what is None is left to the run.
+
+    Attributes:
+        lr: Peak learning rate.
+        scheduler_type: Learning rate over time.
+        weight_decay: Of AdamW.
+        freeze_parameters: Whether all but the heads stays as it is.
+    """
+
+    lr: float | None = None
+    scheduler_type: str | None = None
+    weight_decay: float | None = None
+    freeze_parameters: bool | None = None
+
+
+def known_keys() -> list[str]:
+    """Return every key that `model` and `data` may have."""
+    return [*field_names(), *RENAMED, *_STRUCTURED, "properties", "heads", "angles"]
+
+
+def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
+    """Return the fields of a run, and arguments of its preset, that `model` and `data` write.
+
+    Raises:
+        UsageError: A key is unknown, or values contradict each other.
+    """
+    for values, place in ((model, "model.init_args"), (data, "data.init_args")):
+        if _TRUST in values:
+            raise UsageError(
+                f"{place}.{_TRUST}: a file cannot say that pickles are to be trusted. Write the table as parquet "
+                "or csv, or give --trust-pickle on the command line"
+            )
+        require_known(values, known_keys(), place)
+    both = {name for name in {*model} & {*data} if name not in ("task_configs", "tasks") and model[name] != data[name]}
+    if both:
+        raise UsageError(f"{min(both)} of model and data differ: give one")
+    given = {key: value for key, value in {**data, **model}.items() if value is not None}
+    found = {RENAMED.get(key, key): value for key, value in given.items() if key not in _STRUCTURED}
+    if data.get("random_seed") is not None and data.get("train_random_seed") not in (None, data["random_seed"]):
+        raise UsageError("random_seed and its older name train_random_seed differ: give one")
+    if given.get("formula_desc_source") is not None:
+        if given.get("descriptor") is not None:
+            raise UsageError("descriptor and formula_desc_source contradict each other: give one")
+        found["descriptor"] = {"kind": "table", "path": given["formula_desc_source"]}
+    return found | _tasks(model, data, given) | _encoders(given) | _training(given) | _split(given)
+
+
+def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str, Any]) -> Values:
+    """Return the tasks of both, complete."""
+    here, there = (one.get("task_configs", one.get("tasks")) for one in (model, data))
+    if None not in (here, there) and here != there:
+        raise UsageError(
+            "the task_configs of model and data differ: leave out those of data, or refer to the model's, "
+            "${model.init_args.task_configs}"
+        )
+    names = ("composition_column", "split_column", "predict_idx")
+    shared = {name: data[name] for name in names if name in data}
+    listed = here if here is not None else there
+    if listed is None and not given.get("enable_autoencoder"):
+        return {}
+    if not isinstance(listed or [], list | tuple) or not all(isinstance(one, Mapping) for one in listed or ()):
+        raise UsageError(f"model.init_args.task_configs must be a list of mappings, not {listed!r}")
+    records = [{**shared, **record} for record in listed or ()]
+    if given.get("enable_autoencoder"):
+        records.append({"name": AUTOENCODER, "kind": AUTOENCODER})
+    tasks = [
+        task.as_dict()
+        for task in parse_tasks(
+            records,
+            loss_weights=given.get("loss_weights"),
+            task_masking_ratios=given.get("task_masking_ratios"),
+            attributes_source=given.get("attributes_source"),
+            other_losses=SELF_SUPERVISED,
+        )
+    ]
+    if given.get("train_only") is not None:
+        tasks = _only(tasks, given["train_only"])
+    return {"tasks": tasks}
+
+
+def _only(tasks: list[Values], names: Sequence[str]) -> list[Values]:
+    """Return the tasks with the heads of all but some frozen."""
+    known = [task["name"] for task in tasks]
+    for name in names:
+        if name not in known:
+            raise unknown_name("task in train_only", name, known)
+    frozen = {"freeze_parameters": True}
+    return [
+        task if task["name"] in names else {**task, "optimizer": {**task.get("optimizer", {}), **frozen}}
+        for task in tasks
+    ]
+
+
+def _encoders(given: Mapping[str, Any]) -> Values:
+    """Return the encoder of compositions and, where one joins in, that of crystals."""
+    found: Values = {}
+    older = [name for name in ("shared_block_dims", "norm_shared", "residual_shared") if given.get(name) is not None]
+    if given.get("encoder_config") is not None:
+        if older:
+            raise UsageError(f"encoder_config and {older[0]} contradict each other: give encoder_config alone")
+        found["composition"], found["composition_settings"] = _typed(given["encoder_config"], "encoder_config")
+        norm = found["composition_settings"].get("norm")
+        if isinstance(norm, bool):  # as shared blocks say it
+            found["composition_settings"]["norm"] = "layer" if norm else "none"
+        if found["composition"] == "none":  # the crystal alone is read
+            del found["composition"], found["composition_settings"]
+    elif "shared_block_dims" in older:
+        settings: Values = {"hidden_dims": list(given["shared_block_dims"])}
+        if given.get("norm_shared") is not None:
+            settings["norm"] = "layer" if given["norm_shared"] else "none"
+        if given.get("residual_shared") is not None:
+            settings["residual"] = given["residual_shared"]
+        found["composition"], found["composition_settings"] = "mlp", settings
+    elif older:
+        raise UsageError(f"{older[0]} belongs to shared_block_dims: give both, or encoder_config")
+    if given.get("graph_encoder") is not None:
+        found["structure"], settings = _typed(given["graph_encoder"], "graph_encoder")
+        found["graph"] = make(GraphSettings, settings.pop("graph", {}), "model.init_args.graph_encoder.graph")
+        found["structure_settings"] = settings
+    return found
+
+
+def _typed(settings: Any, place: str) -> tuple[str, Values]:
+    """Return what `type` says, and the other settings."""
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("type"), str):
+        raise UsageError(f"model.init_args.{place} needs a type")
+    return settings["type"], {name: value for name, value in settings.items() if name != "type"}
+
+
+def _training(given: Mapping[str, Any]) -> Values:
+    """Return optimizer, task weights, self-supervised losses and what is frozen."""
+    place = "model.init_args.shared_block_optimizer"
+    optimizer = make(SharedBlockOptimizer, given.get("shared_block_optimizer") or {}, place)
+    alone = given.get("train_only") is not None
+    found = {
+        "lr": optimizer.lr,
+        "schedule": schedule_named(optimizer.scheduler_type),
+        "weight_decay": optimizer.weight_decay,
+        "freeze_shared": (alone or given.get("freeze_encoder") or optimizer.freeze_parameters) or None,
+        "self_supervised": _self_supervised(given),
+    }
+    if alone:
+        found["learned_balance"] = False
+    elif "enable_learnable_loss_balancer" not in given and (given.get("loss_weights") or given.get("pretrain")):
+        found["learned_balance"] = True
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _self_supervised(given: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the self-supervised losses with their weights; where they are only switched on, all that there can be."""
+    pretrain = given.get("pretrain")
+    if isinstance(pretrain, Mapping):
+        return dict(pretrain)
+    if not pretrain:
+        return None
+    terms = SELF_SUPERVISED if given.get("graph_encoder") else (MASKED_FEATURES,)
+    return {term: float((given.get("loss_weights") or {}).get(term, 1.0)) for term in terms}
+
+
+def _split(given: Mapping[str, Any]) -> Values:
+    if given.get("test_all"):
+        return {"split": "test-all"}
+    own_tables = given.get("task_configs") is not None or given.get("tasks") is not None
+    return {"split": "saved"} if own_tables and given.get("splits_file") and "split" not in given else {}
+
+
+def fields_of_trainer(values: Mapping[str, Any]) -> Values:
+    """Return the fields of a run that `trainer` writes.
+
+    Raises:
+        UsageError: A key is unknown, or more than one device is asked for.
+    """
+    require_known(values, [*TRAINER, *OTHER_TRAINER_KEYS], "trainer")
+    if values.get("devices") not in (None, 1, "1", "auto"):
+        raise UsageError(f"trainer.devices must be one of 1, auto, not {values['devices']!r}")
+    found = {TRAINER[key]: value for key, value in values.items() if key in TRAINER and value is not None}
+    if "device" in found:
+        found["device"] = {"gpu": "cuda"}.get(found["device"], found["device"])
+    if "time_budget" in found:
+        found["time_budget"] = hours_of(found["time_budget"])
+    return found
+
+
+def hours_of(time: str | int | Mapping[str, float]) -> float:
+    """Return the hours of `DD:HH:MM:SS`, or of a mapping such as `{hours: 1.5}`.
+
+    Raises:
+        UsageError: It is neither, such as the number that YAML makes of `1:00:00:00` without quotes.
+    """
+    if isinstance(time, int):
+        raise UsageError(
+            f"trainer.max_time is the number {time}: write DD:HH:MM:SS in quotes, such as '01:00:00:00', "
+            "or YAML may read it as one number; or give a mapping such as hours: 1.5"
+        )
+    try:
+        if isinstance(time, str):
+            parts = [int(part) for part in time.split(":")]
+            return sum(unit * part for unit, part in zip(_CLOCK, parts, strict=True)) / 3600
+        return timedelta(**time) / timedelta(hours=1)
+    except (ValueError, TypeError):
+        raise UsageError(
+            f"trainer.max_time must be DD:HH:MM:SS or a mapping such as hours: 1.5, not {time!r}"
+        ) from None
