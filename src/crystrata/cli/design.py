@@ -94,17 +94,17 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
 def _run(flags: argparse.Namespace) -> int:
     from crystrata.design.targets import Targets
     from crystrata.design.trained import TrainedCompositions
-    from crystrata.prediction.models import load_model
-    from crystrata.runs.choice import find_run
+    from crystrata.prediction.trained_model import load_model
+    from crystrata.runs.find import find_model
     from crystrata.sources.opening import open_source
     from crystrata.workflows.design_run import run_design
 
     console, request = terminal(), _request(flags)
-    trained = TrainedCompositions.load(find_run(Path(flags.models_dir), flags.run), flags.device)
+    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.run), flags.device)
     Targets(request.wants, trained.model.network)  # before crystals are opened, which may take long
     graphs = known = None
     if request.structures:
-        graphs = load_model(find_run(Path(flags.models_dir), flags.model), flags.device)
+        graphs = load_model(find_model(Path(flags.models_dir), flags.model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
     run_design(request, trained, Path(flags.output), console, graphs=graphs, known=known)
     return 0

@@ -6,26 +6,33 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import combine, design, export, leaderboard, matrix, predict, rehearse, store, train
+from crystrata.cli import continual, design, ensemble, evaluate, export, leaderboard, matrix, predict, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
 _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "train": ("train a tier on JARVIS-DFT", lambda rest: train.main(rest, train.Door(program="crystrata train"))),
+    "train": (
+        "train on JARVIS-DFT or on tables of your own",
+        lambda rest: train.main(rest, train.EntryPoint(program="crystrata train")),
+    ),
     "matrix": ("train the model matrix", lambda rest: matrix.main(rest, "crystrata matrix")),
-    "predict": ("predict properties from structure files", lambda rest: predict.main(rest, "crystrata predict")),
-    "combine": ("make one model of several runs", lambda rest: combine.main(rest, "crystrata combine")),
-    "rehearse": ("learn tasks on compositions one after another", rehearse.main),
+    "predict": ("predict properties from structures or formulas", lambda rest: predict.main(rest, "crystrata predict")),
+    "evaluate": ("print the metrics of a model on a split or a table", evaluate.main),
+    "ensemble": ("make one model of several runs", lambda rest: ensemble.main(rest, "crystrata ensemble")),
+    "continual": ("learn tasks one after another", continual.main),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
     "design": ("find compositions with wanted properties", lambda rest: design.main(rest, "crystrata design")),
     "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),
 }
+_OLDER = {"combine": "ensemble", "rehearse": "continual"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given:
+        given[0] = _OLDER.get(given[0], given[0])
     if given and given[0] in _VERBS:
         return _VERBS[given[0]][1](given[1:])
     return run_verb(lambda: _without_verb(given))

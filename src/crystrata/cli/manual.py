@@ -12,16 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import design, rehearse, study, train, trainer
+from crystrata.cli import continual, design, evaluate, study, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
-from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.workflows.documents.composition import CompositionData, CompositionModel
-from crystrata.workflows.documents.crystal import CrystalData, CrystalModel
-from crystrata.workflows.documents.trainer import TrainerSettings
+from crystrata.runs.config import RunConfig
+from crystrata.runs.continual_config import ContinualConfig
+from crystrata.tasks import Task
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"
@@ -63,20 +62,19 @@ TABLES: dict[str, Callable[[], str]] = {
     "splits": manual.splits,
     "rejections": manual.rejections,
     "exit-codes": manual.exit_codes,
-    "rehearsal": partial(manual.keys, RehearsalConfig),
-    "flags-rehearse": lambda: flags(rehearse.build_parser()),
+    "continual": partial(manual.keys, ContinualConfig),
+    "flags-continual": lambda: flags(continual.build_parser()),
     "flags-design": lambda: flags(design.build_parser()),
     "study": partial(manual.keys, StudyConfig),
     "study-scenarios": partial(manual.keys, Scenario),
     "study-seeds": partial(manual.keys, SeedChoice),
     "flags-study": lambda: flags(study.build_parser()),
-    "flags": lambda: flags(train.build_parser(train.Door())),
+    "flags": lambda: flags(train.build_parser(train.EntryPoint())),
     "yaml-flags": lambda: flags(trainer.build_parser()),
-    "yaml-trainer": partial(manual.keys, TrainerSettings),
-    "yaml-composition-model": partial(manual.keys, CompositionModel),
-    "yaml-composition-data": partial(manual.keys, CompositionData),
-    "yaml-crystal-model": partial(manual.keys, CrystalModel),
-    "yaml-crystal-data": partial(manual.keys, CrystalData),
+    "flags-evaluate": lambda: flags(evaluate.build_parser()),
+    "yaml-run": partial(manual.keys, RunConfig),
+    "yaml-task": partial(manual.keys, Task),
+    "yaml-older": manual.older_keys,
 }
 """Name of a block -> what makes its content."""
 

@@ -14,10 +14,16 @@ ALL_FAILED = 1
 
 def main(arguments: Sequence[str] | None = None, program: str = "inference_multitask.py") -> int:
     """Parse the flags and predict; return the exit code: 0, 1 if every input failed, 2 for a wrong call."""
-    parser = Parser(prog=program, description="Predict properties of crystals from structure files.")
+    parser = Parser(
+        prog=program,
+        description="Predict properties from structure files or formulas. The shipped model answers unless another is "
+        "named.",
+        epilog=f"examples:\n  {program} --cif POSCAR structure.cif\n  {program} --dir cifs/ --output predictions.csv\n",
+    )
     what = parser.add_argument_group("structures")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
+    what.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
     what.add_argument(
         "--majority-species",
         action="store_true",
@@ -28,20 +34,21 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         type=float,
         default=90.0,
         metavar="PERCENT",
-        help="share of true values that the intervals are to hold, 0 for none (default: 90)",
+        help="level of the prediction intervals, 0 for none (default: 90)",
     )
     what.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read files (pays from some thousands on)"
     )
     model = parser.add_argument_group("model")
     model.add_argument(
+        "--model",
         "--run",
-        metavar="RUN",
-        help="best, latest, a run directory, a weights file, or the name or folder of a shipped model (default: newest "
-        "suitable run, else the shipped model)",
+        metavar="MODEL",
+        help="name of a shipped model, best, latest, a run directory, a weights file, or the folder of a model "
+        "(default: the shipped model)",
     )
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
-    model.add_argument("--model-dir", default="models", metavar="DIR", help="folder of all runs")
+    model.add_argument("--models-dir", "--model-dir", metavar="DIR", help="folder of all runs (default: models)")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     parser.add_argument("--output", metavar="FILE", help="csv or xlsx table (with --dir: phase2_preds.csv)")
     flags = parser.parse_args(arguments)
@@ -52,42 +59,50 @@ def _run(flags: argparse.Namespace) -> int:
     if flags.workers < 0:
         raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
     paths = _inputs(flags)
-    if flags.run and flags.family:
-        raise UsageError("--run and --family contradict each other: give one")
+    if flags.model and flags.family:
+        raise UsageError("--model and --family contradict each other: give one")
+    if flags.models_dir is not None and not Path(flags.models_dir).is_dir():
+        raise InputError(f"no such folder: {flags.models_dir}")
     output = flags.output or ("phase2_preds.csv" if flags.dir else None)
     if output:
         from crystrata.reports.spreadsheets import check_table_path
 
         check_table_path(Path(output))
-    from crystrata.prediction.models import load_model
-    from crystrata.prediction.predict import predict_files
+    from crystrata.prediction.predict import Formula, predict, predict_files
+    from crystrata.prediction.trained_model import load_model
     from crystrata.reports.predictions import print_predictions, write_predictions
-    from crystrata.runs.choice import find_run
+    from crystrata.runs.find import find_model
 
     console = terminal(stderr=bool(flags.output))
-    model = load_model(find_run(Path(flags.model_dir), flags.run, flags.family), flags.device)
+    found = find_model(Path(flags.models_dir or "models"), flags.model, flags.family)
+    model = load_model(found, flags.device)
     with console.status("predicting") as status:
-        table = predict_files(
-            model,
-            paths,
-            interval=flags.interval,
-            majority_species=flags.majority_species,
-            workers=flags.workers,
-            progress=lambda done: status.update(f"predicting: {done} structures"),
-        )
+
+        def progress(done: int) -> None:
+            status.update(f"predicting: {done} materials")
+
+        if flags.formula:
+            table = predict(model, map(Formula, flags.formula), interval=flags.interval, progress=progress)
+        else:
+            table = predict_files(
+                model, paths, interval=flags.interval, majority_species=flags.majority_species,
+                workers=flags.workers, progress=progress,
+            )  # fmt: skip
     if output:
         write_predictions(table, Path(output), demo=model.facts["source"]["demo"])
     if flags.interval:
-        known = f"intervals are to hold {flags.interval:g} % of the true values"
-        unknown = "no intervals: the model was made without; --resume of its run makes them"
+        known = f"{flags.interval:g} % prediction intervals"
+        unknown = "no intervals: this model has not been calibrated; --resume of its run does it"
         console.print(known if model.calibration else unknown, soft_wrap=True)
     print_predictions(table, model, console, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
 
 
 def _inputs(flags: argparse.Namespace) -> list[Path]:
-    if bool(flags.cif) == bool(flags.dir):
-        raise UsageError("name structure files with --cif or a folder with --dir (one of them)")
+    if sum(map(bool, (flags.cif, flags.dir, flags.formula))) != 1:
+        raise UsageError("name structure files with --cif, a folder with --dir, or formulas with --formula")
+    if flags.formula:
+        return []
     if flags.cif:
         missing = [name for name in flags.cif if not Path(name).exists()]
         if len(missing) == len(flags.cif):

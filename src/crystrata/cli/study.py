@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
 
 def _run(flags: argparse.Namespace) -> int:
     from crystrata.design.study_config import read_study
-    from crystrata.runs.choice import find_run
+    from crystrata.runs.find import find_model
     from crystrata.workflows.study import run_study
 
     config = read_study(Path(flags.config), checkpoint=flags.checkpoint, output=flags.output)
-    run_study(config, find_run(Path(flags.models_dir), config.checkpoint), terminal(), flags.device)
+    run_study(config, find_model(Path(flags.models_dir), config.checkpoint), terminal(), flags.device)
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -12,18 +13,20 @@ from crystrata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from crystrata.workflows.documents.experiment import Experiment
+    from crystrata.workflows.prepare import Inputs
 
 VERBS = ("fit", "validate", "test", "predict")
 PROGRAM = "crystrata-trainer"
 
-_TOP = ("experiment_name", "seed_everything", "trainer", "model", "data")
+_SECTIONS = ("experiment_name", "seed_everything", "trainer", "model", "data")
 _SHORT = {"freeze_encoder": "model.init_args.freeze_encoder", "pretrain": "model.init_args.pretrain"}
 """Flags without a value -> what they set to true."""
 
 _EXAMPLES = """
-Every value of the files has a flag of its dotted name, which goes before the files:
+Every value of the files has a flag of its dotted name, which takes precedence:
   crystrata-trainer fit --config FILE --trainer.max_epochs=50 --model.init_args.latent_activation none
-A number is a place in a list: --model.init_args.task_configs.0.loss_weight=0.5. Without a word, it is fit.
+  crystrata-trainer predict --config FILE --ckpt_path last
+A number is a place in a list: --model.init_args.task_configs.0.loss_weight=0.5. Without a verb, it is fit.
 """
 
 
@@ -40,12 +43,15 @@ def build_parser() -> Parser:
         "--ckpt_path", metavar="RUN", help="run that fit goes on with, or that is evaluated; last is the newest one"
     )
     parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
+    parser.add_argument(
+        "--trust-pickle", action="store_true", help="open pickled tables, which can run any program while they are read"
+    )
     for flag, place in _SHORT.items():
         parser.add_argument(f"--{flag}", action="store_true", help=f"set {place}")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Parse, read the files and do what the verb says; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     verb = "fit"
@@ -58,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     values = _values(rest, parser)
     values += [(place, "true") for flag, place in _SHORT.items() if getattr(flags, flag)]
     pieces = [*(("", file) for file in flags.config or ()), *values]
-    command = command_line(PROGRAM, arguments)
-    return run_verb(lambda: _run(verb, pieces, flags.ckpt_path, command, print_only=flags.print_config))
+    command = command_line(program, arguments)
+    return run_verb(lambda: _run(verb, pieces, flags, command))
 
 
 def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
@@ -67,8 +73,8 @@ def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
     values, words = [], iter(rest)
     for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or name.split(".")[0] not in _TOP:
-            known = [*parser._option_string_actions, *(f"--{top}" for top in _TOP)]
+        if not word.startswith("--") or name.split(".")[0] not in _top():
+            known = [*parser._option_string_actions, *(f"--{top}" for top in _top())]
             parser.error(f"unknown argument {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
         if not equals:
             value = next(words, "--")
@@ -78,30 +84,67 @@ def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
     return values
 
 
-def _run(
-    verb: str, pieces: Sequence[tuple[str, str]], checkpoint: str | None, command: list[str], *, print_only: bool
-) -> int:
-    experiment = _experiment(pieces)
-    if experiment is None and (pieces or verb == "fit" or print_only or checkpoint is None):
+def _top() -> list[str]:
+    """Return what may stand at the top of a file."""
+    from crystrata.runs.config import field_names
+
+    return [*_SECTIONS, *field_names(), "properties", "level"]
+
+
+def _run(verb: str, pieces: Sequence[tuple[str, str]], flags: argparse.Namespace, command: list[str]) -> int:
+    experiment, checkpoint = _experiment(pieces), flags.ckpt_path
+    if experiment is None and (pieces or verb == "fit" or flags.print_config or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
-    if experiment is not None and print_only:
+    from crystrata.workflows.prepare import Inputs
+
+    inputs = Inputs(trust_pickle=flags.trust_pickle)
+    if experiment is not None and flags.print_config:
         import yaml
 
         experiment.extras()
         print(yaml.safe_dump(experiment.as_document(), sort_keys=False), end="")
     elif experiment is not None and verb == "fit":
-        from crystrata.workflows.experiment_run import fit_experiment
-
-        fit_experiment(experiment, command, terminal(), checkpoint)
+        _fit(experiment, checkpoint, command, inputs)
     else:
-        from crystrata.workflows.part_evaluation import evaluate, find_run, write_predictions
-
-        run = find_run(experiment, checkpoint)
-        if verb == "predict":
-            write_predictions(run, experiment, terminal())
-        else:
-            evaluate(run, experiment, "val" if verb == "validate" else "test", terminal())
+        _evaluate(verb, experiment, checkpoint, inputs)
     return 0
+
+
+def _fit(experiment: Experiment, checkpoint: str | None, command: list[str], inputs: Inputs) -> None:
+    from dataclasses import replace
+
+    from crystrata.runs.directory import CHECKPOINT
+    from crystrata.runs.find import continued, find_run_of, free_name
+    from crystrata.workflows.run import resume, run
+
+    config, extras = experiment.config, experiment.extras()
+    if checkpoint is None:
+        config = replace(config, run_id=free_name(config.family_dir, experiment.name))
+        run(config, command, terminal(), inputs=inputs, extras=extras)
+        return
+    path = find_run_of(config, experiment.name, checkpoint, CHECKPOINT)
+    resume(path, continued(path, config), command, terminal(), inputs=inputs, extras=extras)
+
+
+def _evaluate(verb: str, experiment: Experiment | None, checkpoint: str | None, inputs: Inputs) -> None:
+    from pathlib import Path
+
+    from crystrata.runs.directory import BEST
+    from crystrata.runs.find import find_run_of, require_run, weights_of
+    from crystrata.workflows.evaluate_model import evaluate_run_part, write_predictions
+
+    config = None if experiment is None else experiment.config
+    if experiment is None or config is None:
+        path = Path(checkpoint or "")
+        path = require_run(path.parent if path.is_file() else path)
+    else:
+        path = find_run_of(config, experiment.name, checkpoint, BEST)
+    weights_of(path)
+    if verb == "predict":
+        predict = "test" if experiment is None else experiment.predict
+        write_predictions(path, config, terminal(), inputs, predict=predict)
+    else:
+        evaluate_run_part(path, config, "val" if verb == "validate" else "test", terminal(), inputs)
 
 
 def _experiment(pieces: Sequence[tuple[str, str]]) -> Experiment | None:

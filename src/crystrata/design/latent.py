@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.datasets.tasks.specs import TaskSpec
 from crystrata.design.composition import checked_seeds
 from crystrata.design.frozen import untouched
 from crystrata.design.model import DesignModel
 from crystrata.design.targets import Targets, Want
 from crystrata.errors import UsageError, unknown_name
+from crystrata.tasks import Task
 
 Space = Literal["latent", "input"]
 SPACES: tuple[Space, ...] = ("latent", "input")
@@ -122,14 +122,14 @@ def optimize_latent(
         return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
 
 
-def decoder_of(model: DesignModel) -> TaskSpec:
+def decoder_of(model: DesignModel) -> Task:
     """Return the task that decodes latents.
 
     Raises:
         UsageError: There is none, or the latents have no bounds.
     """
     network = model.network
-    decoder = next((spec for spec in network.config.tasks if spec.kind == "autoencoder"), None)
+    decoder = next((task for task in network.tasks if task.kind == "autoencoder"), None)
     if decoder is None:
         raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
     if network.stage.kind == "none":
@@ -161,7 +161,7 @@ class _Space:
         network = self.model.network
         if self.decoder is None:
             return variable * network.descriptor_scale + network.descriptor_mean
-        return network.predict(self.decoder, self.latent(variable))
+        return network.predict(self.decoder.name, self.latent(variable))
 
     def drift(self, variable: Tensor) -> Tensor:
         """Return the mean squared distance of latents from what decoding and encoding make of them, (B R,)."""

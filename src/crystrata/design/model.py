@@ -11,7 +11,7 @@ from torch import Tensor
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.errors import UsageError
 from crystrata.networks.kmd import KernelMean as KernelMeanLayer
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.network import Network
 
 
 class DesignModel:
@@ -25,15 +25,15 @@ class DesignModel:
         UsageError: The network reads another descriptor.
     """
 
-    def __init__(self, network: TaskNetwork, descriptor: KernelMean) -> None:
+    def __init__(self, network: Network, descriptor: KernelMean) -> None:
         matrix = descriptor.kernel.matrix
-        if matrix.shape[1] != network.encoder.input_width:
+        if matrix.shape[1] != network.descriptor_mean.shape[0]:
             raise UsageError(
-                f"the network reads {network.encoder.input_width} numbers, the kernel mean has {matrix.shape[1]}: "
+                f"the network reads {network.descriptor_mean.shape[0]} numbers, the kernel mean has {matrix.shape[1]}: "
                 "inverse design needs the descriptor that the network was trained on, of the kind kernel_mean"
             )
         self.network, self.kernel = network, descriptor.kernel
-        self.device = network.descriptor_mean.device
+        self.device = network.device
         self._layer = KernelMeanLayer(matrix).to(self.device)
 
     def descriptors(self, weights: Tensor) -> Tensor:

@@ -19,10 +19,10 @@ from crystrata.design.targets import Targets, Want
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table
-from crystrata.networks.heads.regression import RegressionHead
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.heads.scalar import ScalarHead
+from crystrata.networks.network import Network
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
-from crystrata.settings import require_kind
+from crystrata.settings import checked
 
 TABLE = "study"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""
@@ -106,13 +106,13 @@ class Scenario:
         for key, value in self.class_target.items():
             if key not in _CLASS_TARGET:
                 raise unknown_name(f"key of class_target of {self.name}", key, _CLASS_TARGET)
-            require_kind(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
+            checked(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
         if self.class_target and len(self.class_target) < len(_CLASS_TARGET):
             raise UsageError(f"class_target of {self.name} needs a task and classes")
         if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
             raise UsageError(f"scenario {self.name} needs two wishes or more: a class target and targets")
 
-    def wants(self, network: TaskNetwork) -> tuple[Want, ...]:
+    def wants(self, network: Network) -> tuple[Want, ...]:
         """Return the wishes, classes first, values in physical units.
 
         Raises:
@@ -126,11 +126,11 @@ class Scenario:
         classes = [Want(w.task, "class", classes=w.classes, weight=self.class_weight) for w in found if w.classes]
         return (*classes, *(want for want in found if not want.classes))
 
-    def _physical(self, task: str, z: float, network: TaskNetwork) -> Want:
+    def _physical(self, task: str, z: float, network: Network) -> Want:
         """Return the wish for a standardised value; labels that are never negative end at 0."""
         Targets([Want(task, "=", 0.0)], network)
         head = network.head(task)
-        if not isinstance(head, RegressionHead):
+        if not isinstance(head, ScalarHead):
             raise TypeError(f"{task} has no scale")
         return Want(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
 
@@ -236,7 +236,7 @@ def _check_table(values: Mapping[str, Any], kind: type, known: Iterable[str], ta
     for key, value in values.items():
         if key not in known:
             raise unknown_name(f"key of [{table}]", key, known)
-        require_kind(value, kinds[key], f"[{table}] {key}")
+        checked(value, kinds[key], f"[{table}] {key}")
 
 
 def read_study(path: Path, **given: Any) -> StudyConfig:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.networks.heads.classification import ClassificationHead
-from crystrata.networks.heads.regression import RegressionHead
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.heads.scalar import ScalarHead
+from crystrata.networks.latent import Latent
+from crystrata.networks.network import Network
 
 Relation = Literal["=", "<", ">", "least", "most", "class"]
 _TEXT = re.compile(r"\s*([^=<>\s]+)\s*([=<>])\s*(.+?)\s*")
@@ -86,29 +87,29 @@ class Targets:
         UsageError: There is no wish, two are for one task, a task or class is unknown, or no head answers like this.
     """
 
-    def __init__(self, wants: Sequence[Want], network: TaskNetwork) -> None:
+    def __init__(self, wants: Sequence[Want], network: Network) -> None:
         if not wants:
             raise UsageError("nothing is wanted: give at least one target")
         names = [want.task for want in wants]
         if twice := {name for name in names if names.count(name) > 1}:
             raise UsageError(f"{min(twice)} is wanted twice")
         self.wants, self.network = tuple(wants), network
-        self._specs = {spec.name: spec for spec in network.config.tasks}
+        self._tasks = {task.name: task for task in network.tasks}
         for want in wants:
             self._check(want)
 
     def _check(self, want: Want) -> None:
-        if want.task not in self._specs:
-            raise unknown_name("task", want.task, list(self._specs))
-        spec, head = self._specs[want.task], self.network.head(want.task)
+        if want.task not in self._tasks:
+            raise unknown_name("task", want.task, list(self._tasks))
+        task, head = self._tasks[want.task], self.network.head(want.task)
         if isinstance(head, ClassificationHead):
             for name in want.classes:
-                if name not in spec.classes:
-                    raise unknown_name(f"class of {want.task}", name, spec.classes)
+                if name not in task.classes:
+                    raise unknown_name(f"class of {want.task}", name, task.classes)
             if want.relation != "class":
-                raise UsageError(f"{want.task} is a class: write {want.task}={spec.classes[0]}")
-        elif not (isinstance(head, RegressionHead) and head.components is None):
-            raise UsageError(f"{want.task} is a {spec.kind}: only numbers and classes can be wanted")
+                raise UsageError(f"{want.task} is a class: write {want.task}={task.classes[0]}")
+        elif not (isinstance(head, ScalarHead) and head.components is None):
+            raise UsageError(f"{want.task} is a {task.kind}: only numbers and classes can be wanted")
         elif want.relation == "class":
             raise UsageError(f"{want.task} is a number: {'|'.join(want.classes)!r} is none")
 
@@ -133,7 +134,7 @@ class Targets:
 
     def _loss(self, want: Want, latent: Tensor) -> Tensor:
         head = self.network.head(want.task)
-        output = head(latent)
+        output = head(Latent(latent))
         if isinstance(head, ClassificationHead):
             return -output.log_softmax(1)[:, self._places(want)].logsumexp(1)
         if want.value is None:
@@ -148,20 +149,20 @@ class Targets:
         columns = []
         for want in self.wants:
             head = self.network.head(want.task)
-            output = head(latent)
+            output = head(Latent(latent))
             if isinstance(head, ClassificationHead):
                 columns.append(head.probabilities(output)[:, self._places(want)].sum(1))
             else:
-                columns.append(head.predict(output))
+                columns.append(head.predict(output, Latent(latent)))
         return torch.stack(columns, dim=1)
 
     def standardised(self, want: Want) -> Tensor:
         """Return the wanted value on the scale of the network, () or (B,)."""
         head = self.network.head(want.task)
-        if not isinstance(head, RegressionHead):
+        if not isinstance(head, ScalarHead):
             raise TypeError(f"{want.task} has no scale")
         scale = head.scaling.scale
         return head.scaling.standardise(torch.as_tensor(want.value, dtype=scale.dtype, device=scale.device))
 
     def _places(self, want: Want) -> list[int]:
-        return [self._specs[want.task].classes.index(name) for name in want.classes]
+        return [self._tasks[want.task].classes.index(name) for name in want.classes]

@@ -22,7 +22,7 @@ from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
 from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.nearest import nearest
-from crystrata.networks.weights import digest_of_weights, unpack_task_network
+from crystrata.networks.weights import digest_of_weights, unpack_single
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
 from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
@@ -71,7 +71,14 @@ class TrainedCompositions:
     @classmethod
     def of_content(cls, content: dict[str, Any], path: Path, device: str = "auto") -> TrainedCompositions:
         """Make it of what `read_compositions` has read from a path."""
-        network, facts = unpack_task_network(content)
+        network, facts = unpack_single(content)
+        if not network.reads_compositions:
+            raise UsageError(
+                f"{path} reads structures and no formulas: inverse design needs a model of compositions, such as "
+                "jarvis-compositions"
+            )
+        if network.reads_crystals:
+            raise UsageError(f"{path} reads crystals beside formulas: design needs a model of compositions alone")
         settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
         if facts["descriptor"]["kind"] != "kernel_mean":
             raise UsageError(f"{path} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
@@ -157,9 +164,11 @@ def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any
     split = _read(run / SPLITS)
     parts = {part: [group_key(name) for name in split[part]] for part in PARTS}
     widths = {
-        name: {level: one["half_width"] for level, one in figures.get("intervals", {}).items()}
-        for name, figures in results["tasks"].items()
+        name: {level: one["half_width"] for level, one in found["levels"].items() if "half_width" in one}
+        for name, found in results.get("intervals", {}).items()
+        if found
     }
+    widths |= {name: {} for name in results["tasks"] if name not in widths}
     return {**content, "facts": {**content["facts"], "compositions": parts, "half_widths": widths}}
 
 

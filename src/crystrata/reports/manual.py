@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from crystrata import errors
 from crystrata.datasets.splits import PROTOCOLS
+from crystrata.jarvis_properties import GROUPS, NINE
+from crystrata.jarvis_properties import properties as nine_properties
 from crystrata.presets import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE_ALIASES, SIZES, TRACKS, Preset
-from crystrata.properties import GROUPS, NINE, records, trained_properties
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
+from crystrata.settings import words_of
 from crystrata.sources.jarvis.releases import RELEASES
 from crystrata.structures.readers import FORMATS
 
@@ -85,17 +86,18 @@ def _presets(cells: Sequence[tuple[str, str]], first: str, further: Mapping[str,
 
 def sizes() -> str:
     """Return the model sizes with their parameters, counted on a network of all nine properties."""
-    from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
+    from crystrata.networks.config import NetworkConfig
+    from crystrata.networks.network import Network, count_parameters
     from crystrata.runs.config import resolve_config
 
     aliases = {own: alias for alias, own in SIZE_ALIASES.items()}
     rows = []
     for (algorithm, size), settings in SIZES.items():
         used = [mode for mode in MODES if PRESETS[algorithm, mode].size == size]
-        heads = resolve_config(algorithm, used[0], properties=GROUPS["all9"]).heads
-        config = NetworkConfig(algorithm, trained_properties(GROUPS["all9"]), dict(settings), heads=heads)
-        parameters = count_parameters(MultiTaskNetwork(config))
-        flag = code(f"--preset {aliases.get(size, size)}")
+        tasks = resolve_config(algorithm, used[0], properties=GROUPS["all9"]).trained
+        config = NetworkConfig(tasks, structure=algorithm, structure_settings=dict(settings))
+        parameters = count_parameters(Network(config))
+        flag = code(f"--size {aliases.get(size, size)}")
         rows.append([code(algorithm), size, flag, _settings(settings), f"{parameters:,}", ", ".join(used)])
     return table(("algorithm", "size", "flag", "settings", "parameters", "used by"), rows)
 
@@ -119,16 +121,16 @@ def properties() -> str:
     """Return the nine properties: names, units, labels, bounds."""
     columns = ("name", "meaning", "unit", "label", "expected labels", "head", "loss scale", "lowest prediction")
     rows = []
-    for record in records(NINE):
+    for record in nine_properties(NINE):
         if record.derived_from:
             label, rest = f"from {code(record.derived_from)} and the training hull", ["none", "-"]
         else:
             joined = ", ".join(map(code, record.columns))
             label = f"mean of {joined}" if len(record.columns) > 1 else joined
             ridge = ", additive over atoms, composition ridge" if record.additive else ""
-            rest = [record.head, record.transform + ridge]
+            rest = [record.kind, record.transform + ridge]
         expected = f"{record.plausible[0]:g} to {record.plausible[1]:g}"
-        rows.append([code(record.name), record.title, record.unit or "none", label, expected, *rest, record.lower])
+        rows.append([code(record.name), record.words, record.unit or "none", label, expected, *rest, record.lower])
     return table(columns, rows)
 
 
@@ -155,8 +157,7 @@ def formats() -> str:
 
 def keys(cls: type) -> str:
     """Return the fields of a class of configuration files, with the words of its docstring."""
-    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(cls) or "", re.MULTILINE)
-    words = {name: " ".join(text.split()) for name, text in said}
+    words = words_of(cls)
     rows = [[code(field.name), _default(field), words[field.name]] for field in dataclasses.fields(cls)]
     return table(("key", "default", "meaning"), rows)
 
@@ -168,6 +169,15 @@ def _default(field: dataclasses.Field[object]) -> str | None:
     if isinstance(value, tuple):
         return code(", ".join(map(str, value)))
     return code(str(value).lower() if isinstance(value, bool) else value)
+
+
+def older_keys() -> str:
+    """Return the keys of YAML files in the layout of LightningCLI that are not spelled as the field of a run is."""
+    from crystrata.workflows.documents.older_keys import RENAMED, TRAINER
+
+    rows = [[code(f"trainer.{key}"), code(name)] for key, name in TRAINER.items()]
+    rows += [[code(f"model.init_args.{key}"), code(name)] for key, name in RENAMED.items()]
+    return table(("key", "field"), rows)
 
 
 def releases() -> str:

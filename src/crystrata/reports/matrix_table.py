@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crystrata.files import write_text
-from crystrata.properties import NINE, records
+from crystrata.jarvis_properties import NINE, properties
 from crystrata.reports.html import html_notes, html_page, html_table
 from crystrata.reports.tables import DEMO_CAPTION, cell_text, markdown
 
@@ -33,7 +33,7 @@ def matrix_table(maes: Mapping[tuple[str, str], Mapping[str, float]]) -> pd.Data
     """
     columns: dict[str, list] = {
         "property": list(NINE),
-        "unit": [record.unit for record in records(NINE)],
+        "unit": [record.unit for record in properties(NINE)],
     }
     for (tier, kind), values in maes.items():
         columns[f"{tier} {kind}"] = [values.get(name, float("nan")) for name in NINE]

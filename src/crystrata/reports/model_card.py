@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from crystrata.properties import records
 from crystrata.reports.tables import (
     INTERVAL_CAPTION,
     OFFICIAL_CAPTION,
@@ -20,6 +19,13 @@ from crystrata.reports.tables import (
 )
 from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
 
+_SHOWN = {"mae": "MAE", "r2": "R2", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE (standardised)"}
+_DESIGNED = "kernel_mean"  # the descriptor that inverse design turns back into a composition
+_FORMULA_LIMITS = """\
+- It is no better than the labels that it was trained on.
+- Expect larger errors on elements and chemistry unlike the training compositions.
+"""
+_FORMULA_ALONE = "- It reads a formula and no structure: all polymorphs get one answer.\n"
 _LIMITS = """\
 - It was trained on computed (DFT) properties of relaxed, ordered bulk crystals and is no better than these
   calculations. Errors on unrelaxed structures, molecules, surfaces and defects are not known.
@@ -64,21 +70,28 @@ def model_card(
         evaluated: The run whose official tests it carries, if not its own.
     """
     facts, name = description["facts"], description["name"]
+    networks = description["network"].get("members", [description["network"]])
+    crystals, compositions = (any(one.get(key) for one in networks) for key in ("structure", "composition"))
+    limits = _LIMITS if crystals and not compositions else _FORMULA_LIMITS + ("" if crystals else _FORMULA_ALONE)
     notice = f"**{description['notice']}**\n\n" if "notice" in description else ""
-    limits = _LIMITS + (_INTERVAL_LIMIT if len(interval_table(results)) else _NO_INTERVAL_LIMIT)
+    limits += _INTERVAL_LIMIT if len(interval_table(results)) else _NO_INTERVAL_LIMIT
+    reads = " and ".join(word for word, read in (("a formula", compositions), ("a structure", crystals)) if read)
     parts = {
-        "Predicts": _properties(facts),
+        f"Predicts, from {reads}": _tasks(results),
         "Data and split": _table(_data(facts, results, manifest)),
         "Errors": _errors(results) if evaluated is None else _errors_of_both(results, evaluated),
         "Network and compute": _table(_compute(description, results, manifest)),
         "Limits": limits + (_HULL_LIMIT if "ehull" in facts["properties"] else ""),
-        "How to load": _loading(name),
+        "How to use": _use(name, facts, crystals=crystals, compositions=compositions),
     }
     return f"# {name}\n\n{notice}" + "\n".join(f"## {title}\n\n{text}" for title, text in parts.items())
 
 
-def _properties(facts: Mapping[str, Any]) -> str:
-    rows = [{"property": one.name, "meaning": one.title, "unit": one.unit} for one in records(facts["properties"])]
+def _tasks(results: Mapping[str, Any]) -> str:
+    about = results["tasks"].items()
+    rows = [
+        {"property": name, "meaning": one["title"], "kind": one["kind"], "unit": one["unit"]} for name, one in about
+    ]
     return markdown(pd.DataFrame(rows))
 
 
@@ -89,8 +102,13 @@ def _data(facts: Mapping[str, Any], results: Mapping[str, Any], manifest: Mappin
         "digest of its crystals": facts["source"]["digest"],
         "split protocol": f"`{split['protocol']}`, seed {split['seed']}",
         "digest of the split": facts["split_digest"],
-        "training, validation, test": f"{split['train']:,}, {split['val']:,}, {split['test']:,} crystals",
-        **{key.replace("_", " "): f"{count:,}" for key, count in manifest["split"].items() if isinstance(count, int)},
+        "training, validation, test": f"{split['train']:,}, {split['val']:,}, {split['test']:,} materials",
+        **{
+            key.replace("_", " "): f"{count:,}"
+            for key, count in manifest["split"].items()
+            if isinstance(count, int) and key != "seed"
+        },
+        **({"descriptor": facts["descriptor"]["kind"]} if "descriptor" in facts else {}),
         f"{len(facts['elements'])} elements in training": " ".join(facts["elements"]),
     }
 
@@ -101,8 +119,21 @@ def _errors(results: Mapping[str, Any]) -> str:
     if len(official):
         errors = f"{markdown(official)}\n{OFFICIAL_CAPTION}\n"
     else:
-        errors = markdown(mae_table(results)) + "\n" + "\n\n".join(captions(results)) + "\n"
+        table = mae_table(results)
+        errors = markdown(table) + "\n" + "\n\n".join(captions(results)) + "\n" if len(table) else ""
+        errors += _other_errors(results, set(table["property"]) if len(table) else set())
     return errors + (f"\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n" if len(intervals) else "")
+
+
+def _other_errors(results: Mapping[str, Any], shown: set[str]) -> str:
+    """Return the metrics on test of tasks that are not compared by an absolute error."""
+    rows = []
+    for name, parts in results["tasks"].items():
+        if name not in shown:
+            test = parts["test"] or {}
+            metrics = {title: f"{test[key]:.4g}" for key, title in _SHOWN.items() if key in test}
+            rows.append({"task": name, "labels in test": test.get("n", 0), **metrics})
+    return f"\n{markdown(pd.DataFrame(rows).fillna(''))}" if rows else ""
 
 
 def _errors_of_both(results: Mapping[str, Any], evaluated: EvaluatedRun) -> str:
@@ -137,32 +168,40 @@ def _compute(description: Mapping[str, Any], results: Mapping[str, Any], manifes
 
 
 def _encoder(network: Mapping[str, Any]) -> str:
-    settings = ", ".join(f"{key} {value}" for key, value in network["settings"].items())
-    return f"{network['encoder']} ({settings})"
+    words = []
+    for encoder in ("structure", "composition"):
+        if network.get(encoder):
+            settings = ", ".join(f"{key} {value}" for key, value in network[f"{encoder}_settings"].items())
+            words.append(f"{network[encoder]} ({settings})")
+    return " and ".join(words)
 
 
 def _member(member: Mapping[str, Any]) -> str:
-    return f"{member['run']}: {', '.join(member['answers']) or 'nothing'} ({member['hours']:.3f} h)"
+    return f"{member['run']}: {', '.join(member['predicts']) or 'nothing'} ({member['hours']:.3f} h)"
 
 
 def _table(rows: Mapping[str, Any]) -> str:
     return markdown(pd.DataFrame({"": list(rows), "value": pd.Series(rows.values(), dtype=object)}))
 
 
-def _loading(name: str) -> str:
+def _use(name: str, facts: Mapping[str, Any], *, crystals: bool, compositions: bool) -> str:
+    commands = [f"crystrata predict --model {name} --cif FILE"] if crystals else []
+    commands += [f"crystrata predict --model {name} --formula FORMULA"] if compositions else []
+    if compositions and not crystals and facts["descriptor"]["kind"] == _DESIGNED:
+        commands.append(f'crystrata design --model {name} --objective "TASK=VALUE"')
+    lines = "\n".join(f"    {command}" for command in commands)
+    asked = '"FILE.cif"' if crystals else '"FORMULA"'
     return f"""\
 Put this folder into `models/pretrained/`, or name it by its path:
 
-    crystrata predict --cif FILE --run {name}
+{lines}
 
 In Python:
 
-    from pathlib import Path
-    from crystrata.prediction.models import load_model
-    from crystrata.prediction.predict import predict_files
+    import crystrata as cx
 
-    model = load_model(Path("models/pretrained/{name}"))
-    table = predict_files(model, ["FILE.cif"])
+    model = cx.load("{name}")
+    table = model.predict({asked})
 
 `{WEIGHTS}` holds tensors alone and `{DESCRIPTION}` plain values; both are compared with their SHA-256, and nothing
 in them can run as code.

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crystrata.prediction.models import TrainedModel
 from crystrata.prediction.predict import interval_titles
-from crystrata.properties import records
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.reports.spreadsheets import write_spreadsheet
 from crystrata.reports.tables import DEMO_CAPTION
 
@@ -31,9 +30,11 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
         shown = Table(title=Text(f"{row['id']}  ({row['formula']})"), title_justify="left", show_header=False, box=None)
         numbers = {str(column): value for column, value in row.items() if isinstance(value, float) and value == value}
         intervals = {
-            record.column: [numbers.pop(end) for end in interval_titles(record) if end in numbers]
-            for record in records(model.properties)
+            task.column: [numbers.pop(end) for end in interval_titles(task) if end in numbers] for task in model.tasks
         }
+        for task in model.tasks:
+            if task.labels == "class":
+                shown.add_row(task.name, str(row[task.name]), "", "")
         for column, value in numbers.items():  # what is NaN has nothing to say
             name, _, unit = column.partition(" [")
             ends = " to ".join(f"{end:.4g}" for end in intervals.get(column, ()))

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from crystrata.files import write_text
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import TABLE_CSV, TABLE_MD
 
 CAPTION = (
@@ -27,25 +28,34 @@ INTERVAL_CAPTION = (
     "coverage: share of the test labels within the interval; width: mean width; metals: crystals with a predicted "
     "gap of zero. Intervals come from the errors on the validation part; -: too few labels there."
 )
+_METRICS = (
+    # what the metrics hold, what the table calls it, the baseline among the metrics
+    ("mae", "mean absolute error", "median_mae"),
+    ("accuracy", "accuracy", "majority_accuracy"),
+    ("mse", "mean squared error / variance", ""),
+)
 DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures say nothing about real crystals."
 
 
 def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per property from the content of `results.json`."""
+    """Return one row per task with an absolute error from the content of `results.json`."""
     rows = []
-    for name, parts in results["properties"].items():
-        record, test, val = get_property(name), parts.get("test"), parts.get("val")
+    for name, parts in results["tasks"].items():
+        test, val = parts.get("test"), parts.get("val")
+        if any("mae" not in (part or {"mae": 0}) for part in (test, val)):
+            continue
+        published = PUBLISHED.get(parts.get("benchmark", ""))
         rows.append(
             {
                 "property": name,
-                "unit": record.unit,
+                "unit": parts["unit"],
                 "n test": test["n"] if test else 0,
                 "val MAE": val["mae"] if val else None,
                 "test MAE": test["mae"] if test else None,
                 "MAD": test["mad"] if test else None,
                 "median": test["median_mae"] if test else None,
-                "published CGCNN": record.published.cgcnn if record.published else None,
-                "published ALIGNN": record.published.alignn if record.published else None,
+                "published CGCNN": published.cgcnn if published else None,
+                "published ALIGNN": published.alignn if published else None,
             }
         )
     return pd.DataFrame(rows)
@@ -57,7 +67,7 @@ def official_table(results: Mapping[str, Any]) -> pd.DataFrame:
         {
             "benchmark": benchmark,
             "property": figures["property"],
-            "unit": get_property(figures["property"]).unit,
+            "unit": results["tasks"][figures["property"]]["unit"],
             "ids": figures["ids"],
             "n": figures["n"],
             "MAE": figures["mae"],
@@ -74,7 +84,7 @@ def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for name, figures in results.get("intervals", {}).items():
         for level, groups in (figures["levels"] if figures else {"-": {}}).items():
-            row = {"property": name, "unit": get_property(name).unit, "level [%]": level}
+            row = {"property": name, "unit": results["tasks"][name]["unit"], "level [%]": level}
             for group in ("all", "metals", "non-metals"):
                 found, words = groups.get(group, {}), "" if group == "all" else f", {group}"
                 coverage = found.get("coverage")
@@ -120,7 +130,7 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
         cells = [Text(cell_text(value, 3)) for value in values]
         if pd.notna(row["test MAE"]):
             cells[1].stylize("green" if row["test MAE"] < row["median"] else "yellow")
-        shown.add_row(Text(get_property(row["property"]).column), *cells)
+        shown.add_row(Text(f"{row['property']} [{row['unit']}]" if row["unit"] else row["property"]), *cells)
     return shown
 
 
@@ -148,3 +158,37 @@ def cell_text(value: Any, digits: int = 4) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return "-"
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def print_tables(results: Mapping[str, Any], console: Console) -> None:
+    """Print the tables of a run: errors, metrics of tasks of another kind, official tests."""
+    if len(table := mae_table(results)):
+        console.print(terminal_table(results))
+    shown = set(table["property"]) if len(table) else set()
+    others = {name: parts for name, parts in results["tasks"].items() if name not in shown}
+    if others:
+        part = "test" if any(parts["test"] for parts in others.values()) else "val"
+        console.print(part_table(f"{part} part", {name: parts[part] for name, parts in others.items()}))
+    if results["official_tests"]:
+        console.print(terminal_official(results))
+
+
+def part_table(title: str, metrics: Mapping[str, Mapping[str, Any] | None]) -> Table:
+    """Return one row per task: labels, metric, and that of the training median or class."""
+    table = Table(title=title, box=SIMPLE_HEAD)
+    table.add_column("")
+    for column in ("labels", "metric"):
+        table.add_column(column)
+    for column in ("value", "baseline"):
+        table.add_column(column, justify="right")
+    for name, found in metrics.items():
+        if found is None:
+            table.add_row(name, "0", "-", "-", "-")
+            continue
+        key, words, baseline = next(row for row in _METRICS if row[0] in found)
+        table.add_row(name, str(found["n"]), words, _number(found[key]), _number(found.get(baseline)))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4g}"
