@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crystrata.datasets.tasks.catalogues import composition_table
+from crystrata.datasets.catalogues import composition_table
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.jarvis import open_data_file

@@ -13,7 +13,7 @@ from rich.console import Console
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.graphs.store import open_store
 from crystrata.networks.ensemble import Ensemble
-from crystrata.prediction.models import load_model
+from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import TASK_PREDICTIONS
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.sources.names import DEFAULT_RELEASE

@@ -97,11 +97,11 @@ def measure(axis: str, size: int, crystals: list[Crystal], channels: int) -> Poi
     from crystrata.graph_settings import GraphSettings
     from crystrata.graphs.batch import collate
     from crystrata.graphs.build import build_graphs
-    from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+    from crystrata.networks.network import Network, NetworkConfig
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    network = MultiTaskNetwork(NetworkConfig("e3nn", ("formation_energy",), {"channels": channels, "layers": 3}))
+    network = Network(NetworkConfig("e3nn", ("formation_energy",), {"channels": channels, "layers": 3}))
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     rows = list(enumerate(crystals))
 

@@ -19,7 +19,7 @@ import pandas as pd
 from rich.console import Console
 
 from crystrata.files import write_text
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import resolve_config
 from crystrata.runs.directory import RESULTS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from crystrata.properties import NINE, get_property
+from crystrata.jarvis_properties import NINE, get_property
 from crystrata.reports.tables import markdown
 from finished_runs import FinishedRun, by_parts, heading, of
 

@@ -14,8 +14,8 @@ import torch
 
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import BatchForm, collate
-from crystrata.networks.encoders.encoder import Latent
-from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.latent import Latent
+from crystrata.networks.network import Network
 from crystrata.networks.nearest import nearest
 
 GRID = np.linspace(-300, 1000, 66)  # wavenumbers [1/cm], those of unstable modes negative
@@ -72,7 +72,7 @@ def mean_of_nearest(asked: np.ndarray, known: np.ndarray, curves: np.ndarray, k:
     return curves[nearest(asked, known, k)[0]].mean(axis=1)
 
 
-def encoded(network: MultiTaskNetwork, graphs: GraphArrays, rows: np.ndarray) -> np.ndarray:
+def encoded(network: Network, graphs: GraphArrays, rows: np.ndarray) -> np.ndarray:
     """Return the latents of some crystals, (n, d), each number in units of its spread over them."""
     form = network.training_form or BatchForm()
     parts = []

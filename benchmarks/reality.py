@@ -18,9 +18,9 @@ import pandas as pd
 
 from crystrata.errors import CrystrataError
 from crystrata.files import write_bytes, write_text
-from crystrata.prediction.models import TrainedModel, load_model
-from crystrata.prediction.predict import predict_crystals
-from crystrata.properties import get_property
+from crystrata.prediction.trained_model import TrainedModel, load_model
+from crystrata.prediction.predict import predict_materials
+from crystrata.jarvis_properties import get_property
 from crystrata.reports.figures import png_of
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.sources.names import DEFAULT_RELEASE
@@ -40,7 +40,7 @@ def compare(model: TrainedModel, table: pd.DataFrame, data_file: Path | None, da
         CrystrataError: The model lacks a property, or the data file is unusable.
     """
     crystals = [crystal_of(row) for row in table.itertuples()]
-    predicted = predict_crystals(model, list(crystals))
+    predicted = predict_materials(model, list(crystals))
     known = [name for name in MEASURED if name in model.properties]
     if data_file:
         labels = find_labels(crystals, spacegroups(table), known, model, data_file, data_dir)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 from reality_labels import DFTLabels
 
 

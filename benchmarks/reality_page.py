@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 from crystrata.reports.tables import markdown
 from reality_offsets import Comparison, explained, offset_table
 

@@ -30,7 +30,7 @@ from rich.console import Console
 
 from crystrata.errors import CrystrataError, UsageError, unknown_name
 from crystrata.files import lock, write_text
-from crystrata.properties import NINE, PROPERTIES
+from crystrata.jarvis_properties import NINE, PROPERTIES
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import CONFIG, HISTORY
 from crystrata.runs.manifest import read_manifest

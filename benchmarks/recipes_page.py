@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 from crystrata.reports.tables import markdown
 
 _HEAD = """# Recipes: the settings of training, tried on a subset

@@ -4,7 +4,7 @@
 
 Both rehearsals have the configuration `examples/rehearsal/NAME.toml`, the same seed, split, order and epochs, over the
 JARVIS table by composition. Of polymorphs the one of lowest energy counts; tasks named `generated_...` follow from the
-formula (`datasets/tasks/generated_labels.py`). "Learned" is the R2, of classes the accuracy, on the test part right
+formula (`datasets/generated_labels.py`). "Learned" is the R2, of classes the accuracy, on the test part right
 after the step of the task, "end" after the last step; forgotten is the difference, and BWT the mean of its negative:
 the mean over all S tasks, the last one included, whose difference is 0; over the earlier ones alone it is S/(S-1) times
 as large. Rehearsals are kept in DIR and go on there; each result is kept in results/rehearsal.json, from which the page
@@ -26,13 +26,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from crystrata.datasets.tasks.catalogues import CATALOGUES
+from crystrata.datasets.catalogues import CATALOGUES
 from crystrata.files import write_bytes, write_json, write_text
 from crystrata.reports.figures import png_of
 from crystrata.reports.tables import markdown
 from crystrata.reports.task_figures import forgetting_figure
-from crystrata.runs.rehearsal_config import RehearsalConfig, read_rehearsal
-from crystrata.workflows.rehearsal import run_rehearsal
+from crystrata.runs.continual_config import ContinualConfig, read_continual
+from crystrata.workflows.continual import run_continual
 
 ROOT = Path(__file__).parents[1]
 RESULT = Path(__file__).with_name("results") / "rehearsal.json"
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--most", type=int)
     flags = parser.parse_args()
-    config = read_rehearsal(
+    config = read_continual(
         ROOT / f"examples/rehearsal/{flags.catalogue}.toml",
         data_file=flags.data_file,
         epochs=flags.epochs,
@@ -62,9 +62,9 @@ def main() -> int:
     return 0
 
 
-def _rehearse(config: RehearsalConfig, output: Path, name: str) -> dict[str, Any]:
+def _rehearse(config: ContinualConfig, output: Path, name: str) -> dict[str, Any]:
     folder = output / f"{config.catalogue}_{name.replace(' ', '_')}"
-    records = run_rehearsal(replace(config, output=str(folder)), sys.argv, Console())
+    records = run_continual(replace(config, output=str(folder)), sys.argv, Console())
     keys = ("order", "metric", "compositions", "labels", "R", "after_learning", "at_the_end", "forgetting", "bwt")
     cpu = [step["cpu_seconds"] for step in records["steps"]]
     told = {"epochs": config.training["epochs"], "replay": config.replay, "replay_by_task": config.replay_by_task}

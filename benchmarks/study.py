@@ -34,9 +34,9 @@ from crystrata.design.study_config import read_study
 from crystrata.files import write_bytes, write_text
 from crystrata.reports.study_figures import path_title
 from crystrata.reports.tables import markdown
-from crystrata.runs.rehearsal_config import read_rehearsal
-from crystrata.workflows.rehearsal import FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_rehearsal
-from crystrata.workflows.rehearsal_records import FINAL
+from crystrata.runs.continual_config import read_continual
+from crystrata.workflows.continual import FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_continual
+from crystrata.workflows.continual_records import FINAL
 from crystrata.workflows.study import COMPARISON, ELEMENTS, LISTING, SCATTER, STUDY_RESULTS, SUMMARY, run_study
 
 ROOT = Path(__file__).parents[1]
@@ -63,8 +63,8 @@ def main() -> int:
     parser.add_argument("--output", required=True, type=Path)
     flags = parser.parse_args()
     console, output = Console(), str(flags.output)
-    training = read_rehearsal(CONFIG, data_file=flags.data_file, output=output)
-    records = run_rehearsal(training, sys.argv, console)
+    training = read_continual(CONFIG, data_file=flags.data_file, output=output)
+    records = run_continual(training, sys.argv, console)
     tuned = flags.output / FINETUNE
     if not (tuned / FINETUNE_SUMMARY).is_file():
         finetune_heads(training, HEADS, sys.argv, console, epochs=HEAD_EPOCHS)

@@ -28,7 +28,7 @@ from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.files import lock, write_text
-from crystrata.networks.multitask import count_parameters
+from crystrata.networks.network import count_parameters
 from crystrata.presets import ENCODERS, TRACKS
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import RunConfig, resolve_config

@@ -14,13 +14,13 @@ from known_crystals import CRYSTALS, SETTINGS
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_key
 from crystrata.datasets.composition_dataset import CompositionDataset, Structures
-from crystrata.datasets.tasks.specs import parse_tasks
-from crystrata.datasets.tasks.tables import load_labels
+from crystrata.tasks import parse_tasks
+from crystrata.datasets.labels import load_labels
 from crystrata.datasets.tasks.training_statistics import with_label_widths
-from crystrata.datasets.tasks.universe import build_universe
+from crystrata.datasets.materials import build_universe
 from crystrata.graphs.build import build_graphs
-from crystrata.networks.task_config import TaskNetworkConfig
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network
 
 METALS, OTHERS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Fe", "Cu"), ("O", "S", "Cl", "N")
 
@@ -75,10 +75,10 @@ def dataset_of(
     return CompositionDataset(universe, descriptors[:, :12], specs, labels, rows, structures=found, **options)
 
 
-def network_of(dataset: CompositionDataset, seed: int = 0, **options: Any) -> TaskNetwork:
+def network_of(dataset: CompositionDataset, seed: int = 0, **options: Any) -> Network:
     """A small network for a dataset, its weights a function of the seed, scaled on the training rows."""
     torch.manual_seed(seed)
-    config = TaskNetworkConfig("mlp", {"hidden_dims": [dataset.descriptors.shape[1], 16, 8]}, dataset.specs)
-    network = TaskNetwork(replace(config, **options))
+    config = NetworkConfig("mlp", {"hidden_dims": [dataset.descriptors.shape[1], 16, 8]}, dataset.specs)
+    network = Network(replace(config, **options))
     network.fit_scaling(torch.from_numpy(dataset.descriptors[dataset.train]), dataset.training_labels())
     return network

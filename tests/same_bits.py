@@ -20,7 +20,7 @@ def tensors(value: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 
 def assert_same_bits(run: Path, expected: Path) -> None:
-    """Every bit of weights, averages and optimiser is the same."""
+    """Every bit of weights, averages and optimizer is the same."""
     for name in (BEST, CHECKPOINT):
         found, wanted = (tensors(read_checkpoint(path / name)) for path in (run, expected))
         assert found.keys() == wanted.keys()

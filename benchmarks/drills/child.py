@@ -54,9 +54,9 @@ def _with_dropout() -> None:
     """Make every latent of a training step random: a state of the generators that is not restored then shows."""
     from torch.nn import functional
 
-    from crystrata.networks.multitask import MultiTaskNetwork
+    from crystrata.networks.network import Network
 
-    build_encoder = MultiTaskNetwork.__init__
+    build_encoder = Network.__init__
 
     def with_dropout(network: Any, config: Any) -> None:
         build_encoder(network, config)
@@ -64,7 +64,7 @@ def _with_dropout() -> None:
             lambda module, _, latent: functional.dropout(latent, 0.1, module.training)
         )
 
-    MultiTaskNetwork.__init__ = with_dropout  # type: ignore[method-assign]
+    Network.__init__ = with_dropout  # type: ignore[method-assign]
 
 
 def _with_a_checkpoint_after_every_step(counter: Path) -> None:

@@ -15,11 +15,11 @@ import torch
 
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.batch import collate
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.prediction.models import TrainedModel
-from crystrata.prediction.predict import predict_crystals, predict_files
+from crystrata.networks.network import Network, NetworkConfig
+from crystrata.prediction.trained_model import TrainedModel
+from crystrata.prediction.predict import predict_materials, predict_files
 from crystrata.presets import ENCODERS
-from crystrata.properties import PROPERTIES, trained_properties
+from crystrata.jarvis_properties import PROPERTIES, trained_properties
 from crystrata.structures.crystal import Crystal, Rejected
 from drills.drill import Drill, Tally
 from drills.probe import SETTINGS, SMALL, demo_graphs, spread
@@ -110,7 +110,7 @@ def try_files(quick: bool, scratch: Path, tally: Tally) -> None:
     worst = {name: [(0.0, "")] * len(crystals) for name in FORMS}
     for encoder in ENCODERS if not quick else ("e3nn", "cgcnn"):
         model = untrained_model(encoder)
-        wanted, spreads = predict_crystals(model, list(refined)), spreads_of(model)
+        wanted, spreads = predict_materials(model, list(refined)), spreads_of(model)
         for name, form in FORMS.items():
             found = predict_files(model, files[name])
             for row, (value, column) in enumerate(_differences(found, wanted, spreads)):
@@ -144,7 +144,7 @@ def untrained_model(encoder: str) -> TrainedModel:
     """Return a model with random weights whose predictions differ from crystal to crystal, in float32."""
     names = trained_properties(PROPERTIES)
     torch.manual_seed(0)
-    network = MultiTaskNetwork(NetworkConfig(encoder, names, SMALL[encoder], SETTINGS))
+    network = Network(NetworkConfig(encoder, names, SMALL[encoder], SETTINGS))
     graphs, (rows,) = demo_graphs(torch.float32)
     with torch.no_grad():
         spread(map(network.head, names), network.encode(collate(graphs, rows)))
@@ -153,7 +153,7 @@ def untrained_model(encoder: str) -> TrainedModel:
 
 def spreads_of(model: TrainedModel) -> pd.Series:
     """Return the standard deviation of each predicted number over demo crystals; none of those that a frame decides."""
-    table = predict_crystals(model, list[Crystal | Rejected](demo().crystals())[::12]).select_dtypes("number")
+    table = predict_materials(model, list[Crystal | Rejected](demo().crystals())[::12]).select_dtypes("number")
     return table[[column for column in table if not column.endswith((" xx", " yy", " zz"))]].std()
 
 

@@ -15,7 +15,7 @@ import torch
 from crystrata.cli.train import main
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.errors import TrainingError
-from crystrata.networks.multitask import MultiTaskNetwork
+from crystrata.networks.network import Network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY
 from crystrata.training import bad_steps as guard
 from crystrata.training.checkpoints import read_checkpoint
@@ -104,10 +104,10 @@ def _ids(scratch: Path) -> list[str]:
 
 
 def _memory(quick: bool, scratch: Path, tally: Tally) -> None:
-    original = MultiTaskNetwork.losses
+    original = Network.losses
 
     def with_room_for(most: int) -> Callable[..., Any]:
-        def losses(self: MultiTaskNetwork, batch: Any, *rest: Any) -> Any:
+        def losses(self: Network, batch: Any, *rest: Any) -> Any:
             result = original(self, batch, *rest)
             if len(batch.atom_counts) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -118,18 +118,18 @@ def _memory(quick: bool, scratch: Path, tally: Tally) -> None:
     _, whole = _train(scratch, name="whole")
     wanted = read_checkpoint(whole / CHECKPOINT)["state_dict"]
     for most in (3,) if quick else (7, 4, 3, 2, 1):
-        with _replaced(MultiTaskNetwork, "losses", with_room_for(most)):
+        with _replaced(Network, "losses", with_room_for(most)):
             code, run = _train(scratch, name=f"room_{most}")
         found = read_checkpoint(run / CHECKPOINT)["state_dict"]
         close = all(torch.allclose(found[key], wanted[key], rtol=1e-3, atol=1e-4) for key in wanted)
         tally.check(code == 0 and close, f"room for {most} crystals: exit code {code}, other weights")
-    with _replaced(MultiTaskNetwork, "losses", with_room_for(0)):
+    with _replaced(Network, "losses", with_room_for(0)):
         tally.check(_raises(torch.OutOfMemoryError, scratch, "no_room"), "one crystal too large went by in silence")
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    with _replaced(MultiTaskNetwork, "losses", broken):
+    with _replaced(Network, "losses", broken):
         tally.check(_raises(RuntimeError, scratch, "broken"), "another error was taken for want of memory")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import crystrata
 from crystrata.cli import predict, store, train
 from crystrata.files import sha256_of
-from crystrata.runs.choice import find_run
+from crystrata.runs.find import find_model
 from drills.drill import Drill, NotTried, Tally
 
 SILICON = Path(__file__).parents[2] / "examples" / "cifs" / "silicon.cif"
@@ -49,7 +49,7 @@ def run(quick: bool, scratch: Path, tally: Tally) -> None:
         _trains(folder, tally)
         if not quick:
             _store_travels(folder, tally)
-    run_dir = find_run(made[-1] / "models", "latest")
+    run_dir = find_model(made[-1] / "models", "latest")
     cifs = _write_cifs(scratch / "cifs")
     _predicts(run_dir, cifs, made[0] / "a table.csv", tally)
     together: dict[str, str] = {}
@@ -85,7 +85,7 @@ def _trains(folder: Path, tally: Tally) -> None:
     code, said = _call(train.main, *flags, "--models-dir", folder / "models", "--data-dir", folder / "data")
     tally.check(code == 0, f"training in {folder.name!r} ends with {code}: {said[-300:]}")
     tally.check(str(folder) in said, f"training in {folder.name!r} does not name its folder as it is: {said[-300:]}")
-    latest = find_run(folder / "models", "latest")
+    latest = find_model(folder / "models", "latest")
     tally.check((latest / "best.pt").is_file(), f"the registry in {folder.name!r} does not lead to the run: {latest}")
 
 

@@ -24,7 +24,7 @@ from crystrata.networks.heads.gap import GapHead
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.piezoelectric import LargestPiezoelectricHead
 from crystrata.networks.heads.tensor import TensorHead
-from crystrata.properties import PROPERTIES, get_property, trained_properties
+from crystrata.jarvis_properties import PROPERTIES, get_property, trained_properties
 from drills.exact_graphs import exact_graphs, graphs_of
 from drills.real_crystals import demo
 

@@ -11,18 +11,18 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from crystrata.datasets.labelled_batch import LabelledBatch
+from crystrata.datasets.batch import LabelledBatch
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import radius_edges
 from crystrata.graphs.store import open_store
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
-from crystrata.prediction.models import TrainedModel
+from crystrata.networks.network import Network, NetworkConfig, count_parameters
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.prediction.predict import predict_files
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
-from crystrata.training.module import OptimiserSettings, TrainingModule
+from crystrata.training.module import OptimizerSettings, TrainingModule
 from peers.sample import Sample
 from peers.torch_settings import as_stated
 from peers.worker import Case
@@ -86,8 +86,8 @@ def training(
     """
     as_stated()
     torch.manual_seed(0)
-    network = MultiTaskNetwork(NetworkConfig(encoder, (PROPERTY,), settings))
-    options = OptimiserSettings(lr=1e-3, learned_balance=False)
+    network = Network(NetworkConfig(encoder, (PROPERTY,), settings))
+    options = OptimizerSettings(lr=1e-3, learned_balance=False)
     task = TrainingModule(network, options, {PROPERTY: 1.0}, [], Console(stderr=True))
     optimizer = task.configure_optimizers()
     batches = _labelled(sample, batch, distinct)
@@ -103,7 +103,7 @@ def training(
     return Case(run, len(sample), facts)
 
 
-def _compile(network: MultiTaskNetwork, task: TrainingModule, batches: list[LabelledBatch]) -> dict[str, Any]:
+def _compile(network: Network, task: TrainingModule, batches: list[LabelledBatch]) -> dict[str, Any]:
     """Compile the encoder; return how long it took on all batches and how far the gradients differ."""
 
     def gradient() -> torch.Tensor:
@@ -136,7 +136,7 @@ def predictions(sample: Sample, folder: str) -> Case:
     """Formation energies of CIF files through the table of `predict`; an untrained network of size std."""
     as_stated()
     paths = sorted(Path(folder).glob("*.cif"))
-    network = MultiTaskNetwork(NetworkConfig("e3nn", (PROPERTY,), {"channels": 64, "layers": 3})).eval()
+    network = Network(NetworkConfig("e3nn", (PROPERTY,), {"channels": 64, "layers": 3})).eval()
     model = TrainedModel(network, Path("untrained"), {"properties": [PROPERTY]})
     if (predict_files(model, paths)["error_code"] != "").any():
         raise ValueError("a CIF file was refused")

@@ -18,12 +18,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from crystrata.datasets.task_targets import TaskTargets
-from crystrata.datasets.tasks.streams import random_stream
+from crystrata.datasets.batch import Targets
+from crystrata.datasets.random_order import random_stream
 from crystrata.errors import CrystrataError
 from crystrata.networks.balance import LossBalance
 from crystrata.networks.device import resolve_device
-from crystrata.networks.encoders.mlp import MLPEncoder
+from crystrata.networks.encoders.composition import MLPEncoder
 from crystrata.networks.heads.classification import ClassificationHead
 from settings import LOG, logging_to, random_seed, read_config
 
@@ -89,7 +89,7 @@ def multi_task_loss(
             raise ValueError(f"{len(given)} {what} for {model.num_tasks()} tasks ({', '.join(model.names)})")
     sums, counts = {}, {}
     for name, head, output, values in zip(model.names, model.heads, logits, labels, strict=True):
-        targets = TaskTargets(values, torch.ones_like(values, dtype=torch.bool))
+        targets = Targets(values, torch.ones_like(values, dtype=torch.bool))
         sums[name], counts[name] = head.loss(output, targets)
     balance = LossBalance(model.names, learned=False, weights=dict(zip(model.names, weights, strict=True)))
     return balance(sums, counts), {name: sums[name] / counts[name] for name in model.names}

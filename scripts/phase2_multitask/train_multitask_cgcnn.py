@@ -2,7 +2,7 @@
 
 import sys
 
-from crystrata.cli.train import Door, main
+from crystrata.cli.train import EntryPoint, main
 
 if __name__ == "__main__":
-    sys.exit(main(door=Door("train_multitask_cgcnn.py", "cgcnn", "std")))
+    sys.exit(main(entry=EntryPoint("train_multitask_cgcnn.py", "cgcnn", "std")))

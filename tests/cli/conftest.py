@@ -38,9 +38,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 
         from crystrata.elements import MAX_ATOMIC_NUMBER
         from crystrata.files import write_json
-        from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+        from crystrata.networks.network import Network, NetworkConfig
         from crystrata.networks.weights import pack_network
-        from crystrata.properties import get_property
+        from crystrata.jarvis_properties import get_property
         from crystrata.runs.config import resolve_config
         from crystrata.runs.directory import BEST, CONFIG, MANIFEST, RESULTS
         from crystrata.runs.manifest import end_manifest, start_manifest
@@ -51,7 +51,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         config = resolve_config(algorithm, mode, properties=properties, models_dir=tmp_path / "models", **overrides)
         torch.manual_seed(len(name))
         settings = {"channels": 8, "layers": 1}
-        network = MultiTaskNetwork(NetworkConfig(algorithm, config.trained_properties, settings, config.graph))
+        network = Network(NetworkConfig(algorithm, config.trained_properties, settings, config.graph))
         source = {"name": "demo" if demo else "dft_3d_2021", "demo": demo, "digest": "d" * 64}
         empty = {"counts": torch.zeros(0, MAX_ATOMIC_NUMBER, dtype=torch.int16), "energies": torch.zeros(0)}
         hulls = {name: empty for name in config.properties if get_property(name).derived_from}

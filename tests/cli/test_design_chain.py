@@ -11,7 +11,7 @@ import pytest
 from known_compositions import mean_of
 
 from crystrata.cli.design import main as design
-from crystrata.cli.rehearse import main as rehearse
+from crystrata.cli.continual import main as rehearse
 
 METALS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn")
 CONFIG = """

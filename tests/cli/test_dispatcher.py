@@ -14,10 +14,10 @@ import yaml
 
 from crystrata import __version__
 from crystrata.cli import main as console
-from crystrata.cli.train import Door, build_parser, config_of, main
+from crystrata.cli.train import EntryPoint, build_parser, config_of, main
 from crystrata.errors import CrystrataError, DataError, ModelError, StorageError, TrainingError
 from crystrata.presets import PRESETS, PROFILES
-from crystrata.properties import GROUPS
+from crystrata.jarvis_properties import GROUPS
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.workflows.documents.document import read_document
@@ -138,7 +138,7 @@ def test_which_properties(resolve: Resolve) -> None:
         assert set(resolve("--property-group", group)["properties"]) == set(names)
     assert resolve("--competition", "--all-properties")["properties"] == NINE
     assert resolve("--properties", "ehull_official,ehull")["properties"] == ["ehull", "ehull_official"]
-    alone = resolve("--property", "ehull_official", door=Door("one.py", single_task=True))
+    alone = resolve("--property", "ehull_official", entry=EntryPoint("one.py", single_task=True))
     assert (alone["properties"], alone["family"]) == (["ehull_official"], "singletask_std_e3nn/ehull_official")
 
 
@@ -288,21 +288,21 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
 @pytest.mark.parametrize(
     ("door", "flags", "said"),
     [
-        (Door(STD, "e3nn", "std", ("smoke", "std")), ["--level", "pro"], "unknown level 'pro' (known: smoke, std)"),
-        (Door(STD, "e3nn", "std", ("smoke", "std"), ()), ["--competition"], "unknown argument --competition"),
-        (Door(STD, "e3nn", "std", ("smoke", "std"), ()), ["--level", "competition"], "unknown level 'competition'"),
-        (Door(LITE, "e3nn", "lite", ("lite",), ()), ["--level", "competition"], "unknown level 'competition'"),
-        (Door(LITE, "e3nn", "lite", ("lite",)), ["--level", "std"], "unknown level 'std' (known: lite)"),
-        (Door(CGCNN, "cgcnn", "std"), ["--algorithm", "e3nn"], "unknown argument --algorithm"),
-        (Door("one.py", single_task=True), [], "the following arguments are required: --property"),
-        (Door("one.py", single_task=True), ["--property", "bandgap"], "did you mean 'band_gap'?"),
-        (Door("one.py", single_task=True), ["--property", "ehull", "--all-properties"], "unknown argument"),
+        (EntryPoint(STD, "e3nn", "std", ("smoke", "std")), ["--level", "pro"], "unknown level 'pro' (known: smoke, std)"),
+        (EntryPoint(STD, "e3nn", "std", ("smoke", "std"), ()), ["--competition"], "unknown argument --competition"),
+        (EntryPoint(STD, "e3nn", "std", ("smoke", "std"), ()), ["--level", "competition"], "unknown level 'competition'"),
+        (EntryPoint(LITE, "e3nn", "lite", ("lite",), ()), ["--level", "competition"], "unknown level 'competition'"),
+        (EntryPoint(LITE, "e3nn", "lite", ("lite",)), ["--level", "std"], "unknown level 'std' (known: lite)"),
+        (EntryPoint(CGCNN, "cgcnn", "std"), ["--algorithm", "e3nn"], "unknown argument --algorithm"),
+        (EntryPoint("one.py", single_task=True), [], "the following arguments are required: --property"),
+        (EntryPoint("one.py", single_task=True), ["--property", "bandgap"], "did you mean 'band_gap'?"),
+        (EntryPoint("one.py", single_task=True), ["--property", "ehull", "--all-properties"], "unknown argument"),
     ],
 )
 def test_a_script_refuses_what_it_does_not_do(
     door: Door, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(capsys, *flags, door=door)
+    message = refused(capsys, *flags, entry=door)
     assert said in message
     assert door.program in message or message.startswith("error: ")
 
@@ -408,7 +408,7 @@ def test_the_yaml_of_a_dry_run_gives_the_same_run(
     cell: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [*cell_flags(*cell), "--all-properties", "--batch-size", "7", "--run-id", "mine", "--time-budget", "0.3"]
-    wanted = config_of(build_parser(Door()).parse_args(flags), Door())
+    wanted = config_of(build_parser(EntryPoint()).parse_args(flags), EntryPoint())
     assert main([*flags, "--dry-run", "yaml"]) == 0
     (tmp_path / "run.yaml").write_text(capsys.readouterr().out)
     experiment, notices = read_experiment(read_document([("", tmp_path / "run.yaml")]))

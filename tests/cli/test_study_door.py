@@ -17,14 +17,14 @@ from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.datasets.tasks.catalogues import catalogue_tasks
+from crystrata.datasets.catalogues import catalogue_tasks
 from crystrata.design.study_config import SeedChoice, StudyConfig
 from crystrata.design.study_seeds import choose_seeds
 from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
-from crystrata.runs.rehearsal_config import read_rehearsal
+from crystrata.runs.continual_config import read_continual
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows import study
 from crystrata.workflows.export import export_model
@@ -386,7 +386,7 @@ def test_a_rehearsal_goes_on_with_a_study_of_the_same_file(name: str) -> None:
     from crystrata.design.study_config import read_study
 
     file = Path(__file__).parents[2] / "examples" / "rehearsal" / f"{name}.toml"
-    study_of, rehearsal = read_study(file), read_rehearsal(file)
+    study_of, rehearsal = read_study(file), read_continual(file)
     assert study_of.checkpoint == f"{rehearsal.output}/training/final_model.pt"
     (scenario,) = study_of.scenarios
     known = {task["name"]: task for task in catalogue_tasks(name)}

@@ -16,7 +16,7 @@ from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
 from crystrata.presets import ENCODERS
-from crystrata.properties import PROPERTIES, Property, get_property
+from crystrata.jarvis_properties import PROPERTIES, Property, get_property
 
 SMALL = {"channels": 16, "layers": 2, "radial_hidden": 16}
 """Sizes that make an encoder fast; each encoder takes those that it knows."""

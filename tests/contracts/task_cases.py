@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crystrata.datasets.task_targets import TaskTargets
-from crystrata.networks.encoders import build_descriptor_encoder
-from crystrata.networks.encoders.descriptor import DescriptorEncoder
+from crystrata.datasets.batch import Targets
+from crystrata.networks.encoders import build_composition_encoder
+from crystrata.networks.encoders.encoder import CompositionEncoder
 from crystrata.networks.heads import TASK_HEADS, build_task_head
-from crystrata.networks.heads.task_head import TaskHead
+from crystrata.networks.heads.head import TaskHead
 
 SAMPLES, WIDTH, DESCRIPTOR = 6, 8, 12
 LENGTHS = torch.tensor([4, 1, 7, 0, 3, 5])
@@ -38,27 +38,27 @@ class TaskCase:
             head.fit(self.labels())
         return head
 
-    def labels(self) -> TaskTargets:
+    def labels(self) -> Targets:
         """Labels of six samples, about a third unknown."""
         make = torch.Generator().manual_seed(3)
         form = TASK_HEADS[self.kind].form
         if form != "fixed":
             return self._curves(make) if form == "ragged" else self._curves(make).padded()
         if self.kind == "classification":
-            return TaskTargets(torch.tensor([2, -1, 0, 1, -1, 2]), torch.tensor([1, 0, 1, 1, 0, 1]).bool())
+            return Targets(torch.tensor([2, -1, 0, 1, -1, 2]), torch.tensor([1, 0, 1, 1, 0, 1]).bool())
         components = self.settings.get("components", self.settings.get("input_dim"))
         shape = (SAMPLES,) if components is None else (SAMPLES, components)
         known = torch.rand(shape, generator=make) < 0.7
         known[1] = False
-        return TaskTargets(torch.rand(shape, generator=make, dtype=torch.double) * 3 + 0.2, known)
+        return Targets(torch.rand(shape, generator=make, dtype=torch.double) * 3 + 0.2, known)
 
-    def _curves(self, make: torch.Generator) -> TaskTargets:
+    def _curves(self, make: torch.Generator) -> Targets:
         points = int(LENGTHS.sum())
         values = torch.rand(points, generator=make, dtype=torch.double) * 3 + 0.2
         t = torch.rand(points, generator=make, dtype=torch.double) * 700 + 300
         known = torch.rand(points, generator=make) < 0.7
         known[4] = False  # the single point of the second curve
-        return TaskTargets(values, known, None if self.settings.get("d_in") else t, LENGTHS)
+        return Targets(values, known, None if self.settings.get("d_in") else t, LENGTHS)
 
 
 SMALL_ATTENTION = {"d_model": 8, "nhead": 2}
@@ -90,7 +90,7 @@ TASK_CASES = [
 
 @dataclass(frozen=True)
 class DescriptorCase:
-    """One row of `DESCRIPTOR_ENCODERS` with one choice of settings."""
+    """One row of `COMPOSITION_ENCODERS` with one choice of settings."""
 
     name: str
     settings: Mapping[str, Any]
@@ -98,10 +98,10 @@ class DescriptorCase:
     def __str__(self) -> str:
         return "-".join([self.name, *(f"{name}={value}" for name, value in self.settings.items())])
 
-    def build(self, seed: int = 0) -> DescriptorEncoder:
+    def build(self, seed: int = 0) -> CompositionEncoder:
         """Make the encoder in double precision and in evaluation mode."""
         torch.manual_seed(seed)
-        return build_descriptor_encoder(self.name, self.settings).double().eval()
+        return build_composition_encoder(self.name, self.settings).double().eval()
 
 
 SMALL_TOKENS = {"input_dim": DESCRIPTOR, "d_model": WIDTH, "num_layers": 2, "nhead": 2}

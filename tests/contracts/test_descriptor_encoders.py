@@ -7,8 +7,8 @@ import torch
 from task_cases import DESCRIPTOR_CASES, SAMPLES, WIDTH, DescriptorCase, descriptors
 
 from crystrata.errors import UsageError
-from crystrata.networks.encoders import DESCRIPTOR_ENCODERS, build_descriptor_encoder
-from crystrata.networks.encoders.mlp import MLPEncoder
+from crystrata.networks.encoders import COMPOSITION_ENCODERS, build_composition_encoder
+from crystrata.networks.encoders.composition import MLPEncoder
 
 
 @pytest.fixture(params=DESCRIPTOR_CASES, ids=str)
@@ -17,7 +17,7 @@ def case(request: pytest.FixtureRequest) -> DescriptorCase:
 
 
 def test_every_encoder_has_a_case() -> None:
-    assert {case.name for case in DESCRIPTOR_CASES} == set(DESCRIPTOR_ENCODERS)
+    assert {case.name for case in DESCRIPTOR_CASES} == set(COMPOSITION_ENCODERS)
 
 
 def test_form(case: DescriptorCase) -> None:
@@ -104,12 +104,12 @@ def test_widths_that_make_no_network(widths: tuple[int, ...]) -> None:
 )
 def test_settings_that_do_not_fit_are_named(name: str, settings: dict[str, object], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        build_descriptor_encoder(name, settings)
+        build_composition_encoder(name, settings)
 
 
 def test_dropout_is_for_training_alone() -> None:
     encoder, x = (
-        build_descriptor_encoder("mlp", {"hidden_dims": (4, 50, 50, 3), "dropout": 0.5}).eval(),
+        build_composition_encoder("mlp", {"hidden_dims": (4, 50, 50, 3), "dropout": 0.5}).eval(),
         torch.ones(2, 4),
     )
     assert torch.equal(encoder(x[:1]), encoder(x[1:]))
@@ -118,5 +118,5 @@ def test_dropout_is_for_training_alone() -> None:
 
 
 def test_without_an_encoder_every_composition_is_the_same() -> None:
-    encoder = build_descriptor_encoder("none", {"input_dim": 4, "latent_width": 3})
+    encoder = build_composition_encoder("none", {"input_dim": 4, "latent_width": 3})
     assert torch.equal(encoder(torch.rand(2, 4)), encoder(torch.full((2, 4), torch.nan)))

@@ -221,14 +221,14 @@ def test_it_overfits_eight_crystals(case: EncoderCase) -> None:
     encoder = case.build()
     readout = torch.nn.Linear(encoder.latent_width, 1)
     batch, wanted = batch_of(CRYSTALS), torch.tensor([-1.2, 0.4, 1.7, -0.3, 0.9, -1.5, 0.1, -0.8])
-    optimiser = torch.optim.Adam([*encoder.parameters(), *readout.parameters()], lr=1e-2)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *readout.parameters()], lr=1e-2)
     for _ in range(300):
         loss = (readout(Latent.of(encoder(batch), batch).crystal).squeeze(1) - wanted).square().mean()
         if loss < 1e-3:
             return
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     pytest.fail(f"the mean squared error stays at {float(loss.detach()):.3g}")
 
 

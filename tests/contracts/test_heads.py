@@ -11,9 +11,9 @@ from contract_cases import HeadCase, crystal_latents, labels_of
 from known_crystals import CRYSTALS, batch_of
 from torch import Tensor
 
-from crystrata.networks.encoders.encoder import Latent
+from crystrata.networks.latent import Latent
 from crystrata.networks.heads.head import Head
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 
 GARBAGE = (1e30, -1e30, math.inf, -math.inf, math.nan)
 KNOWN = torch.tensor([True, False, True, True, False, False, True, False])
@@ -135,13 +135,13 @@ def test_a_head_alone_learns_its_labels(head_case: HeadCase, labels: Tensor) -> 
         with torch.no_grad():
             labels = labels.where(head.predict(head(latent), latent) > 1e-3, 0.0)
     everything = torch.ones(8, dtype=torch.bool)
-    optimiser = torch.optim.Adam(head.parameters(), lr=1e-2)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, 300)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, 300)
     for _ in range(300):
         total, count = head.loss(head(latent), latent, labels, everything)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (total / count).backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.no_grad():
         predicted = head.predict(head(latent), latent)

@@ -11,9 +11,9 @@ import torch
 from task_cases import LENGTHS, SAMPLES, TASK_CASES, TaskCase, latents
 from torch import Tensor
 
-from crystrata.datasets.task_targets import TaskTargets
+from crystrata.datasets.batch import Targets
 from crystrata.networks.heads import TASK_HEADS
-from crystrata.networks.heads.task_head import TaskHead
+from crystrata.networks.heads.head import TaskHead
 
 GARBAGE = (1e30, -1e30, math.inf, math.nan)
 SEQUENCES = [case for case in TASK_CASES if TASK_HEADS[case.kind].form == "padded"]
@@ -24,7 +24,7 @@ def case(request: pytest.FixtureRequest) -> TaskCase:
     return request.param
 
 
-def loss_and_gradients(head: TaskHead, labels: TaskTargets) -> tuple[Tensor, Tensor, list[Tensor]]:
+def loss_and_gradients(head: TaskHead, labels: Targets) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Return loss sum, count, and the gradients of the sum on the latents and on every parameter."""
     h = latents().requires_grad_()
     total, count = head.loss(head(h, labels), labels)
@@ -32,11 +32,11 @@ def loss_and_gradients(head: TaskHead, labels: TaskTargets) -> tuple[Tensor, Ten
     return total.detach(), count, list(gradients)
 
 
-def wide(labels: TaskTargets, by: int, filler: float) -> TaskTargets:
+def wide(labels: Targets, by: int, filler: float) -> Targets:
     """The same sequences with more padding, filled with anything."""
     padding = (0, by)
     there = torch.nn.functional.pad(labels.present, padding)
-    return TaskTargets(
+    return Targets(
         torch.nn.functional.pad(labels.values, padding).where(there, filler),
         torch.nn.functional.pad(labels.known, padding),
         None if labels.t is None else torch.nn.functional.pad(labels.t, padding).where(there, filler),
@@ -165,15 +165,15 @@ def test_gradients_are_those_of_the_loss(case: TaskCase) -> None:
 def test_it_learns_its_labels(case: TaskCase) -> None:
     """Loss and prediction must speak of one scale."""
     head, labels, h = case.build(), case.labels(), latents()
-    optimiser = torch.optim.Adam(head.parameters(), lr=2e-2)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, 250)
+    optimizer = torch.optim.Adam(head.parameters(), lr=2e-2)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, 250)
     first = float("nan")
     for step in range(250):
         total, count = head.loss(head(h, labels), labels)
         first = float((total / count).detach()) if step == 0 else first
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (total / count).backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     with torch.no_grad():
         output = head(h, labels)

@@ -17,7 +17,7 @@ from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.piezoelectric import voigt_components
-from crystrata.properties import get_property
+from crystrata.jarvis_properties import get_property
 from crystrata.structures.crystal import Crystal
 from crystrata.structures.readers import read_crystals
 

@@ -20,10 +20,10 @@ from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
 from crystrata.networks.balance import LossBalance
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+from crystrata.networks.network import Network, NetworkConfig
 from crystrata.networks.trainable import TrainableNetwork
 from crystrata.networks.weights import pack_network, unpack_network, unpack_task_network
-from crystrata.training.module import OptimiserSettings, TrainingModule
+from crystrata.training.module import OptimizerSettings, TrainingModule
 
 PROPERTIES = ("formation_energy", "band_gap")
 
@@ -57,7 +57,7 @@ def crystals_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     table = table_of(CRYSTALS[:8], formation_energy_peratom=energy, optb88vdw_bandgap=np.arange(8) / 2)
     dataset = CrystalPropertyDataset(table, tmp_path_factory.mktemp("stores"), PROPERTIES, SETTINGS)
     torch.manual_seed(0)
-    network = MultiTaskNetwork(NetworkConfig("cgcnn", PROPERTIES, {"channels": 8, "layers": 1}, SETTINGS))
+    network = Network(NetworkConfig("cgcnn", PROPERTIES, {"channels": 8, "layers": 1}, SETTINGS))
     network.fit_scaling(torch.from_numpy(dataset.targets), dataset.fractions(np.arange(len(dataset))))
     return Case(network.double(), dataset, unpack_network)
 
@@ -125,7 +125,7 @@ def test_errors_are_finite_and_as_many_as_known_labels(case: Case) -> None:
 def test_a_step_can_be_trained_on_and_overfits(case: Case) -> None:
     """A few steps of the trainer on one batch bring the losses down."""
     network = case.unpack(packed(case))[0].float()
-    settings = OptimiserSettings(3e-3, learned_balance=False)
+    settings = OptimizerSettings(3e-3, learned_balance=False)
     task = TrainingModule(network, settings, dict.fromkeys(network.tasks, 1.0), case.dataset.ids, Console())
     batches = case.dataset.batches(Step(ROWS, 4, 0), network.training_form)
     optimizer, seen = task.configure_optimizers(), []

@@ -14,9 +14,9 @@ import pytest
 from crystrata.cli.main import main
 from crystrata.errors import ModelError, UsageError
 from crystrata.prediction.calibration import Calibration, read_calibration
-from crystrata.prediction.models import TrainedModel, load_model
-from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predict_crystals, predict_files
-from crystrata.properties import get_property, records
+from crystrata.prediction.trained_model import TrainedModel, load_model
+from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predict_materials, predict_files
+from crystrata.jarvis_properties import get_property, records
 from crystrata.runs.directory import BEST, CALIBRATION, REPORT, RESULTS, TABLE_MD
 from crystrata.runs.shipped import CARD
 from crystrata.structures.crystal import Crystal
@@ -106,7 +106,7 @@ def test_a_model_without_calibration_predicts_without_intervals(run: Path, model
 
 def test_strange_crystals_are_named(model: TrainedModel, root: Path) -> None:
     wide = Crystal.create("wide", 6.6 * np.eye(3), [11, 17], [(0, 0, 0), (0.5, 0.5, 0.5)])
-    table = predict_crystals(model, [wide])
+    table = predict_materials(model, [wide])
     assert "odd volume" in table["warning"][0]
     everything = predict_files(model, [root / "examples" / "cifs"])
     for row in everything.to_dict("records"):

@@ -17,15 +17,15 @@ import torch
 from crystrata.cli.combine import main as combine
 from crystrata.errors import UsageError
 from crystrata.networks.ensemble import Ensemble
-from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.prediction.models import load_model
+from crystrata.networks.network import Network
+from crystrata.prediction.trained_model import load_model
 from crystrata.prediction.predict import predict_files
 from crystrata.runs.directory import BEST, CONFIG, MANIFEST, PREDICTIONS, RESULTS, SPLITS
 from crystrata.runs.manifest import update_manifest
 from crystrata.runs.seen import seen_before, trained_on
 from crystrata.sources.table import CrystalTable
 from crystrata.training.starting_weights import start_from
-from crystrata.workflows.combine import select
+from crystrata.workflows.ensemble import select
 from crystrata.workflows.export import export_model
 
 CIF = Path(__file__).parents[2] / "examples" / "cifs"
@@ -53,16 +53,16 @@ def combined(lite_run: Path, polished: Path, demo: CrystalTable, tmp_path_factor
     return models / "multitask_lite_e3nn" / "run_both"
 
 
-def weights(run: Path) -> MultiTaskNetwork:
+def weights(run: Path) -> Network:
     network = load_model(run, "cpu").network
-    assert isinstance(network, MultiTaskNetwork)
+    assert isinstance(network, Network)
     return network
 
 
 def test_a_run_starts_from_the_weights_of_another(lite_run: Path) -> None:
     old = weights(lite_run)
     torch.manual_seed(1)
-    new = MultiTaskNetwork(old.only(["dielectric", "band_gap"]).config)
+    new = Network(old.only(["dielectric", "band_gap"]).config)
     assert start_from(new, lite_run) == ["dielectric", "band_gap"]
     for name, tensor in new.state_dict().items():
         assert torch.equal(tensor, old.state_dict()[name])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+from crystrata.networks.network import Network, NetworkConfig
 from crystrata.runs.directory import HISTORY
 
 RUN = ("--level", "lite", "--epochs", "1", "--max-samples", "60", "--compile")
@@ -76,9 +76,9 @@ def test_a_compiler_that_fails_is_told_of(
 
 def test_evaluation_keeps_the_plain_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = compiled_as(monkeypatch, lambda latents: latents)
-    network = MultiTaskNetwork(NetworkConfig("e3nn", ("spillage",), {"channels": 8, "layers": 1}))
+    network = Network(NetworkConfig("e3nn", ("spillage",), {"channels": 8, "layers": 1}))
     network.compile_encoder()
-    monkeypatch.setattr("crystrata.networks.multitask.Latent.of", lambda latents, batch: latents)
+    monkeypatch.setattr("crystrata.networks.network.Latent.of", lambda latents, batch: latents)
     monkeypatch.setattr(type(network.encoder), "forward", lambda self, batch: torch.zeros(1))
     network.eval()
     network.encode([1])  # type: ignore[arg-type]

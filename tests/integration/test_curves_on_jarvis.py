@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from crystrata.datasets.task_targets import TaskTargets
+from crystrata.datasets.batch import Targets
 from crystrata.networks.heads import build_task_head
 
 CURVES, BINS = 300, 66
@@ -29,17 +29,17 @@ def test_curves_are_fitted_far_better_than_by_one_for_all(densities: torch.Tenso
     grid = torch.linspace(-300, 1000, BINS).repeat(CURVES)
     values = densities.flatten()
     known = torch.rand(values.shape, generator=torch.Generator().manual_seed(1)) < 0.8
-    labels = TaskTargets(values.where(known, torch.nan), known, grid, torch.full((CURVES,), BINS))
+    labels = Targets(values.where(known, torch.nan), known, grid, torch.full((CURVES,), BINS))
     head = build_task_head(kind, CURVES, settings)
     labels = labels.padded() if head.form == "padded" else labels
     head.fit(labels)
     ids = torch.eye(CURVES)
-    optimiser = torch.optim.Adam(head.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     for _ in range(120):
         total, count = head.loss(head(ids, labels), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (total / count).backward()
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         predicted = head.predict(head(ids, labels)).reshape(CURVES, BINS)
     seen = known.reshape(CURVES, BINS)

@@ -16,9 +16,9 @@ import torch
 from crystrata.cli.main import main
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import digest_of_json, write_json
-from crystrata.prediction.models import load_model
+from crystrata.prediction.trained_model import load_model
 from crystrata.prediction.predict import predict_files
-from crystrata.runs.choice import find_run
+from crystrata.runs.find import find_model
 from crystrata.runs.directory import BEST, RESULTS
 from crystrata.runs.manifest import read_manifest, update_manifest
 from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION, WEIGHTS
@@ -266,7 +266,7 @@ def test_the_verb_exports_and_inference_finds_the_model_by_name(
     assert main(["export", str(lite_run), "--name", "small"]) == 0
     folder = Path("models") / "pretrained" / "small"
     assert capsys.readouterr().out == f"exported: {folder}\n"
-    assert find_run(Path("models"), "small") == folder
+    assert find_model(Path("models"), "small") == folder
     silicon = str(root / "examples" / "cifs" / "silicon.cif")
     assert main(["predict", "--cif", silicon, "--run", "small", "--device", "cpu"]) == 0
     said = capsys.readouterr().out

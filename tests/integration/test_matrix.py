@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from crystrata.cli.matrix import main
-from crystrata.cli.train import Door, build_parser, config_of
+from crystrata.cli.train import EntryPoint, build_parser, config_of
 from crystrata.errors import DataError, UsageError
-from crystrata.properties import NINE
+from crystrata.jarvis_properties import NINE
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.runs.manifest import read_manifest
@@ -63,7 +63,7 @@ def test_the_matrix_has_thirty_cells_and_the_baseline() -> None:
     "cell", matrix_cells(max_samples=70, seed=3, source="demo", epochs=4), ids=lambda cell: cell.name
 )
 def test_the_command_of_a_cell_trains_the_same_model(cell: Cell) -> None:
-    door = Door("train_singletask.py", single_task=True) if cell.config.single_task else Door()
+    door = EntryPoint("train_singletask.py", single_task=True) if cell.config.single_task else EntryPoint()
     flags = build_parser(door).parse_args(cell.command[2:])
     assert config_of(flags, door) == cell.config
 

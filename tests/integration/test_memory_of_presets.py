@@ -19,8 +19,8 @@ import resource, sys
 import torch
 from rich.console import Console
 from crystrata.datasets.sampling import Step
-from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.properties import GROUPS
+from crystrata.networks.network import Network
+from crystrata.jarvis_properties import GROUPS
 from crystrata.runs.config import resolve_config
 from crystrata.training.fit import network_config
 from crystrata.workflows.preparation import prepare_data
@@ -31,7 +31,7 @@ data = prepare_data(config, Console(quiet=True)).data
 edges = data.dataset.graphs.edge_offsets[1:] - data.dataset.graphs.edge_offsets[:-1]
 parts = [part for step in data.sampler for part in step.micro_batches()]
 heaviest = max(parts, key=lambda rows: edges[rows].sum())
-network = MultiTaskNetwork(network_config(config))
+network = Network(network_config(config))
 network.fit_scaling(torch.from_numpy(data.dataset.targets[data.split.train]), data.dataset.fractions(data.split.train))
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 (batch,) = data.micro_batches(Step(heaviest, len(heaviest)))

@@ -16,7 +16,7 @@ from crystrata.cli.train import main
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
-from crystrata.properties import NINE, PROPERTIES, get_property
+from crystrata.jarvis_properties import NINE, PROPERTIES, get_property
 from crystrata.reports.leaderboard import file_name
 from crystrata.reports.official import official_answers, official_figures
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD

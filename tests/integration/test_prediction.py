@@ -15,9 +15,9 @@ import pytest
 
 from crystrata.cli.predict import main
 from crystrata.elements import SYMBOLS
-from crystrata.prediction.models import TrainedModel, load_model
-from crystrata.prediction.predict import predict_crystals, predict_files
-from crystrata.properties import NINE, get_property, records
+from crystrata.prediction.trained_model import TrainedModel, load_model
+from crystrata.prediction.predict import predict_materials, predict_files
+from crystrata.jarvis_properties import NINE, get_property, records
 from crystrata.runs.directory import BEST, PREDICTIONS
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal, Rejected
@@ -178,7 +178,7 @@ def test_a_primitive_cell_and_a_supercell_agree(model: TrainedModel, cifs: list[
         np.tile(silicon.numbers, 2),
         np.concatenate([(silicon.frac + shift) / [2, 1, 1] for shift in shifts]),
     )
-    table = predict_crystals(model, [silicon, double])
+    table = predict_materials(model, [silicon, double])
     assert table["formula"].tolist() == ["Si", "Si"]
     np.testing.assert_allclose(values(table)[0], values(table)[1], rtol=1e-4, atol=1e-4)
 
@@ -206,7 +206,7 @@ def test_a_crystal_that_has_no_graph_is_a_row_too(
     """Refused after reading, between two good ones: their values, the hull included, stay in their rows."""
     quartz, silicon = read_crystals(cifs[:2])
     doubled = Crystal.create("doubled", 5.0 * np.eye(3), [11, 17], [(0.1, 0.2, 0.3), (0.1, 0.2, 0.3)])
-    table = predict_crystals(model, [quartz, doubled, Rejected("bad", "empty", "no atoms"), silicon])
+    table = predict_materials(model, [quartz, doubled, Rejected("bad", "empty", "no atoms"), silicon])
     assert table["id"].tolist() == ["quartz", "doubled", "bad", "silicon"]
     assert table["error_code"].tolist() == ["", "overlapping", "empty", ""]
     assert np.isnan(values(table)[1:3]).all()
@@ -214,7 +214,7 @@ def test_a_crystal_that_has_no_graph_is_a_row_too(
 
 
 def test_an_atom_alone_has_finite_values_and_a_warning(model: TrainedModel) -> None:
-    table = predict_crystals(model, [Crystal.create("alone", 60 * np.eye(3), [14], [(0, 0, 0)])])
+    table = predict_materials(model, [Crystal.create("alone", 60 * np.eye(3), [14], [(0, 0, 0)])])
     assert np.isfinite(values(table)).all()
     assert "atoms stand apart" in table["warning"][0]
 
@@ -222,7 +222,7 @@ def test_an_atom_alone_has_finite_values_and_a_warning(model: TrainedModel) -> N
 def test_an_element_that_was_never_trained_on_is_named(model: TrainedModel) -> None:
     unseen = next(number for number in range(89, 104) if SYMBOLS[number - 1] not in model.facts["elements"])
     crystal = Crystal.create("x", 4.0 * np.eye(3), [unseen], [(0, 0, 0)])
-    warning = predict_crystals(model, [crystal])["warning"][0]
+    warning = predict_materials(model, [crystal])["warning"][0]
     assert f"elements never trained on: {SYMBOLS[unseen - 1]}" in warning
 
 
@@ -242,7 +242,7 @@ def test_a_test_crystal_is_predicted_as_training_reported(
     """Through the graph store in training, through a list of crystals here: the same numbers."""
     written = pd.read_csv(io.StringIO((lite_run / PREDICTIONS).read_text()), comment="#")
     crystals = {crystal.id: crystal for crystal in demo.crystals()}
-    table = predict_crystals(model, [crystals[id] for id in written["id"]])
+    table = predict_materials(model, [crystals[id] for id in written["id"]])
     for name in NINE:
         title = get_property(name).column
         np.testing.assert_allclose(table[title], written[f"predicted {title}"], rtol=1e-4, atol=1e-4)

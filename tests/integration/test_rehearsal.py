@@ -15,19 +15,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from crystrata.cli.rehearse import main
+from crystrata.cli.continual import main
 from crystrata.compositions.keys import composition_keys
-from crystrata.datasets.tasks.catalogues import catalogue_tasks
-from crystrata.datasets.tasks.generated_labels import TEMPERATURES, generated_labels
+from crystrata.datasets.catalogues import catalogue_tasks
+from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
 from crystrata.errors import DataError, UsageError
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.network import Network
 from crystrata.networks.weights import unpack_task_network
 from crystrata.runs.directory import BEST, MANIFEST, SPLITS
-from crystrata.runs.rehearsal_config import RehearsalConfig, read_rehearsal
+from crystrata.runs.continual_config import ContinualConfig, read_continual
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
-from crystrata.workflows.rehearsal import FINETUNE_SUMMARY, finetune_heads, run_rehearsal
-from crystrata.workflows.rehearsal_records import FINAL, FORGETTING, RECORD, RECORDS
+from crystrata.workflows.continual import FINETUNE_SUMMARY, finetune_heads, run_continual
+from crystrata.workflows.continual_records import FINAL, FORGETTING, RECORD, RECORDS
 
 QUIET = Console(quiet=True)
 ELEMENTS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn", "Sn", "La")
@@ -64,7 +64,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> RehearsalConfig:
+def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> ContinualConfig:
     """The rehearsal that the tests vary."""
     files = {"data_files": [str(table)]}
     tasks = (
@@ -74,17 +74,17 @@ def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> RehearsalCo
         {"name": "heat", "kind": "curve", "data_column": "heat", "t_column": "T", **files, "head": {"kernels": 8}},
     )
     output = str(tmp_path_factory.mktemp("rehearsals") / "whole")
-    return RehearsalConfig(tasks=tasks, replay=0.2, training=TRAINING, output=output)
+    return ContinualConfig(tasks=tasks, replay=0.2, training=TRAINING, output=output)
 
 
 @pytest.fixture(scope="module")
-def rehearsed(config: RehearsalConfig) -> tuple[Path, dict[str, Any]]:
+def rehearsed(config: ContinualConfig) -> tuple[Path, dict[str, Any]]:
     """Folder and records of a rehearsal that was never cut."""
-    records = run_rehearsal(config, ["of", "tests"], QUIET)
+    records = run_continual(config, ["of", "tests"], QUIET)
     return Path(config.output) / "training", records
 
 
-def network_of(weights: Path) -> TaskNetwork:
+def network_of(weights: Path) -> Network:
     return unpack_task_network(read_checkpoint(weights))[0]
 
 
@@ -157,11 +157,11 @@ def test_the_scaling_of_a_head_never_moves(rehearsed: tuple[Path, dict[str, Any]
 
 
 def test_without_replay_more_is_forgotten(
-    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     _, kept = rehearsed
     bare = replace(config, replay=0.0, output=str(tmp_path))
-    lost = run_rehearsal(bare, [], QUIET)
+    lost = run_continual(bare, [], QUIET)
     assert lost["after_learning"]["ionicity"] == kept["after_learning"]["ionicity"]  # the first step is the same
     assert lost["bwt"] < kept["bwt"] - 0.1
     before, after = (
@@ -172,7 +172,7 @@ def test_without_replay_more_is_forgotten(
 
 
 def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
-    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     whole, records = rehearsed
     other = replace(config, output=str(tmp_path))
@@ -184,11 +184,11 @@ def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MovingAverage, "on_train_batch_start", fail, raising=False)
         with pytest.raises(RuntimeError, match="the machine fails"):
-            run_rehearsal(other, [], QUIET)
+            run_continual(other, [], QUIET)
     folder = tmp_path / "training"
     assert [(folder / step / RECORD).is_file() for step in ("step02_block", "step03_melting")] == [True, False]
     done = (folder / "step02_block" / BEST).stat().st_mtime_ns
-    again = run_rehearsal(other, [], QUIET)
+    again = run_continual(other, [], QUIET)
     assert (folder / "step02_block" / BEST).stat().st_mtime_ns == done
     assert "resumed" in json.loads((folder / "step03_melting" / MANIFEST).read_text())
     found, wanted = (network_of(path / FINAL).state_dict() for path in (folder, whole))
@@ -207,14 +207,14 @@ def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
     ],
 )
 def test_a_changed_rehearsal_is_not_continued(
-    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], change: dict[str, Any], complaint: str
+    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], change: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
-        run_rehearsal(replace(config, **change), [], QUIET)
+        run_continual(replace(config, **change), [], QUIET)
 
 
 def test_heads_alone_are_trained_and_every_head_stays(
-    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]]
+    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]]
 ) -> None:
     folder, _ = rehearsed
     run = finetune_heads(config, ["melting"], [], QUIET, epochs=3)
@@ -237,7 +237,7 @@ def test_heads_alone_are_trained_and_every_head_stays(
 
 
 def test_a_fine_tuning_that_was_cut_goes_on_from_its_own_weights_alone(
-    config: RehearsalConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(rehearsed[0], tmp_path / "training")
     other, weights = replace(config, output=str(tmp_path)), folder / "step03_melting" / BEST
@@ -304,10 +304,10 @@ classes = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", 
 def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
     file = tmp_path / "rehearsal.toml"
     file.write_text(TOML)
-    config = read_rehearsal(file, epochs=5, output=None)
+    config = read_continual(file, epochs=5, output=None)
     assert (config.replay, config.replay_by_task, config.last) == (12, {"a": 0.1}, ("b",))
     assert config.training["epochs"] == 5
-    assert RehearsalConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    assert ContinualConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_tasks_without_files_read_the_jarvis_table(
 
 @pytest.mark.parametrize("name", ["demo", "full"])
 def test_the_examples_can_be_read(name: str, root: Path) -> None:
-    config = read_rehearsal(root / "examples" / "rehearsal" / f"{name}.toml")
+    config = read_continual(root / "examples" / "rehearsal" / f"{name}.toml")
     tasks = {task["name"] for task in catalogue_tasks(name)}
     assert config.catalogue == name
     assert {*config.last, *config.replay_by_task} <= tasks
@@ -367,9 +367,9 @@ def test_the_examples_can_be_read(name: str, root: Path) -> None:
 def test_the_jarvis_table_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CRYSTRATA_JARVIS", raising=False)
     with pytest.raises(DataError, match="name its file by --data-file"):
-        run_rehearsal(RehearsalConfig(catalogue="demo", output=str(tmp_path)), [], QUIET)
+        run_continual(ContinualConfig(catalogue="demo", output=str(tmp_path)), [], QUIET)
 
 
 def test_unknown_catalogue(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'demo'"):
-        run_rehearsal(RehearsalConfig(catalogue="dem", output=str(tmp_path)), [], QUIET)
+        run_continual(ContinualConfig(catalogue="dem", output=str(tmp_path)), [], QUIET)

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from same_bits import assert_same_bits
 
-from crystrata.prediction.models import load_model
+from crystrata.prediction.trained_model import load_model
 from crystrata.prediction.predict import predict_files
 from crystrata.runs.directory import ARTIFACTS, BEST, CHECKPOINT, CONFIG, HISTORY, MANIFEST, RESULTS, SPLITS, TOP
 from crystrata.training import parts
@@ -77,7 +77,7 @@ def only_run(models: Path) -> Path:
 
 
 def assert_same_run(run: Path, expected: Path) -> None:
-    """Every bit of weights, averages and optimiser, every figure and every id; only clocks and names may differ."""
+    """Every bit of weights, averages and optimizer, every figure and every id; only clocks and names may differ."""
     assert_same_bits(run, expected)
     histories = [
         [{key: value for key, value in record.items() if key not in TIMES} for record in content(path, HISTORY)]

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from crystrata.compositions.descriptors import Statistics
 from crystrata.errors import UsageError
-from crystrata.networks.multitask import MultiTaskNetwork
-from crystrata.networks.task_network import TaskNetwork
-from crystrata.prediction.models import load_model
+from crystrata.networks.network import Network
+from crystrata.networks.network import Network
+from crystrata.prediction.trained_model import load_model
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.table import CrystalTable
 from crystrata.workflows.task_preparation import prepare_tasks
@@ -32,7 +32,7 @@ def config(
     """A run on the demo crystals with the graph encoder of a trained run."""
     monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
     old = load_model(cgcnn_run, "cpu").network
-    assert isinstance(old, MultiTaskNetwork)
+    assert isinstance(old, Network)
     return TaskRunConfig(
         ({"name": "energy", "kind": "regression", "data_column": ENERGY, "composition_column": "id"},),
         descriptor={"kind": "statistics"},
@@ -95,9 +95,9 @@ def test_the_graph_encoder_starts_from_a_trained_one(
 ) -> None:
     prepared = prepare_tasks(config, QUIET, table=table)
     old = load_model(cgcnn_run, "cpu").network
-    assert isinstance(old, MultiTaskNetwork)
+    assert isinstance(old, Network)
     network = build_task_training(replace(config, graph_start=str(cgcnn_run)), prepared, QUIET).network
-    assert isinstance(network, TaskNetwork)
+    assert isinstance(network, Network)
     assert network.graph_encoder is not None
     torch.testing.assert_close(network.graph_encoder.state_dict(), old.encoder.state_dict(), rtol=0, atol=0)
     settings = {**old.config.settings, "layers": 1}

@@ -19,7 +19,7 @@ from crystrata.compositions.descriptors import KernelMean, Statistics
 from crystrata.compositions.keys import composition_keys
 from crystrata.errors import ModelError, TrainingError, UsageError
 from crystrata.networks.weights import unpack_task_network
-from crystrata.prediction.models import load_model
+from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, SPLITS, TASK_PREDICTIONS
 from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.table import CrystalTable

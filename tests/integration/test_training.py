@@ -25,10 +25,10 @@ from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.elements import SYMBOLS
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.prediction.inference import describe_graphs
-from crystrata.prediction.models import load_model
-from crystrata.properties import GROUPS, NINE, get_property, records
+from crystrata.networks.network import Network, NetworkConfig
+from crystrata.prediction.inference import evaluate_graphs
+from crystrata.prediction.trained_model import load_model
+from crystrata.jarvis_properties import GROUPS, NINE, get_property, records
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import (
     ARTIFACTS,
@@ -46,7 +46,7 @@ from crystrata.runs.directory import (
     TABLE_MD,
 )
 from crystrata.sources.table import CrystalTable
-from crystrata.training.module import OptimiserSettings, TrainingModule
+from crystrata.training.module import OptimizerSettings, TrainingModule
 
 Launch = Callable[..., int]
 Train = Callable[..., Path]
@@ -154,7 +154,7 @@ def test_results_are_those_of_the_saved_weights_on_the_saved_ids(run: Path, demo
     position = {id: row for row, id in enumerate(dataset.ids)}
     for part in ("val", "test"):
         rows = np.array([position[id] for id in splits[part]])
-        predicted = describe_graphs(model.network, dataset.graphs, rows)[0]
+        predicted = evaluate_graphs(model.network, dataset.graphs, rows)[0]
         for name in CORE:
             truth = demo.labels.loc[splits[part], list(get_property(name).columns)].mean(axis=1).to_numpy()
             train = demo.labels.loc[splits["train"], list(get_property(name).columns)].mean(axis=1).to_numpy()
@@ -291,9 +291,9 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_step(demo: Cry
     found = []
     for size, accumulate in ((14, 1), (4, 4)):  # 4 + 4 + 4 + 2
         torch.manual_seed(0)
-        network = MultiTaskNetwork(NetworkConfig("cgcnn", dataset.properties, {"channels": 16, "layers": 1}))
+        network = Network(NetworkConfig("cgcnn", dataset.properties, {"channels": 16, "layers": 1}))
         network.fit_scaling(torch.from_numpy(dataset.targets[split.train]), dataset.fractions(split.train))
-        settings = OptimiserSettings(1e-3, clip=1e9)
+        settings = OptimizerSettings(1e-3, clip=1e9)
         spread = dict.fromkeys(dataset.properties, 1.0)
         task = TrainingModule(network, settings, spread, dataset.ids, Console(quiet=True))
         data = BatchDataModule(dataset, split, batch_size=size, accumulate=accumulate)
@@ -303,7 +303,7 @@ def test_accumulated_micro_batches_give_the_gradient_of_the_whole_step(demo: Cry
 
 
 class Gradient(L.Callback):
-    """Keeps the gradient that reaches the optimiser."""
+    """Keeps the gradient that reaches the optimizer."""
 
     found: torch.Tensor
 
@@ -478,11 +478,11 @@ def test_a_models_folder_that_is_a_file(launch: Launch, tmp_path: Path, capsys: 
 def test_a_loss_that_is_never_finite_is_named(
     launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def not_finite(network: MultiTaskNetwork, *_: object) -> None:
+    def not_finite(network: Network, *_: object) -> None:
         for parameter in network.parameters():
             torch.nn.init.constant_(parameter, float("nan"))
 
-    monkeypatch.setattr("crystrata.training.fit.MultiTaskNetwork.fit_scaling", not_finite)
+    monkeypatch.setattr("crystrata.training.fit.Network.fit_scaling", not_finite)
     assert launch(tmp_path, "--level", "lite", "--epochs", 1, "--max-samples", 80) == 1
     said = capsys.readouterr().err
     assert "finite" in said

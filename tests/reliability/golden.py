@@ -20,9 +20,9 @@ import torch
 
 from crystrata.cli.train import main
 from crystrata.files import write_json
-from crystrata.prediction.models import load_model
-from crystrata.prediction.predict import predict_crystals
-from crystrata.properties import get_property
+from crystrata.prediction.trained_model import load_model
+from crystrata.prediction.predict import predict_materials
+from crystrata.jarvis_properties import get_property
 from crystrata.runs.directory import HISTORY
 from crystrata.sources.demo import open_demo
 from crystrata.structures.crystal import Crystal
@@ -49,7 +49,7 @@ def golden_run(algorithm: str, folder: Path, crystals: Sequence[Crystal]) -> dic
         raise RuntimeError(f"{history[-1]['step']} steps instead of {STEPS}")
     model = load_model(run, "cpu")
     chosen = crystals[:: len(crystals) // PREDICTIONS][:PREDICTIONS]
-    table = predict_crystals(model, list(chosen))
+    table = predict_materials(model, list(chosen))
     values = {name: table[get_property(name).column].tolist() for name in model.properties}
     found = {
         "loss": {name: [record["train_loss"][name] for record in history] for name in history[0]["train_loss"]},

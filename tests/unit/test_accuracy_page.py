@@ -11,7 +11,7 @@ import pytest
 from accuracy import main, page
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.errors import UsageError
-from crystrata.published import PUBLISHED
+from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import MANIFEST, RESULTS
 
 FIGURES: dict[str, dict[str, Any]] = {

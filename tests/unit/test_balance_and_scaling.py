@@ -17,9 +17,9 @@ from torch import Tensor
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.networks.balance import LossBalance
 from crystrata.networks.encoders.encoder import atomic_fractions
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig, count_parameters
-from crystrata.networks.scaling import TargetScaling
-from crystrata.properties import PROPERTIES, get_property
+from crystrata.networks.network import Network, NetworkConfig, count_parameters
+from crystrata.networks.scaling import Scaling
+from crystrata.jarvis_properties import PROPERTIES, get_property
 
 TASKS = ("band_gap", "dielectric", "formation_energy")
 
@@ -90,11 +90,11 @@ def test_sigma_is_trained_towards_the_root_of_the_weighted_loss(mean: float, wei
 
 def test_descent_finds_that_sigma() -> None:
     balance = LossBalance(("band_gap",), learned=True, weights={"band_gap": 2.0})
-    optimiser = torch.optim.SGD(balance.parameters(), lr=0.2)
+    optimizer = torch.optim.SGD(balance.parameters(), lr=0.2)
     for _ in range(100):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         step(balance, {"band_gap": 0.08}).backward()
-        optimiser.step()
+        optimizer.step()
     assert balance.sigmas()["band_gap"] == pytest.approx(math.sqrt(2.0 * 0.08), rel=1e-4)
 
 
@@ -103,7 +103,7 @@ def test_descent_finds_that_sigma() -> None:
 def test_micro_batches_add_up_to_the_step(learned: bool, sizes: tuple[int, ...]) -> None:
     """Loss and gradients of a step are the same in one piece or in several, though labels lie unevenly."""
     config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS, head_hidden=8)
-    network, balance = MultiTaskNetwork(config).double(), LossBalance(TASKS, learned=learned).double()
+    network, balance = Network(config).double(), LossBalance(TASKS, learned=learned).double()
     with torch.no_grad():
         for s in balance.log_sigma.values():
             s.fill_(0.3)
@@ -138,12 +138,12 @@ def test_the_ridge_carries_what_is_linear_in_the_composition() -> None:
     slopes = torch.zeros(MAX_ATOMIC_NUMBER)
     slopes[[7, 13, 21, 28, 55]] = torch.tensor([-3.0, 1.0, 0.5, 2.0, -1.0])
     noise = 0.01 * torch.randn(2000)
-    scaling = TargetScaling(get_property("formation_energy"))
+    scaling = Scaling(get_property("formation_energy"))
     scaling.fit(fractions @ slopes - 1.7 + noise, fractions)
     assert float(scaling.scale) < 0.03  # the spread of the labels is 0.8; what is left is the noise
     rest = scaling.standardise(fractions @ slopes - 1.7, fractions) * scaling.scale
     assert rest.abs().max() < 0.05
-    plain = TargetScaling(get_property("bulk_modulus"))
+    plain = Scaling(get_property("bulk_modulus"))
     plain.fit(fractions @ slopes - 1.7 + noise, fractions)
     assert float(plain.scale) > 0.5
     assert not plain.ridge.any()
@@ -151,7 +151,7 @@ def test_the_ridge_carries_what_is_linear_in_the_composition() -> None:
 
 def test_an_element_never_seen_adds_nothing() -> None:
     fractions = compositions(50)
-    scaling = TargetScaling(get_property("formation_energy"))
+    scaling = Scaling(get_property("formation_energy"))
     scaling.fit(fractions @ torch.randn(MAX_ATOMIC_NUMBER), fractions)
     seen = fractions.sum(0) > 0
     assert scaling.ridge[seen].abs().min() > 0
@@ -160,7 +160,7 @@ def test_an_element_never_seen_adds_nothing() -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_location_is_the_median_and_scale_the_mean_deviation(name: str) -> None:
-    scaling, fractions = TargetScaling(get_property(name)), compositions(401)
+    scaling, fractions = Scaling(get_property(name)), compositions(401)
     labels = torch.distributions.LogNormal(1.0, 1.0).sample((401,))
     scaling.fit(labels, fractions)
     z = scaling.standardise(labels, fractions)
@@ -169,7 +169,7 @@ def test_location_is_the_median_and_scale_the_mean_deviation(name: str) -> None:
 
 
 def test_asinh_keeps_the_median_and_tames_the_tail() -> None:
-    scaling, fractions = TargetScaling(get_property("piezoelectric")), compositions(401)
+    scaling, fractions = Scaling(get_property("piezoelectric")), compositions(401)
     labels = torch.distributions.LogNormal(1.0, 2.0).sample((401,))
     labels[:20] = 0.0
     scaling.fit(labels, fractions)
@@ -184,10 +184,10 @@ def test_asinh_keeps_the_median_and_tames_the_tail() -> None:
 
 
 def test_fitting_twice_is_fitting_once() -> None:
-    scaling, fractions, labels = TargetScaling(get_property("dielectric")), compositions(31), 2 + 9 * torch.rand(31)
+    scaling, fractions, labels = Scaling(get_property("dielectric")), compositions(31), 2 + 9 * torch.rand(31)
     scaling.fit(torch.rand(31) + 500, fractions)
     scaling.fit(labels, fractions)
-    fresh = TargetScaling(get_property("dielectric"))
+    fresh = Scaling(get_property("dielectric"))
     fresh.fit(labels, fractions)
     for name, value in fresh.state_dict().items():
         assert torch.equal(value, scaling.state_dict()[name]), name
@@ -195,7 +195,7 @@ def test_fitting_twice_is_fitting_once() -> None:
 
 def test_the_network_fits_each_head_on_its_known_labels() -> None:
     config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS)
-    network, batch = MultiTaskNetwork(config), batch_of(CRYSTALS)
+    network, batch = Network(config), batch_of(CRYSTALS)
     targets = torch.full((8, 3), math.nan)
     targets[:5, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0])
     targets[2:, 2] = torch.linspace(-2, 1, 6)
@@ -210,7 +210,7 @@ def test_a_network_is_rebuilt_from_its_configuration_and_weights() -> None:
     config = NetworkConfig("e3nn", TASKS, {"channels": 8, "layers": 1, "angles": "density"}, SETTINGS, head_hidden=8)
     again = NetworkConfig.from_dict(config.as_dict())
     assert again == config
-    first, second = MultiTaskNetwork(config), MultiTaskNetwork(again)
+    first, second = Network(config), Network(again)
     assert count_parameters(first) == sum(p.numel() for p in first.parameters()) > 1000
     second.load_state_dict(first.state_dict())
     batch = batch_of(CRYSTALS)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.datasets.tasks.catalogues import CATALOGUES, PHONON_DOS, catalogue_tasks, composition_table
-from crystrata.datasets.tasks.generated_labels import TEMPERATURES, generated_labels
-from crystrata.datasets.tasks.specs import parse_tasks
+from crystrata.datasets.catalogues import CATALOGUES, PHONON_DOS, catalogue_tasks, composition_table
+from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
+from crystrata.tasks import parse_tasks
 from crystrata.errors import DataError, UsageError
 from crystrata.sources.jarvis import open_data_file
 from crystrata.sources.table import CrystalTable

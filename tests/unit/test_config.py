@@ -10,7 +10,7 @@ import pytest
 
 from crystrata.errors import UsageError
 from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
-from crystrata.properties import GROUPS
+from crystrata.jarvis_properties import GROUPS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
 from crystrata.runs.task_config import TaskRunConfig
 

@@ -12,8 +12,8 @@ from known_crystals import CRYSTALS, SETTINGS, all_crystals, displaced, jarvis_c
 from torch import Tensor
 
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
-from crystrata.properties import GROUPS, trained_properties
+from crystrata.networks.network import Network, NetworkConfig
+from crystrata.jarvis_properties import GROUPS, trained_properties
 from crystrata.structures.crystal import Crystal
 from drills.exact_graphs import graphs_of
 from drills.rewritings import supercell
@@ -101,7 +101,7 @@ def test_losses_and_gradients_are_those_of_all_atoms(encoder: str) -> None:
     torch.manual_seed(0)
     small = {"channels": 16, "layers": 2}
     heads = dict.fromkeys(("dielectric", "piezoelectric"), "scalar") if encoder == "cgcnn" else {}
-    network = MultiTaskNetwork(NetworkConfig(encoder, PROPERTIES, small, heads=heads))
+    network = Network(NetworkConfig(encoder, PROPERTIES, small, heads=heads))
     form = network.training_form
     assert form.distinct
     assert form.whole == (("dielectric", "piezoelectric") if encoder == "e3nn" else ())
@@ -115,7 +115,7 @@ def test_losses_and_gradients_are_those_of_all_atoms(encoder: str) -> None:
         torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-4 * float(other.abs().max()) + 1e-6)
 
 
-def losses(network: MultiTaskNetwork, batch: CrystalBatch, mask: Tensor) -> list[Tensor]:
+def losses(network: Network, batch: CrystalBatch, mask: Tensor) -> list[Tensor]:
     """The loss of each property and the gradient on each weight."""
     sums, _ = network.losses(batch, torch.ones(mask.shape), mask)
     found = torch.stack(list(sums.values()))
@@ -124,4 +124,4 @@ def losses(network: MultiTaskNetwork, batch: CrystalBatch, mask: Tensor) -> list
 
 
 def test_features_that_turn_need_all_atoms() -> None:
-    assert not MultiTaskNetwork(NetworkConfig("plain_e3nn", ("dielectric",))).training_form.distinct
+    assert not Network(NetworkConfig("plain_e3nn", ("dielectric",))).training_form.distinct

@@ -20,7 +20,7 @@ from crystrata.datasets.targets import target_matrix
 from crystrata.errors import DataError, TrainingError, UsageError
 from crystrata.graphs.batch import BatchForm
 from crystrata.hull import formula_counts
-from crystrata.properties import GROUPS
+from crystrata.jarvis_properties import GROUPS
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from crystrata.properties import PROPERTIES
+from crystrata.jarvis_properties import PROPERTIES
 from crystrata.sources.demo import open_demo
 from crystrata.sources.demo.decorations import decorations
 from crystrata.sources.demo.labels import labels_of

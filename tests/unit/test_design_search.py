@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.datasets.task_targets import TaskTargets
-from crystrata.datasets.tasks.specs import TaskSpec
+from crystrata.datasets.batch import Targets
+from crystrata.tasks import Task
 from crystrata.design.composition import CompositionSettings, optimize_composition
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.latent import LatentSettings, optimize_latent
@@ -21,28 +21,28 @@ from crystrata.design.model import DesignModel
 from crystrata.design.targets import Want
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
-from crystrata.networks.task_config import TaskNetworkConfig
-from crystrata.networks.task_network import TaskNetwork
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network
 
 FORMULAS = ["NaCl", "Fe2O3", "Li2O", "TiO2", "SiO2", "MgB2", "LiFePO4", "GaAs", "BaTiO3", "CaF2", "Cu", "YBa2Cu3O7"]
 TASKS = (
-    TaskSpec("gap", "regression", data_column="gap"),
-    TaskSpec("energy", "regression", data_column="energy", transform="asinh"),
-    TaskSpec("kind", "classification", data_column="kind", classes=("metal", "salt", "glass")),
-    TaskSpec("curve", "curve", data_column="curve", t_column="t"),
-    TaskSpec("back", "autoencoder"),
+    Task("gap", "regression", data_column="gap"),
+    Task("energy", "regression", data_column="energy", transform="asinh"),
+    Task("kind", "classification", data_column="kind", classes=("metal", "salt", "glass")),
+    Task("curve", "curve", data_column="curve", t_column="t"),
+    Task("back", "autoencoder"),
 )
 
 
-def made_model(stage: str = "tanh", tasks: tuple[TaskSpec, ...] = TASKS) -> DesignModel:
+def made_model(stage: str = "tanh", tasks: tuple[Task, ...] = TASKS) -> DesignModel:
     """A network with untrained weights but fitted scales: smooth, and different for every composition."""
     torch.manual_seed(3)
     source = KernelMean()
-    config = TaskNetworkConfig("mlp", {"hidden_dims": [len(source.names), 32, 16]}, tasks, latent_stage=stage)
-    network = TaskNetwork(config)
+    config = NetworkConfig("mlp", {"hidden_dims": [len(source.names), 32, 16]}, tasks, latent_stage=stage)
+    network = Network(config)
     x = torch.from_numpy(source.describe(FORMULAS)[0])
     values = torch.linspace(-2, 5, len(FORMULAS))
-    labels = {name: TaskTargets(values, torch.ones(len(values), dtype=torch.bool)) for name in ("gap", "energy")}
+    labels = {name: Targets(values, torch.ones(len(values), dtype=torch.bool)) for name in ("gap", "energy")}
     network.fit_scaling(x, {name: one for name, one in labels.items() if any(spec.name == name for spec in tasks)})
     return DesignModel(network, source)
 

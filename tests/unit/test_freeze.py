@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from crystrata.errors import UsageError
 from crystrata.networks.balance import LossBalance
-from crystrata.networks.encoders.mlp import MLPEncoder
-from crystrata.networks.heads.regression import RegressionHead
-from crystrata.networks.latent_stage import LatentStage
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+from crystrata.networks.encoders.composition import MLPEncoder
+from crystrata.networks.heads.scalar import RegressionHead
+from crystrata.networks.fusion import LatentStage
+from crystrata.networks.network import Network, NetworkConfig
 from crystrata.training.freeze import freeze, freeze_all_but_heads
 
 TASKS = ("density", "gap", "modulus")
@@ -36,16 +36,16 @@ class Composition(nn.Module):
 
 def train(network: nn.Module, balance: LossBalance, steps: int = 5) -> None:
     """Train on random labels, calling `train()` every step as a trainer might."""
-    optimiser = torch.optim.AdamW([*network.parameters(), *balance.parameters()], lr=0.05, weight_decay=0.1)
+    optimizer = torch.optim.AdamW([*network.parameters(), *balance.parameters()], lr=0.05, weight_decay=0.1)
     counts = dict.fromkeys(TASKS, torch.tensor(32))
     for _ in range(steps):
         network.train()
         balance.train()
         errors = (network(3 + 2 * torch.randn(32, 5)) - 1).square().sum(0)
         loss = balance(dict(zip(TASKS, errors, strict=True)), counts)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
 
 def test_only_the_listed_heads_change() -> None:
@@ -119,7 +119,7 @@ def test_an_unknown_head_is_named_before_anything_is_frozen() -> None:
 
 def test_the_network_of_crystals_freezes_alike() -> None:
     config = NetworkConfig("cgcnn", ("band_gap", "bulk_modulus"), {"channels": 8, "layers": 1}, SETTINGS)
-    network, batch = MultiTaskNetwork(config), batch_of(CRYSTALS)
+    network, batch = Network(config), batch_of(CRYSTALS)
     freeze_all_but_heads(network, ["band_gap"])
     network.train()
     targets = torch.ones(len(CRYSTALS), 2)

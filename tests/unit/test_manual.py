@@ -144,7 +144,7 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    parsers = [train.build_parser(train.Door(single_task=single)) for single in (False, True)]
+    parsers = [train.build_parser(train.EntryPoint(single_task=single)) for single in (False, True)]
     verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main, rehearse.main, design.main)
     parsers += [trainer.build_parser(), *(parser_of(verb, monkeypatch) for verb in verbs)]
     return {flag for parser in parsers for flag in parser._option_string_actions} | YAML_FLAGS | {"--version"}

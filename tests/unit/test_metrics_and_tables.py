@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from crystrata.properties import PROPERTIES
+from crystrata.jarvis_properties import PROPERTIES
 from crystrata.reports.metrics import PropertyMetrics, competition_score, property_metrics
 from crystrata.reports.predictions import write_predictions
 from crystrata.reports.tables import DEMO_CAPTION, captions, mae_table, markdown, terminal_table, write_tables

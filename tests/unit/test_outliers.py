@@ -8,8 +8,8 @@ import torch
 
 from crystrata.datasets.outliers import COLUMNS, OutlierCheck, check_outliers, robust_scores
 from crystrata.datasets.splits import Split
-from crystrata.networks.scaling import TargetScaling
-from crystrata.properties import PROPERTIES, get_property
+from crystrata.networks.scaling import Scaling
+from crystrata.jarvis_properties import PROPERTIES, get_property
 from crystrata.reports.metrics import property_metrics
 
 N = 300
@@ -113,7 +113,7 @@ def test_the_statistics_come_from_the_training_part() -> None:
 def test_scores_are_taken_on_the_scale_that_the_network_learns_on() -> None:
     record = get_property("piezoelectric")
     labels = ordinary("piezoelectric")[:201]  # odd: both medians are the middle value
-    scaling = TargetScaling(record)
+    scaling = Scaling(record)
     scaling.fit(torch.from_numpy(labels), torch.zeros(len(labels), 103))
     value = np.arcsinh(labels / float(scaling.transform_scale))
     expected = 0.6745 * np.abs(value - np.median(value)) / np.median(np.abs(value - np.median(value)))

@@ -10,10 +10,10 @@ import pytest
 
 from crystrata.datasets.splits import random_split
 from crystrata.networks.model_folder import write_model_folder
-from crystrata.networks.multitask import MultiTaskNetwork, NetworkConfig
+from crystrata.networks.network import Network, NetworkConfig
 from crystrata.networks.weights import pack_network
-from crystrata.prediction.models import TrainedModel
-from crystrata.properties import get_property
+from crystrata.prediction.trained_model import TrainedModel
+from crystrata.jarvis_properties import get_property
 from crystrata.sources.demo.structures import chemical_formula
 from crystrata.structures.crystal import Crystal
 from reality import compare, main
@@ -37,7 +37,7 @@ def crystals(table: pd.DataFrame) -> list[Crystal]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> TrainedModel:
-    network = MultiTaskNetwork(NetworkConfig("cgcnn", NAMES, {"channels": 8, "layers": 1}, head_hidden=8)).eval()
+    network = Network(NetworkConfig("cgcnn", NAMES, {"channels": 8, "layers": 1}, head_hidden=8)).eval()
     facts = {"properties": list(NAMES), "source": {"digest": "another", "demo": False}, "split_digest": "0" * 64}
     return TrainedModel(network, tmp_path, facts)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crystrata.properties import NINE
+from crystrata.jarvis_properties import NINE
 from crystrata.runs.config import resolve_config
 from crystrata.runs.directory import CONFIG, HISTORY, MANIFEST
 from recipes import main, on_record, read_trial

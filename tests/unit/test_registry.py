@@ -15,7 +15,7 @@ import pytest
 
 from crystrata.errors import ModelError
 from crystrata.files import write_json
-from crystrata.runs.choice import find_run
+from crystrata.runs.find import find_model
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, RESULTS
 from crystrata.runs.entry import RunEntry
@@ -131,8 +131,8 @@ def test_best_is_the_lowest_validation_score_among_comparable_runs(tmp_path: Pat
     ended_run(tmp_path, "better", score=0.3)
     ended_run(tmp_path, "worse", score=0.6)
     ended_run(tmp_path, "broken", status="failed")
-    assert find_run(tmp_path, "best").name == "run_better"
-    assert find_run(tmp_path, "latest").name == "run_worse"
+    assert find_model(tmp_path, "best").name == "run_better"
+    assert find_model(tmp_path, "latest").name == "run_worse"
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_best_is_the_lowest_validation_score_among_comparable_runs(tmp_path: Pat
 def test_best_does_not_compare_what_cannot_be_compared(tmp_path: Path, other: dict) -> None:
     ended_run(tmp_path, "wide", score=0.4)
     ended_run(tmp_path, "narrow", score=0.1, **other)
-    assert find_run(tmp_path, "best").name == "run_wide"
+    assert find_model(tmp_path, "best").name == "run_wide"
 
 
 def test_best_is_among_the_runs_of_the_newest_of_several_equal_splits(tmp_path: Path) -> None:
     ended_run(tmp_path, "old", score=0.1)
     ended_run(tmp_path, "new", score=0.4, split={"protocol": "random", "digest": "s2"})
-    assert find_run(tmp_path, "best").name == "run_new"
+    assert find_model(tmp_path, "best").name == "run_new"
 
 
 def test_best_passes_over_demo_smoke_and_lite_runs(tmp_path: Path) -> None:
@@ -159,38 +159,38 @@ def test_best_passes_over_demo_smoke_and_lite_runs(tmp_path: Path) -> None:
         ended_run(tmp_path, mode, mode=mode, score=0.1)
     ended_run(tmp_path, "demo", score=0.1, source={"name": "demo", "digest": "d0", "demo": True})
     with pytest.raises(ModelError, match="3 demo, smoke, lite and leaderboard runs are"):
-        find_run(tmp_path, "best")
+        find_model(tmp_path, "best")
     ended_run(tmp_path, "real", score=0.9)
-    assert find_run(tmp_path, "best").name == "run_real"
+    assert find_model(tmp_path, "best").name == "run_real"
 
 
 def test_best_counts_the_nine_properties_alone(tmp_path: Path) -> None:
     ended_run(tmp_path, "official", score=0.1, properties=("ehull_official",))
     with pytest.raises(ModelError, match="leaderboard runs"):
-        find_run(tmp_path, "best")
+        find_model(tmp_path, "best")
     ended_run(tmp_path, "wide", score=0.2)
     ended_run(tmp_path, "as-wide", score=0.3, properties=(*ALL[:3], "ehull_official"))
-    assert find_run(tmp_path, "best").name == "run_wide"
+    assert find_model(tmp_path, "best").name == "run_wide"
 
 
 def test_a_run_whose_weights_are_gone_is_not_chosen(tmp_path: Path) -> None:
     config = ended_run(tmp_path, "a", score=0.1)
     ended_run(tmp_path, "b", score=0.2)
     (config.family_dir / "run_a" / BEST).unlink()
-    assert find_run(tmp_path, "best").name == "run_b"
+    assert find_model(tmp_path, "best").name == "run_b"
 
 
 def test_a_path_is_taken_as_it_stands_and_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
-    assert find_run(tmp_path, "some/run_1") == Path("some/run_1")
+    assert find_model(tmp_path, "some/run_1") == Path("some/run_1")
     for name in ("best", "latest", None):
         with pytest.raises(ModelError, match="train one"):
-            find_run(tmp_path, name)
+            find_model(tmp_path, name)
 
 
 def test_a_models_folder_that_was_moved_keeps_its_registry(tmp_path: Path) -> None:
     ended_run(tmp_path / "models", "a")
     (tmp_path / "models").rename(tmp_path / "elsewhere")
-    assert (find_run(tmp_path / "elsewhere", "best") / BEST).is_file()
+    assert (find_model(tmp_path / "elsewhere", "best") / BEST).is_file()
 
 
 def test_unnamed_it_is_the_newest_checked_run_of_the_best_family(tmp_path: Path) -> None:
@@ -199,12 +199,12 @@ def test_unnamed_it_is_the_newest_checked_run_of_the_best_family(tmp_path: Path)
     ended_run(tmp_path, "check", mode="smoke")
     stopped = ended_run(tmp_path, "stopped", mode="pro", status="interrupted")
     (stopped.family_dir / "run_stopped" / BEST).write_bytes(b"weights")
-    assert find_run(tmp_path).name == "run_new"
-    assert find_run(tmp_path, family="multitask_std_e3nn").name == "run_check"
+    assert find_model(tmp_path).name == "run_new"
+    assert find_model(tmp_path, family="multitask_std_e3nn").name == "run_check"
     ended_run(tmp_path, "old", score=0.9)  # continued: now it is the one that ended last
-    assert find_run(tmp_path).name == "run_old"
+    assert find_model(tmp_path).name == "run_old"
     with pytest.raises(ModelError, match="did you mean 'multitask_std_e3nn'"):
-        find_run(tmp_path, family="multitask_std_e3n")
+        find_model(tmp_path, family="multitask_std_e3n")
 
 
 def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
@@ -217,8 +217,8 @@ def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
     end_manifest(run, "completed")
     register_run(run, config)
     with pytest.raises(ModelError, match="1 demo, smoke, lite, single-task and leaderboard runs"):
-        find_run(tmp_path)
-    assert find_run(tmp_path, family="singletask_std_e3nn/band_gap") == run
+        find_model(tmp_path)
+    assert find_model(tmp_path, family="singletask_std_e3nn/band_gap") == run
 
 
 def test_a_csv_form_that_is_held_open_does_not_fail_the_run(tmp_path: Path) -> None:

@@ -10,20 +10,20 @@ import pandas as pd
 import pytest
 
 from crystrata.datasets.tasks.kept_splits import read_split
-from crystrata.datasets.tasks.specs import TaskSpec
-from crystrata.datasets.tasks.tables import labels_of
-from crystrata.datasets.tasks.universe import build_universe
+from crystrata.tasks import Task
+from crystrata.datasets.labels import labels_of
+from crystrata.datasets.materials import build_universe
 from crystrata.errors import DataError, UsageError
-from crystrata.runs.rehearsal_config import RehearsalConfig
-from crystrata.workflows.rehearsal_plan import RehearsalStep, plan_steps
+from crystrata.runs.continual_config import ContinualConfig
+from crystrata.workflows.continual_plan import ContinualStep, plan_steps
 
 NAMES = ("a", "b", "c", "d")
 SAMPLES = {"a": 100, "b": 40, "c": 8, "d": 10}
 
 
-def steps(tasks: tuple[str, ...] = NAMES, **values: Any) -> list[RehearsalStep]:
+def steps(tasks: tuple[str, ...] = NAMES, **values: Any) -> list[ContinualStep]:
     return plan_steps(
-        RehearsalConfig(catalogue="demo", **values), tasks, {name: SAMPLES.get(name, 1) for name in tasks}
+        ContinualConfig(catalogue="demo", **values), tasks, {name: SAMPLES.get(name, 1) for name in tasks}
     )
 
 
@@ -60,7 +60,7 @@ def test_names_are_checked_before_anything_is_trained(
 
 
 def test_a_split_is_taken_over_by_composition(tmp_path: Path) -> None:
-    spec = TaskSpec("a", "regression", data_column="a")
+    spec = Task("a", "regression", data_column="a")
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["NaCl", "Fe", "LiF"])
     universe = build_universe({"a": labels_of(spec, table, str)}, ["Cu"])
     kept = {"protocol": "rare first", "seed": 7, "digest": "", "train": ["LiF", "Cu"], "val": ["Fe"], "test": ["NaCl"]}

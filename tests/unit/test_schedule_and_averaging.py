@@ -37,7 +37,7 @@ def trainer_of(optimizer: torch.optim.Optimizer, **state: object) -> SimpleNames
 
 
 def two_groups() -> torch.optim.Optimizer:
-    """An optimiser with weights and balance apart, as the task makes it."""
+    """An optimizer with weights and balance apart, as the task makes it."""
     return torch.optim.SGD(
         [{"params": [nn.Parameter(torch.zeros(1))]}, {"params": [nn.Parameter(torch.ones(1))]}], PEAK
     )
@@ -111,7 +111,7 @@ class Module(L.LightningModule):
 
 
 def average_over(values: list[float], decay: float, module: Module, callback: MovingAverage | None = None) -> Tensor:
-    """The average after optimiser steps that set the weight to these values."""
+    """The average after optimizer steps that set the weight to these values."""
     callback = callback or MovingAverage(decay)
     trainer = SimpleNamespace(global_step=callback.steps)
     callback.on_fit_start(trainer, module)  # type: ignore[arg-type]

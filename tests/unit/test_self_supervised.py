@@ -43,14 +43,14 @@ def test_numbers_that_were_not_hidden_have_no_influence() -> None:
 def test_masked_features_teach_an_encoder_how_numbers_hang_together() -> None:
     """Ten numbers that are all the same one, of variance 1: the hidden follow from the others."""
     masked, encoder = MaskedFeatures(8, 10), nn.Sequential(nn.Linear(10, 32), nn.SiLU(), nn.Linear(32, 8))
-    optimiser = torch.optim.Adam([*masked.parameters(), *encoder.parameters()], lr=5e-3)
+    optimizer = torch.optim.Adam([*masked.parameters(), *encoder.parameters()], lr=5e-3)
     for _ in range(300):
         x = torch.randn(128, 1).expand(128, 10)
         seen, hidden = masked.hide(x)
         total, count = masked.loss(encoder(seen), x, hidden)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (total / count).backward()
-        optimiser.step()
+        optimizer.step()
     assert total / count < 0.2
 
 
@@ -100,12 +100,12 @@ def test_samples_without_a_partner_have_no_influence(has_both: torch.Tensor) -> 
 def test_contrast_brings_partners_together() -> None:
     left, right = torch.randn(20, 16), torch.randn(20, 16)
     one, other = nn.Linear(16, 16), nn.Linear(16, 16)
-    optimiser = torch.optim.Adam([*one.parameters(), *other.parameters()], lr=1e-2)
+    optimizer = torch.optim.Adam([*one.parameters(), *other.parameters()], lr=1e-2)
     everything = torch.ones(20, dtype=torch.bool)
     for _ in range(100):
         total, count = contrastive_loss(one(left), other(right), everything)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (total / count).backward()
-        optimiser.step()
+        optimizer.step()
     similarity = nn.functional.normalize(one(left), dim=1) @ nn.functional.normalize(other(right), dim=1).T
     assert (similarity.argmax(1) == torch.arange(20)).all()

@@ -39,7 +39,7 @@ from crystrata.datasets.splits.prototypes import UNKNOWN, prototype_keys
 from crystrata.datasets.splits.published import read_published
 from crystrata.errors import DataError, OfflineError, UsageError
 from crystrata.hull import CONVENTIONS
-from crystrata.properties import PROPERTIES
+from crystrata.jarvis_properties import PROPERTIES
 from crystrata.runs.config import resolve_config
 from crystrata.sources.demo import open_demo
 from crystrata.sources.jarvis import open_data_file

@@ -13,7 +13,7 @@ import pytest
 
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
-from crystrata.datasets.splits.split import hash_position
+from crystrata.datasets.random_order import hash_position
 
 RNG = np.random.default_rng(6)
 GROUPS = [f"group {g}" for g in RNG.permutation(np.repeat(np.arange(3000), RNG.integers(1, 6, 3000)))]

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from crystrata.datasets.task_targets import TaskTargets
+from crystrata.datasets.batch import Targets
 from crystrata.errors import InputError, UsageError
-from crystrata.networks.attention import AttentionBlock
+from crystrata.networks.layers import AttentionBlock
 from crystrata.networks.fusion import GatedFusion
 from crystrata.networks.heads import build_task_head
 from crystrata.networks.heads.classification import ClassificationHead
-from crystrata.networks.heads.kernel import LEAST_WIDTH, KernelHead
+from crystrata.networks.heads.curve import LEAST_WIDTH, KernelHead
 from crystrata.networks.heads.sequence import step_grid
 from crystrata.networks.kmd import KernelMean
-from crystrata.networks.latent_stage import LatentStage
-from crystrata.networks.task_scaling import CLIP, CoordinateScaling, TaskScaling
+from crystrata.networks.fusion import LatentStage
+from crystrata.networks.scaling import CLIP, CoordinateScaling, Scaling
 
 
 def known(value: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def test_scaling_is_a_z_score_and_is_undone(transform: Any, components: int | No
     shape = (400,) if components is None else (400, components)
     value = torch.rand(shape, dtype=torch.double) * torch.tensor([1.0, 50.0, 2e3]).double()[: components or 1].squeeze()
     unknown = torch.rand(shape) < 0.3
-    scaling = TaskScaling(transform, components).double()
+    scaling = Scaling(transform, components).double()
     scaling.fit(value.where(~unknown, math.nan), ~unknown)
     z = scaling.standardise(value)
     columns, mask = z.reshape(400, -1), ~unknown.reshape(400, -1)
@@ -44,7 +44,7 @@ def test_scaling_is_a_z_score_and_is_undone(transform: Any, components: int | No
 
 
 def test_long_tails_are_clipped_and_predictions_not_negative() -> None:
-    scaling = TaskScaling("log1p")
+    scaling = Scaling("log1p")
     value = torch.rand(100)
     scaling.fit(value, known(value))
     assert scaling.standardise(torch.tensor([1e30, 0.0])).abs().max() == CLIP
@@ -58,14 +58,14 @@ def test_long_tails_are_clipped_and_predictions_not_negative() -> None:
 @pytest.mark.parametrize("value", [0.0, 3.0, 1e8])
 @pytest.mark.parametrize("transform", ["identity", "asinh", "log1p"])
 def test_equal_labels_give_a_finite_scale(transform: Any, value: float) -> None:
-    scaling, labels = TaskScaling(transform), torch.full((5,), value)
+    scaling, labels = Scaling(transform), torch.full((5,), value)
     scaling.fit(labels, known(labels))
     assert scaling.scale == 1
     torch.testing.assert_close(scaling.restore(scaling.standardise(labels)), labels, rtol=1e-5, atol=1e-5)
 
 
 def test_a_component_without_labels_keeps_its_scale() -> None:
-    scaling, mask = TaskScaling("identity", 2), torch.tensor([[True, False]] * 3)
+    scaling, mask = Scaling("identity", 2), torch.tensor([[True, False]] * 3)
     scaling.fit(torch.tensor([[1.0, math.nan], [2.0, math.nan], [6.0, math.nan]]), mask)
     assert scaling.location.tolist() == [3.0, 0.0]
     assert scaling.scale[1] == 1
@@ -141,7 +141,7 @@ def test_attention_does_not_see_what_is_absent() -> None:
 def test_kernels_stand_at_the_quantiles_of_the_training_coordinates() -> None:
     head = KernelHead(4, kernels=5).double()
     t = torch.tensor([100.0, 110.0, 120.0, 130.0, 140.0, 200.0, 300.0, 400.0, 500.0])
-    head.fit(TaskTargets(torch.zeros(9), known(t), t[torch.randperm(9)], torch.tensor([4, 5])))
+    head.fit(Targets(torch.zeros(9), known(t), t[torch.randperm(9)], torch.tensor([4, 5])))
     wanted = torch.quantile((t.double() - 100) / 400, torch.linspace(0, 1, 5, dtype=torch.double))
     torch.testing.assert_close(head.centres, wanted)
     torch.testing.assert_close(head.log_width.exp().detach(), torch.full((5,), 0.25, dtype=torch.double))
@@ -152,7 +152,7 @@ def test_the_kernel_head_is_its_formula() -> None:
     with torch.no_grad():
         head.log_width[0] = -50.0  # the least width holds it up
     h, t = torch.randn(2, 4, dtype=torch.double), torch.tensor([0.0, 0.4, 1.0, 0.2])
-    output = head(h, TaskTargets(t, known(t), t, torch.tensor([2, 2])))
+    output = head(h, Targets(t, known(t), t, torch.tensor([2, 2])))
     assert head.mu3 is not None
     for point in range(4):
         row, at = h[point // 2].unsqueeze(0), t[point].double().reshape(1, 1)
@@ -166,12 +166,12 @@ def test_coefficients_are_computed_once_per_curve() -> None:
     head, seen = KernelHead(4), []
     head.beta.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     t = torch.rand(100)
-    head(torch.randn(2, 4), TaskTargets(t, known(t), t, torch.tensor([97, 3])))
+    head(torch.randn(2, 4), Targets(t, known(t), t, torch.tensor([97, 3])))
     assert seen == [2]
 
 
 def test_the_classification_loss_keeps_the_scale_of_the_cross_entropy() -> None:
-    labels = TaskTargets(torch.tensor([0, 1, 2, 2, -1]), torch.tensor([True, True, True, True, False]))
+    labels = Targets(torch.tensor([0, 1, 2, 2, -1]), torch.tensor([True, True, True, True, False]))
     head = ClassificationHead(4, 3, class_weights=(0.5, 2.0, 4.0))
     logits = head(torch.randn(5, 4))
     total, count = head.loss(logits, labels)
@@ -184,10 +184,10 @@ def test_the_classification_loss_keeps_the_scale_of_the_cross_entropy() -> None:
 
 def test_labels_that_are_no_class_are_named() -> None:
     head = ClassificationHead(4, 3)
-    head.fit(TaskTargets(torch.tensor([0, 2, -1]), torch.tensor([True, True, False])))
+    head.fit(Targets(torch.tensor([0, 2, -1]), torch.tensor([True, True, False])))
     for wrong in (3.0, -1.0, 0.5):
         with pytest.raises(InputError, match="none of the classes 0 to 2"):
-            head.fit(TaskTargets(torch.tensor([0.0, wrong]), torch.tensor([True, True])))
+            head.fit(Targets(torch.tensor([0.0, wrong]), torch.tensor([True, True])))
 
 
 def test_steps_without_coordinates_are_a_grid_of_their_own_length() -> None:
@@ -209,7 +209,7 @@ def test_the_transformer_tells_equal_steps_apart() -> None:
     """Without a position code all outputs of equal t would be equal."""
     head = build_task_head("transformer", 8, {"d_model": 8, "nhead": 2}).eval()
     t = torch.full((1, 4), 0.5)
-    assert head(torch.randn(1, 8), TaskTargets(t, known(t), t, torch.tensor([4]))).std() > 1e-4
+    assert head(torch.randn(1, 8), Targets(t, known(t), t, torch.tensor([4]))).std() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_what_is_asked_of_a_curve_must_be_said() -> None:
             build_task_head(kind, 8, {})(torch.randn(2, 8))
     t = torch.rand(1, 5)
     with pytest.raises(UsageError, match="longer than the seq_len 4"):
-        build_task_head("vec", 8, {"seq_len": 4})(torch.randn(1, 8), TaskTargets(t, known(t), t, torch.tensor([5])))
+        build_task_head("vec", 8, {"seq_len": 4})(torch.randn(1, 8), Targets(t, known(t), t, torch.tensor([5])))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crystrata.datasets.tasks.specs import TaskSpec, parse_tasks
+from crystrata.tasks import Task, parse_tasks
 from crystrata.errors import UsageError
 
 ENERGY = {"name": "energy", "kind": "regression", "data_column": "e"}
@@ -20,19 +20,19 @@ AUTO = {"name": "rebuilt", "kind": "autoencoder"}
 
 @pytest.mark.parametrize("record", [ENERGY, KIND, DOS, STEPS, AUTO, {**ENERGY, "predict_idx": ["Fe2O3", "NaCl"]}])
 def test_a_task_survives_the_way_through_json(record: dict[str, Any]) -> None:
-    spec = TaskSpec.from_dict(record)
-    assert TaskSpec.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
+    spec = Task.from_dict(record)
+    assert Task.from_dict(json.loads(json.dumps(spec.as_dict()))) == spec
 
 
 def test_the_defaults_of_the_documents() -> None:
-    spec = TaskSpec.from_dict(ENERGY)
+    spec = Task.from_dict(ENERGY)
     assert (spec.composition_column, spec.split_column) == ("composition", "split")
     assert (spec.loss_weight, spec.task_masking_ratio, spec.transform) == (1.0, 1.0, "identity")
     assert (spec.t_column, spec.predict_idx, spec.data_files) == ("", None, ())
 
 
 def test_the_older_document_is_understood() -> None:
-    spec = TaskSpec.from_dict(
+    spec = Task.from_dict(
         {
             "name": "task_B",
             "type": "SEQUENCE",
@@ -49,20 +49,20 @@ def test_the_older_document_is_understood() -> None:
     assert (spec.kind, spec.t_column, spec.subtype) == ("sequence", "steps", "rnn")
     assert spec.head == {"subtype": "rnn", "d_in": 512, "hidden": 128, "cell": "gru"}
     assert spec.optimizer == {"lr": 1e-3, "scheduler_type": "None"}
-    assert TaskSpec.from_dict({**DOS, "kind": "KernelRegression"}).kind == "curve"
+    assert Task.from_dict({**DOS, "kind": "KernelRegression"}).kind == "curve"
     number = {**KIND, "classes": 3}
-    assert TaskSpec.from_dict(number).classes == ("0", "1", "2")
+    assert Task.from_dict(number).classes == ("0", "1", "2")
     number["num_classes"] = number.pop("classes")
-    assert TaskSpec.from_dict(number).classes == ("0", "1", "2")
-    assert TaskSpec.from_dict({**ENERGY, "steps_column": "", "data_files": "a.csv"}).data_files == ("a.csv",)
+    assert Task.from_dict(number).classes == ("0", "1", "2")
+    assert Task.from_dict({**ENERGY, "steps_column": "", "data_files": "a.csv"}).data_files == ("a.csv",)
 
 
 def test_only_the_vec_head_does_without_a_coordinate() -> None:
     vec = {**STEPS, "subtype": "vec", "t_column": ""}
-    assert not TaskSpec.from_dict(vec).needs_t
+    assert not Task.from_dict(vec).needs_t
     for subtype in ("rnn", "tcn", "transformer", "hybrid"):
         with pytest.raises(UsageError, match="t_column names the column of its coordinate"):
-            TaskSpec.from_dict({**vec, "subtype": subtype})
+            Task.from_dict({**vec, "subtype": subtype})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_only_the_vec_head_does_without_a_coordinate() -> None:
 )
 def test_what_cannot_be_used_is_refused_in_words(record: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError) as caught:
-        TaskSpec.from_dict(record)
+        Task.from_dict(record)
     assert words in str(caught.value)
 
 

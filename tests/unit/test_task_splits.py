@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.datasets.tasks.masks import balanced_class_weights, keep_mask, ratio_count, replay_count
-from crystrata.datasets.tasks.selection import listed_keys, rows_to_predict
-from crystrata.datasets.tasks.specs import TaskSpec
-from crystrata.datasets.tasks.streams import PURPOSES, random_stream, stream_seed
-from crystrata.datasets.tasks.tables import TaskLabels, load_labels
-from crystrata.datasets.tasks.universe import (
+from crystrata.datasets.masks import balanced_class_weights, keep_mask, ratio_count, replay_count
+from crystrata.datasets.selection import listed_keys, rows_to_predict
+from crystrata.tasks import Task
+from crystrata.datasets.random_order import PURPOSES, random_stream, stream_seed
+from crystrata.datasets.labels import TaskLabels, load_labels
+from crystrata.datasets.materials import (
     Universe,
     build_universe,
     counts_per_part,
@@ -307,8 +307,8 @@ def test_streams_are_independent_and_fixed() -> None:
 # --- what is predicted -----------------------------------------------------------------------------------------------
 
 
-def spec(name: str, predict: str | tuple[str, ...] | None) -> TaskSpec:
-    return TaskSpec(name, "regression", data_column="y", predict_idx=predict)
+def spec(name: str, predict: str | tuple[str, ...] | None) -> Task:
+    return Task(name, "regression", data_column="y", predict_idx=predict)
 
 
 def test_each_task_chooses_and_the_universe_orders() -> None:
@@ -316,7 +316,7 @@ def test_each_task_chooses_and_the_universe_orders() -> None:
     universe = build_universe({"one": task(list("DBCA"), split=stated), "two": task(list("AD"), split=stated)}, ["E"])
     split = split_universe(universe, val=0, test=0)
 
-    def chosen(*specs: TaskSpec) -> str:
+    def chosen(*specs: Task) -> str:
         return "".join(universe.keys[row] for row in rows_to_predict(specs, universe, split))
 
     assert chosen(spec("one", None)) == "CD"
@@ -325,8 +325,8 @@ def test_each_task_chooses_and_the_universe_orders() -> None:
     assert chosen(spec("one", "val"), spec("two", "all")) == "ABD"
     assert chosen(spec("one", "all")) == "ABCD"
     assert chosen(spec("two", ("E", "B"))) == "BE"
-    assert chosen(TaskSpec("rebuilt", "autoencoder")) == "CD"
-    assert chosen(TaskSpec("rebuilt", "autoencoder", predict_idx="all")) == "ABCDE"
+    assert chosen(Task("rebuilt", "autoencoder")) == "CD"
+    assert chosen(Task("rebuilt", "autoencoder", predict_idx="all")) == "ABCDE"
 
 
 def test_without_a_test_part_everything_is_predicted() -> None:
@@ -360,7 +360,7 @@ def test_sixty_thousand_real_rows_are_split_in_seconds() -> None:
     path = Path(os.environ["CRYSTRATA_JARVIS"])
     columns = {"energy": "formation_energy_peratom", "gap": "mbj_bandgap", "dij": "dfpt_piezo_max_dij"}
     specs = [
-        TaskSpec(name, "regression", data_column=column, data_files=(str(path),), composition_column="jid")
+        Task(name, "regression", data_column=column, data_files=(str(path),), composition_column="jid")
         for name, column in columns.items()
     ]
     spectra = pd.read_parquet(path.with_name("jarvis_phdos.parquet"))
@@ -369,7 +369,7 @@ def test_sixty_thousand_real_rows_are_split_in_seconds() -> None:
     formulas = pd.read_parquet(path, columns=["jid", "formula"]).set_index("jid")["formula"].to_dict()
     started = time.process_time()
     labels = load_labels(specs)
-    dos = TaskSpec("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid")
+    dos = Task("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid")
     labels |= load_labels([dos], table=spectra)
     universe = build_universe(labels)
     split = split_universe(universe, group_of=lambda key: formulas.get(key, key))

@@ -13,21 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.datasets.tasks.cells import number_list
-from crystrata.datasets.tasks.specs import TaskSpec
-from crystrata.datasets.tasks.tables import TaskLabels, load_labels, no_labels
+from crystrata.datasets.cells import number_list
+from crystrata.tasks import Task
+from crystrata.datasets.labels import TaskLabels, load_labels, no_labels
 from crystrata.errors import DataError
 
 SPECS = {
-    "regression": TaskSpec("energy", "regression", data_column="e"),
-    "vector": TaskSpec("eps", "vector", data_column="eps"),
-    "classification": TaskSpec("kind", "classification", data_column="k", classes=("AC", "QC", "others")),
-    "curve": TaskSpec("dos", "curve", data_column="dos", t_column="t"),
-    "vec": TaskSpec("vec", "sequence", data_column="dos", head={"subtype": "vec"}),
+    "regression": Task("energy", "regression", data_column="e"),
+    "vector": Task("eps", "vector", data_column="eps"),
+    "classification": Task("kind", "classification", data_column="k", classes=("AC", "QC", "others")),
+    "curve": Task("dos", "curve", data_column="dos", t_column="t"),
+    "vec": Task("vec", "sequence", data_column="dos", head={"subtype": "vec"}),
 }
 
 
-def labels(spec: TaskSpec | str, table: dict[str, list[Any]] | pd.DataFrame, **options: Any) -> TaskLabels:
+def labels(spec: Task | str, table: dict[str, list[Any]] | pd.DataFrame, **options: Any) -> TaskLabels:
     """Return the labels of a task from a table in memory."""
     spec = SPECS[spec] if isinstance(spec, str) else spec
     return load_labels([spec], table=pd.DataFrame(table), **options)[spec.name]
@@ -35,7 +35,7 @@ def labels(spec: TaskSpec | str, table: dict[str, list[Any]] | pd.DataFrame, **o
 
 def from_files(*files: Path, kind: str = "regression", **options: Any) -> TaskLabels:
     """Return the labels of a task from files."""
-    spec = TaskSpec(**{**SPECS[kind].as_dict(), "data_files": tuple(map(str, files))})
+    spec = Task(**{**SPECS[kind].as_dict(), "data_files": tuple(map(str, files))})
     return load_labels([spec], **options)[spec.name]
 
 
@@ -63,7 +63,7 @@ def test_classes_are_names_or_indices() -> None:
     assert found.values.tolist() == [1, 2, 0, -1, -1, -1, -1]
     assert found.values.dtype == np.int64
     assert found.known.tolist() == [True, True, True, False, False, False, False]
-    years = TaskSpec("year", "classification", data_column="k", classes=("2", "1"))
+    years = Task("year", "classification", data_column="k", classes=("2", "1"))
     assert labels(years, {"composition": list("AB"), "k": [1, 2]}).values.tolist() == [1, 0]  # a name before an index
 
 
@@ -215,7 +215,7 @@ def test_rows_without_a_composition_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["composition", ""])
 def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path, header: str) -> None:
     (tmp_path / "t.csv").write_text(f"{header},e\n007,1\n1.50,2\n1e5,na\nInF,4\n")
-    spec = TaskSpec("energy", "regression", (str(tmp_path / "t.csv"),), "e", composition_column=header or None)
+    spec = Task("energy", "regression", (str(tmp_path / "t.csv"),), "e", composition_column=header or None)
     found = load_labels([spec])["energy"]
     assert found.keys == ("007", "1.50", "1e5", "InF")
     assert found.known.tolist() == [True, True, False, True]
@@ -224,13 +224,13 @@ def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path, header: str) -> 
 
 
 def test_the_index_may_hold_the_compositions(tmp_path: Path) -> None:
-    spec = TaskSpec("energy", "regression", data_column="e", composition_column=None)
+    spec = Task("energy", "regression", data_column="e", composition_column=None)
     table = pd.DataFrame({"e": [1.0, 2.0]}, index=["id-1", "NaN"])
     assert labels(spec, table).keys == ("id-1", "NaN")
     table.to_csv(tmp_path / "t.csv")
     table.to_parquet(tmp_path / "t.parquet")
     for name in ("t.csv", "t.parquet"):
-        found = load_labels([TaskSpec(**{**spec.as_dict(), "data_files": (str(tmp_path / name),)})])["energy"]
+        found = load_labels([Task(**{**spec.as_dict(), "data_files": (str(tmp_path / name),)})])["energy"]
         assert (found.keys, found.values.tolist()) == (("id-1", "NaN"), [1, 2])
     assert labels("regression", table.rename_axis("composition")).keys == ("id-1", "NaN")
 
@@ -243,8 +243,8 @@ def test_one_file_for_all_tasks_is_read_once(tmp_path: Path, monkeypatch: pytest
     opened: list[Path] = []
     read = pd.read_parquet
     monkeypatch.setattr(pd, "read_parquet", lambda file: opened.append(file) or read(file))
-    specs = [TaskSpec(**{**SPECS[kind].as_dict(), "data_files": (path,)}) for kind in ("regression", "curve")]
-    specs.append(TaskSpec("rebuilt", "autoencoder"))
+    specs = [Task(**{**SPECS[kind].as_dict(), "data_files": (path,)}) for kind in ("regression", "curve")]
+    specs.append(Task("rebuilt", "autoencoder"))
     found = load_labels(specs)
     assert (list(found), len(opened)) == (["energy", "dos"], 1)
     memory = load_labels(specs[:2], table={"energy": table, "dos": table[::-1]})
@@ -270,7 +270,7 @@ def test_without_a_table_only_tasks_without_coordinate_can_be_predicted() -> Non
         load_labels([SPECS["regression"]])
 
 
-def no_labels_quietly(spec: TaskSpec) -> TaskLabels:
+def no_labels_quietly(spec: Task) -> TaskLabels:
     """Return empty labels; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -328,9 +328,9 @@ def test_real_phonon_spectra_and_two_scalar_columns() -> None:
     axis = np.linspace(-300, 1000, 66)
     spectra["wavenumber"] = [axis] * len(spectra)
     specs = [
-        TaskSpec("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid"),
-        TaskSpec("energy", "regression", data_column="formation_energy_peratom", composition_column="jid"),
-        TaskSpec("bulk", "regression", data_column="bulk_modulus_kv", composition_column="jid"),
+        Task("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid"),
+        Task("energy", "regression", data_column="formation_energy_peratom", composition_column="jid"),
+        Task("bulk", "regression", data_column="bulk_modulus_kv", composition_column="jid"),
     ]
     found = load_labels(specs, table={"dos": spectra, "energy": table, "bulk": table})
     dos = found["dos"]

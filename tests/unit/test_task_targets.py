@@ -6,13 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystrata.datasets.task_targets import TaskTargets
+from crystrata.datasets.batch import Targets
 
 
-def curves(lengths: list[int], *, steps: bool = True) -> TaskTargets:
+def curves(lengths: list[int], *, steps: bool = True) -> Targets:
     """Ragged curves whose values are their positions, every third unknown."""
     points = torch.arange(sum(lengths))
-    return TaskTargets(points + 0.5, points % 3 > 0, points * 10.0 if steps else None, torch.tensor(lengths))
+    return Targets(points + 0.5, points % 3 > 0, points * 10.0 if steps else None, torch.tensor(lengths))
 
 
 def test_points_know_their_sample() -> None:
@@ -59,7 +59,7 @@ def test_rows_are_those_asked_for(lengths: list[int], data: st.DataObject) -> No
 
 def test_vectors_are_counted_by_component() -> None:
     known = torch.tensor([[True, False, True], [False] * 3])
-    targets = TaskTargets(torch.zeros(2, 3), known)
+    targets = Targets(torch.zeros(2, 3), known)
     assert targets.known_points().tolist() == [2, 0]
     assert targets.rows(torch.tensor([1])).known.tolist() == [[False] * 3]
-    assert TaskTargets(torch.zeros(2), torch.tensor([True, False])).to("cpu").known_points().tolist() == [1, 0]
+    assert Targets(torch.zeros(2), torch.tensor([True, False])).to("cpu").known_points().tolist() == [1, 0]

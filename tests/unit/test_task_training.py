@@ -10,11 +10,11 @@ from known_tasks import TASKS, dataset_of, network_of
 
 from crystrata.compositions.descriptors import descriptor_source
 from crystrata.datasets.sampling import Step
-from crystrata.datasets.tasks.specs import TaskSpec
+from crystrata.tasks import Task
 from crystrata.datasets.tasks.training_statistics import error_scale
 from crystrata.errors import UsageError
 from crystrata.networks.balance import LossBalance
-from crystrata.networks.task_config import TaskNetworkConfig
+from crystrata.networks.config import NetworkConfig
 
 HALF = ({**TASKS[0], "task_masking_ratio": 0.5}, TASKS[3])
 
@@ -72,18 +72,18 @@ def test_a_task_can_come_and_go() -> None:
     network = network_of(dataset).eval()
     (batch,) = dataset.batches(Step(np.arange(6), 6))
     before = network(batch)
-    network.add_task(TaskSpec("second", "regression", data_column="energy"))
+    network.add_task(Task("second", "regression", data_column="energy"))
     assert network.tasks[-1] == "second"
     after = network(batch)
     assert set(after) - set(before) == {"second"}
     assert all(torch.equal(after[name], before[name]) for name in before)
     network.remove_tasks(["second", "family"])
     assert network.tasks == ("energy", "moduli", "heat", "trace", "rebuilt")
-    assert TaskNetworkConfig.from_dict(network.config.as_dict()) == network.config
+    assert NetworkConfig.from_dict(network.config.as_dict()) == network.config
     with pytest.raises(UsageError, match="two tasks are named 'energy'"):
-        network.add_task(TaskSpec("energy", "regression", data_column="e"))
+        network.add_task(Task("energy", "regression", data_column="e"))
     with pytest.raises(UsageError, match=r"'a\.b' cannot have this name"):
-        network.add_task(TaskSpec("a.b", "regression", data_column="e"))
+        network.add_task(Task("a.b", "regression", data_column="e"))
     with pytest.raises(UsageError, match="did you mean 'energy'"):
         network.remove_tasks(["enery"])
     assert len(network.heads) == len(network.config.tasks) == 5
