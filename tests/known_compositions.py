@@ -11,9 +11,11 @@ from rich.console import Console
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.elements import SYMBOLS
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.runs.config import RunConfig
 from crystrata.sources.demo import open_demo
-from crystrata.workflows.task_run import run_tasks
+from crystrata.tasks import parse_tasks
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import run
 
 
 def mean_of(feature: str, formulas: list[str]) -> np.ndarray:
@@ -29,16 +31,19 @@ def trained_run(models: Path, *, mass: bool = False) -> Path:
     pull, heavy = mean_of("X", formulas), mean_of("atomic_mass", formulas)
     table = pd.DataFrame({"composition": formulas, "pull": pull, "mass": heavy, "kind": oxide})
     second = {"name": "mass", "kind": "regression", "data_column": "mass", "transform": "log1p"}
-    config = TaskRunConfig(
-        (
-            {"name": "pull", "kind": "regression", "data_column": "pull"},
-            *((second,) if mass else ()),
-            {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
-        ),
-        encoder_settings={"hidden_dims": [None, 32, 16]},
+    tasks = (
+        {"name": "pull", "kind": "regression", "data_column": "pull"},
+        *((second,) if mass else ()),
+        {"name": "kind", "kind": "classification", "data_column": "kind", "classes": ("oxide", "other")},
+    )
+    config = RunConfig(
+        parse_tasks(tasks),
+        composition="mlp",
+        composition_settings={"hidden_dims": [None, 32, 16]},
+        latent_stage="tanh",
         autoencoder=True,
         epochs=15,
         lr=5e-3,
         models_dir=str(models),
     )
-    return run_tasks(config, [], Console(quiet=True), table=table)
+    return run(config, [], Console(quiet=True), inputs=Inputs(table=table))

@@ -13,14 +13,14 @@ from known_crystals import CRYSTALS, SETTINGS
 
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_key
-from crystrata.datasets.composition_dataset import CompositionDataset, Structures
-from crystrata.tasks import parse_tasks
+from crystrata.datasets.dataset import MaterialDataset
 from crystrata.datasets.labels import load_labels
-from crystrata.datasets.tasks.training_statistics import with_label_widths
-from crystrata.datasets.materials import build_universe
+from crystrata.datasets.masks import with_label_widths
+from crystrata.datasets.materials import Structures, unite
 from crystrata.graphs.build import build_graphs
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.network import Network
+from crystrata.tasks import parse_tasks
 
 METALS, OTHERS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Fe", "Cu"), ("O", "S", "Cl", "N")
 
@@ -57,28 +57,27 @@ def label_table(n: int = 48) -> pd.DataFrame:
 
 def dataset_of(
     tasks: Sequence[dict[str, Any]] = TASKS, *, train: int = 36, structures: bool = False, **options: Any
-) -> CompositionDataset:
+) -> MaterialDataset:
     """The labelled compositions; the first rows train. With `structures` every fifth has one of the fixed crystals."""
-    specs = parse_tasks(tasks)
-    labels = load_labels(specs, table=label_table(), key_of=composition_key)
-    universe = build_universe(labels)
-    rows = np.arange(train)
-    keys = [universe.keys[row] for row in rows]
-    specs = tuple(with_label_widths(spec, labels[spec.name], keys) if spec.name in labels else spec for spec in specs)
-    descriptors, _ = Statistics().describe(universe.keys)
-    found = None
+    parsed, rows = parse_tasks(tasks), np.arange(train)
+    materials, labels = unite(load_labels(parsed, table=label_table(), key_of=composition_key))
+    known = [with_label_widths(task, labels[task.name], rows) if task.name in labels else task for task in parsed]
+    descriptors, _ = Statistics().describe(materials.ids)
     if structures:
         graphs, _ = build_graphs(list(enumerate(CRYSTALS)), SETTINGS)
-        row = np.full(len(universe), -1)
+        row = np.full(len(materials), -1)
         row[::5] = np.arange(len(row[::5])) % len(CRYSTALS)
-        found = Structures(graphs, row)
-    return CompositionDataset(universe, descriptors[:, :12], specs, labels, rows, structures=found, **options)
+        materials = replace(materials, structures=Structures(graphs, row))
+    return MaterialDataset(materials, known, labels, descriptors=descriptors[:, :12], train=rows, **options)
 
 
-def network_of(dataset: CompositionDataset, seed: int = 0, **options: Any) -> Network:
+def network_of(dataset: MaterialDataset, seed: int = 0, **options: Any) -> Network:
     """A small network for a dataset, its weights a function of the seed, scaled on the training rows."""
     torch.manual_seed(seed)
-    config = NetworkConfig("mlp", {"hidden_dims": [dataset.descriptors.shape[1], 16, 8]}, dataset.specs)
+    descriptors = dataset.descriptors
+    assert descriptors is not None
+    hidden = {"hidden_dims": [descriptors.shape[1], 16, 8]}
+    config = NetworkConfig(dataset.tasks, composition="mlp", composition_settings=hidden)
     network = Network(replace(config, **options))
-    network.fit_scaling(torch.from_numpy(dataset.descriptors[dataset.train]), dataset.training_labels())
+    network.fit_scaling(dataset.training_targets(), descriptors=torch.from_numpy(descriptors[dataset.train]))
     return network
