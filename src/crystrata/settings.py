@@ -26,6 +26,9 @@ _WORDS: dict[Any, str] = {
 }  # fmt: skip
 _LIMITS = {"greater_than": "above {gt:g}", "greater_than_equal": "{ge:g} or more", "less_than": "below {lt:g}",
            "less_than_equal": "at most {le:g}"}  # fmt: skip
+_OF_ERRORS = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false",
+              "list": "a list", "tuple": "a list", "dict": "a mapping"}  # fmt: skip
+"""First word of an error of pydantic -> what was expected inside of a list or mapping."""
 
 Made = TypeVar("Made")
 
@@ -57,10 +60,14 @@ def checked(value: Any, annotation: Any, place: str) -> Any:
     try:
         return TypeAdapter(annotation, config={"arbitrary_types_allowed": True}).validate_python(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[-1]
-        where = "".join(f".{part}" for part in first["loc"] if isinstance(part, int) or part in _keys(value))
+        first = error.errors(include_url=False)[0]
+        inside = [part for part in first["loc"] if isinstance(part, int) or part in _keys(value)]
+        where = place + "".join(f".{part}" for part in inside)
         if (limit := _LIMITS.get(first["type"])) and first.get("ctx"):
-            raise UsageError(f"{place}{where} must be {limit.format(**first['ctx'])}, not {first['input']!r}") from None
+            raise UsageError(f"{where} must be {limit.format(**first['ctx'])}, not {first['input']!r}") from None
+        words = _OF_ERRORS.get(first["type"].split("_")[0]) if inside else None
+        if words:
+            raise UsageError(f"{where} must be {words}, not {first['input']!r}") from None
         raise UsageError(f"{place} must be {_in_words(annotation)}, not {value!r}") from None
 
 

@@ -288,9 +288,17 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
 @pytest.mark.parametrize(
     ("door", "flags", "said"),
     [
-        (EntryPoint(STD, "e3nn", "std", ("smoke", "std")), ["--level", "pro"], "unknown level 'pro' (known: smoke, std)"),
+        (
+            EntryPoint(STD, "e3nn", "std", ("smoke", "std")),
+            ["--level", "pro"],
+            "unknown level 'pro' (known: smoke, std)",
+        ),
         (EntryPoint(STD, "e3nn", "std", ("smoke", "std"), ()), ["--competition"], "unknown argument --competition"),
-        (EntryPoint(STD, "e3nn", "std", ("smoke", "std"), ()), ["--level", "competition"], "unknown level 'competition'"),
+        (
+            EntryPoint(STD, "e3nn", "std", ("smoke", "std"), ()),
+            ["--level", "competition"],
+            "unknown level 'competition'",
+        ),
         (EntryPoint(LITE, "e3nn", "lite", ("lite",), ()), ["--level", "competition"], "unknown level 'competition'"),
         (EntryPoint(LITE, "e3nn", "lite", ("lite",)), ["--level", "std"], "unknown level 'std' (known: lite)"),
         (EntryPoint(CGCNN, "cgcnn", "std"), ["--algorithm", "e3nn"], "unknown argument --algorithm"),

@@ -75,7 +75,8 @@ def _values(rest: Sequence[str], parser: Parser) -> list[tuple[str, str]]:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or name.split(".")[0] not in _top():
             known = [*parser._option_string_actions, *(f"--{top}" for top in _top())]
-            parser.error(f"unknown argument {word.split('=')[0]}{nearest(word.split('=')[0], known)}")
+            flag = word.split("=")[0]
+            parser.error(f"unknown argument {flag}{nearest(flag.split('.')[0], known)}")
         if not equals:
             value = next(words, "--")
             if value.startswith("--"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
     for key in ("callbacks", "logger"):
         _require_class_paths(trainer.get(key), f"trainer.{key}")
     flat = {key: value for key, value in document.items() if key not in SECTIONS}
+    _require_pair(document)
     model, data = _section(document, "model", required=not flat), _section(document, "data", required=not flat)
     values = fields_of({**flat, **model}, data)
     predict = str(data.get("predict_idx") or "test") if isinstance(data.get("predict_idx"), str | None) else "test"
@@ -106,18 +107,16 @@ def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
     seed = document.get("seed_everything", values.get("seed", SEED))
     values["seed"] = checked(seed, int, "seed_everything")
     values["run_id"] = name
-    config = _config({**flat, **model}, values)
+    complete = set(field_names()) <= set(flat)
+    config = RunConfig.from_dict(values) if complete else _config({**flat, **model}, values)
     return Experiment(name, config, predict, trainer.get("callbacks"), trainer.get("logger", True)), notices
 
 
 def _config(model: Mapping[str, Any], values: dict[str, Any]) -> RunConfig:
     """Return the configuration: from a preset where the document speaks of one, else from the defaults of a run."""
-    complete = {field.name for field in fields(RunConfig)} <= {*values, "tasks"}
     speaks_of_preset = any(model.get(key) is not None for key in PRESET_KEYS) or not (
         values.get("tasks") or values.get("self_supervised") or values.get("autoencoder")
     )
-    if complete:
-        return RunConfig.from_dict(values)
     if speaks_of_preset:
         if "tasks" in values:
             values["tasks"] = parse_tasks(values["tasks"])
@@ -160,6 +159,16 @@ def _section(document: Document, name: str, *, required: bool) -> dict[str, Any]
     if short not in known:
         raise unknown_name(f"class at {name}", path, known)
     return arguments
+
+
+def _require_pair(document: Document) -> None:
+    """Refuse a model of compositions with data of crystals, and the other way round."""
+    sections = [document[name] for name in ("model", "data") if document.get(name) is not None]
+    short = [class_and_arguments(one, "model")[0].rpartition(".")[2] for one in sections]
+    if len(short) == 2 and short[0].removesuffix("Model") != short[1].removesuffix("Data"):
+        expected = short[0].replace("Model", "Data")
+        if short[0] in CLASSES and short[1] in CLASSES:
+            raise UsageError(f"{short[0]} learns from {expected}, not {short[1]}")
 
 
 def _require_class_paths(value: Any, place: str) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 from crystrata.errors import UsageError, unknown_name
 from crystrata.graph_settings import GraphSettings
 from crystrata.networks.config import MASKED_FEATURES, SELF_SUPERVISED
 from crystrata.presets import schedule_named
-from crystrata.runs.config import AUTOENCODER, field_names
-from crystrata.settings import make, require_known
+from crystrata.runs.config import AUTOENCODER, RunConfig, field_names
+from crystrata.settings import checked, make, require_known
 from crystrata.tasks import parse_tasks
 
 Values = dict[str, Any]
@@ -110,6 +110,9 @@ def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
 def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str, Any]) -> Values:
     """Return the tasks of both, complete."""
     here, there = (one.get("task_configs", one.get("tasks")) for one in (model, data))
+    for listed, place in ((here, "model"), (there, "data")):
+        if not isinstance(listed or [], list | tuple) or not all(isinstance(one, Mapping) for one in listed or ()):
+            raise UsageError(f"{place}.init_args.task_configs must be a list of mappings, not {listed!r}")
     if None not in (here, there) and here != there:
         raise UsageError(
             "the task_configs of model and data differ: leave out those of data, or refer to the model's, "
@@ -120,8 +123,6 @@ def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str
     listed = here if here is not None else there
     if listed is None and not given.get("enable_autoencoder"):
         return {}
-    if not isinstance(listed or [], list | tuple) or not all(isinstance(one, Mapping) for one in listed or ()):
-        raise UsageError(f"model.init_args.task_configs must be a list of mappings, not {listed!r}")
     records = [{**shared, **record} for record in listed or ()]
     if given.get("enable_autoencoder"):
         records.append({"name": AUTOENCODER, "kind": AUTOENCODER})
@@ -184,7 +185,9 @@ def _encoders(given: Mapping[str, Any]) -> Values:
 
 def _typed(settings: Any, place: str) -> tuple[str, Values]:
     """Return what `type` says, and the other settings."""
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("type"), str):
+    if not isinstance(settings, Mapping):
+        raise UsageError(f"model.init_args.{place} must be a mapping, not {settings!r}")
+    if not isinstance(settings.get("type"), str):
         raise UsageError(f"model.init_args.{place} needs a type")
     return settings["type"], {name: value for name, value in settings.items() if name != "type"}
 
@@ -235,12 +238,13 @@ def fields_of_trainer(values: Mapping[str, Any]) -> Values:
     require_known(values, [*TRAINER, *OTHER_TRAINER_KEYS], "trainer")
     if values.get("devices") not in (None, 1, "1", "auto"):
         raise UsageError(f"trainer.devices must be one of 1, auto, not {values['devices']!r}")
-    found = {TRAINER[key]: value for key, value in values.items() if key in TRAINER and value is not None}
-    if "device" in found:
-        found["device"] = {"gpu": "cuda"}.get(found["device"], found["device"])
-    if "time_budget" in found:
-        found["time_budget"] = hours_of(found["time_budget"])
-    return found
+    given = {key: value for key, value in values.items() if key in TRAINER and value is not None}
+    if "accelerator" in given:
+        given["accelerator"] = {"gpu": "cuda"}.get(given["accelerator"], given["accelerator"])
+    if "max_time" in given:
+        given["max_time"] = hours_of(given["max_time"])
+    hints = get_type_hints(RunConfig, include_extras=True)
+    return {TRAINER[key]: checked(value, hints[TRAINER[key]], f"trainer.{key}") for key, value in given.items()}
 
 
 def hours_of(time: str | int | Mapping[str, float]) -> float:
