@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
@@ -47,6 +48,8 @@ def checked(value: Any, annotation: Any, place: str) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     kinds = _kinds(annotation)
+    if isinstance(value, os.PathLike) and str in kinds:
+        value = os.fspath(value)
     if isinstance(value, bool) and bool not in kinds and Any not in kinds:
         raise UsageError(f"{place} must be {_in_words(annotation)}, not {value!r}")
     if isinstance(value, Mapping) and any(dataclasses.is_dataclass(kind) for kind in kinds):
@@ -63,12 +66,25 @@ def checked(value: Any, annotation: Any, place: str) -> Any:
         first = error.errors(include_url=False)[0]
         inside = [part for part in first["loc"] if isinstance(part, int) or part in _keys(value)]
         where = place + "".join(f".{part}" for part in inside)
+        if first.get("ctx", {}).get("lt") == float("inf"):
+            raise UsageError(f"{where} must be a finite number, not {first['input']!r}") from None
         if (limit := _LIMITS.get(first["type"])) and first.get("ctx"):
             raise UsageError(f"{where} must be {limit.format(**first['ctx'])}, not {first['input']!r}") from None
         words = _OF_ERRORS.get(first["type"].split("_")[0]) if inside else None
         if words:
             raise UsageError(f"{where} must be {words}, not {first['input']!r}") from None
         raise UsageError(f"{place} must be {_in_words(annotation)}, not {value!r}") from None
+
+
+def checked_flags(flags: argparse.Namespace, cls: type, names: Iterable[str]) -> dict[str, Any]:
+    """Return the flags of the named fields that were given, each checked against its field.
+
+    Raises:
+        UsageError: A value is out of range; the message names the flag.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    return {name: checked(value, hints[name], "--" + name.replace("_", "-")) for name, value in given.items()}
 
 
 def make(cls: type[Made], values: Mapping[str, Any], place: str) -> Made:

@@ -16,8 +16,8 @@ from crystrata import __version__
 from crystrata.cli import main as console
 from crystrata.cli.train import EntryPoint, build_parser, config_of, main
 from crystrata.errors import CrystrataError, DataError, ModelError, StorageError, TrainingError
-from crystrata.presets import PRESETS, PROFILES
 from crystrata.jarvis_properties import GROUPS
+from crystrata.presets import PRESETS, PROFILES
 from crystrata.runs.cells import Cell, matrix_cells
 from crystrata.runs.config import RunConfig
 from crystrata.workflows.documents.document import read_document
@@ -54,8 +54,8 @@ Resolve = Callable[..., dict[str, Any]]
 def resolve(capsys: pytest.CaptureFixture[str]) -> Resolve:
     """What `--dry-run` prints for some flags."""
 
-    def resolved(*flags: object, door: Door | None = None) -> dict[str, Any]:
-        assert main([*map(str, flags), "--dry-run"], door) == 0
+    def resolved(*flags: object, entry: EntryPoint | None = None) -> dict[str, Any]:
+        assert main([*map(str, flags), "--dry-run"], entry) == 0
         captured = capsys.readouterr()
         assert captured.err == ""
         return yaml.safe_load(captured.out)
@@ -63,10 +63,10 @@ def resolve(capsys: pytest.CaptureFixture[str]) -> Resolve:
     return resolved
 
 
-def refused(capsys: pytest.CaptureFixture[str], *flags: object, door: Door | None = None) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *flags: object, entry: EntryPoint | None = None) -> str:
     """The one line on standard error with which flags are refused, exit code 2."""
     try:
-        code = main([*map(str, flags), "--dry-run"], door)
+        code = main([*map(str, flags), "--dry-run"], entry)
     except SystemExit as ended:
         code = ended.code
     captured = capsys.readouterr()
@@ -124,10 +124,10 @@ def test_a_dry_run_is_the_configuration_and_leaves_no_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shown = resolve("--algorithm", "cgcnn", "--level", "max", "--source", "demo", "--resume")
-    family = shown.pop("family")
+    family, properties = shown.pop("family"), shown.pop("properties")
     config = RunConfig.from_dict(shown)
     assert config.as_dict() == shown
-    assert config.family == family
+    assert (config.family, list(config.properties)) == (family, properties)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -184,17 +184,18 @@ def test_sizes_have_one_vocabulary_in_both_tracks(resolve: Resolve) -> None:
     }
     assert sizes == {"e3nn": ["lite", "std", "pro"], "cgcnn": ["small", "medium", "large"]}
     large = resolve("--algorithm", "cgcnn", "--competition", "--preset", "large")
-    assert (large["size"], large["epochs"], large["encoder_settings"]["channels"]) == ("large", 280, 256)
+    assert (large["size"], large["epochs"], large["structure_settings"]["channels"]) == ("large", 280, 256)
 
 
 def test_the_reference_trunk_can_be_chosen(resolve: Resolve) -> None:
     shown = resolve("--encoder", "plain_e3nn", "--level", "lite")
-    assert (shown["encoder"], shown["algorithm"], shown["family"]) == ("plain_e3nn", "e3nn", "multitask_lite_e3nn")
+    assert (shown["structure"], shown["algorithm"], shown["family"]) == ("plain_e3nn", "e3nn", "multitask_lite_e3nn")
 
 
 def test_another_head_can_be_chosen(resolve: Resolve) -> None:
-    heads = resolve("--all-properties", "--head", "band_gap = gap", "--head", "dielectric=scalar")["heads"]
-    assert heads == {"band_gap": "gap", "dielectric": "scalar"}
+    tasks = resolve("--all-properties", "--head", "band_gap = gap", "--head", "dielectric=scalar")["tasks"]
+    kinds = {task["name"]: task["kind"] for task in tasks}
+    assert (kinds["band_gap"], kinds["dielectric"], kinds["bulk_modulus"]) == ("gap", "scalar", "scalar")
 
 
 def test_the_competition_wins_over_a_level_with_one_notice(
@@ -204,7 +205,7 @@ def test_the_competition_wins_over_a_level_with_one_notice(
     assert main(["--competition", "--level", "lite", "--dry-run"]) == 0
     captured = capsys.readouterr()
     assert yaml.safe_load(captured.out) == competition
-    assert captured.err == "notice: the profile competition wins over --level lite\n"
+    assert captured.err == "notice: the profile competition takes precedence over --level lite\n"
     assert resolve("--level", "competition") == competition  # no notice: nothing is overruled
     assert resolve("--level", "competition", "--competition") == competition
     assert resolve("--profile", "competition") == competition
@@ -229,7 +230,7 @@ def test_the_leaderboard_profile_has_training_settings_of_its_own(resolve: Resol
         (["--algorithm", "CGCNN"], "unknown algorithm 'CGCNN'; did you mean 'cgcnn'?"),
         (["--property-group", "core"], "unknown property group 'core'; did you mean 'core4'?"),
         (["--preset", "smal"], "unknown size of e3nn 'smal'; did you mean 'small'?"),
-        (["--source", "jarvi"], "unknown source 'jarvi'; did you mean 'jarvis'?"),
+        (["--source", "jarvi"], "unknown --source 'jarvi'; did you mean 'jarvis'?"),
         (["--encoder", "plain_e3n"], "'plain_e3n'; did you mean 'plain_e3nn'?"),
         (["--angles", "cache"], "did you mean 'cached'?"),
         (["--release", "dft_3d_2O22"], "did you mean 'dft_3d_2022'?"),
@@ -263,19 +264,19 @@ def test_an_unknown_name_is_refused_with_the_nearest(
         (["--head", "=gap"], "write the property and its kind of head"),
         (["--head", "spillage=scalar"], "--head names spillage, which this run does not train"),
         (["--encoder", "plain_e3nn", "--angles", "cached"], "--angles and --encoder plain_e3nn contradict each other"),
-        (["--lr", "-1"], "--lr must be positive, not -1"),
-        (["--lr", "0"], "--lr must be positive"),
-        (["--lr", "nan"], "--lr must be positive"),
+        (["--lr", "-1"], "--lr must be above 0, not -1"),
+        (["--lr", "0"], "--lr must be above 0"),
+        (["--lr", "nan"], "--lr must be a finite number"),
         (["--lr", "inf"], "--lr must be"),
         (["--lr", "fast"], "argument --lr: invalid float value: 'fast'"),
-        (["--epochs", "0"], "--epochs must be positive, not 0"),
+        (["--epochs", "0"], "--epochs must be above 0, not 0"),
         (["--epochs", "2.5"], "argument --epochs: invalid int value: '2.5'"),
-        (["--batch-size", "0"], "--batch-size must be positive"),
-        (["--max-samples", "10"], "--max-samples must be at least 60"),
-        (["--patience", "0"], "--patience must be positive"),
+        (["--batch-size", "0"], "--batch-size must be above 0"),
+        (["--max-samples", "10"], "--max-samples must be 60 or more"),
+        (["--patience", "0"], "--patience must be above 0"),
         (["--workers", "-1"], "--workers must be 0 or more"),
         (["--seed", "-1"], "--seed must"),
-        (["--outlier-z", "0"], "--outlier-z must be positive"),
+        (["--outlier-z", "0"], "--outlier-z must be above 0"),
     ],
     ids=str,
 )
@@ -286,7 +287,7 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("door", "flags", "said"),
+    ("entry", "flags", "said"),
     [
         (
             EntryPoint(STD, "e3nn", "std", ("smoke", "std")),
@@ -308,11 +309,11 @@ def test_a_contradiction_or_a_value_without_meaning_is_refused(
     ],
 )
 def test_a_script_refuses_what_it_does_not_do(
-    door: Door, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    entry: EntryPoint, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(capsys, *flags, entry=door)
+    message = refused(capsys, *flags, entry=entry)
     assert said in message
-    assert door.program in message or message.startswith("error: ")
+    assert entry.program in message or message.startswith("error: ")
 
 
 def test_no_abbreviated_flag_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -356,7 +357,7 @@ def test_the_exit_code_is_that_of_the_run(
         if error is not None:
             raise error
 
-    monkeypatch.setattr("crystrata.workflows.tier_run.run_tier", run)
+    monkeypatch.setattr("crystrata.workflows.run.run", run)
     assert main(["--level", "lite"]) == code
     said = capsys.readouterr().err
     assert said == ("" if error is None else f"error: {error}\n" if str(error) else "interrupted\n")
@@ -366,7 +367,7 @@ def test_a_defect_of_the_program_is_not_swallowed(monkeypatch: pytest.MonkeyPatc
     def run(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("crystrata.workflows.tier_run.run_tier", run)
+    monkeypatch.setattr("crystrata.workflows.run.run", run)
     with pytest.raises(RuntimeError, match="a defect"):
         main(["--level", "lite"])
 

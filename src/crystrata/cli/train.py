@@ -6,14 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.jarvis_properties import GROUPS, NINE, PROPERTIES
 from crystrata.presets import ALGORITHMS, COMPETITION, LEVELS, MODES, PROFILES, SIZE_ALIASES
 from crystrata.runs.config import RunConfig, resolve_config
-from crystrata.settings import add_flag
+from crystrata.settings import add_flag, checked_flags
 from crystrata.sources.names import DEFAULT_RELEASE
 
 _KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
@@ -136,7 +135,7 @@ def config_of(flags: argparse.Namespace, entry: EntryPoint) -> RunConfig:
         UsageError: A name is unknown or flags contradict each other.
     """
     names = (*OVERRIDES, *DATA, *RUN, "compiled", "keep_last", "outlier_filter")
-    overrides: dict[str, Any] = {name: getattr(flags, name) for name in names}
+    overrides = checked_flags(flags, RunConfig, names)
     if flags.resume is not None and flags.start:
         raise UsageError("--resume and --start contradict each other: a run that is continued has its weights")
     if flags.resume is not None and flags.run_id:

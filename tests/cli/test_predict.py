@@ -1,4 +1,4 @@
-"""The inference door: which model, which files, which exit code, and what a person reads."""
+"""`crystrata predict`: which model, which files, which exit code, and what a person reads."""
 
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ def cifs(root: Path) -> list[Path]:
 
 @pytest.fixture
 def call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls the door with the models folder of the test; returns exit code, standard output and standard error."""
+    """Predicts with the newest run of the test; returns exit code, standard output and standard error."""
 
     def called(*flags: object) -> tuple[int, str, str]:
+        named = [] if {"--model", "--run", "--family"} & set(flags) else ["--model", "latest"]
+        (tmp_path / "models").mkdir(exist_ok=True)
         try:
-            code = main([*map(str, flags), "--model-dir", str(tmp_path / "models"), "--device", "cpu"])
+            code = main([*map(str, flags), *named, "--models-dir", str(tmp_path / "models"), "--device", "cpu"])
         except SystemExit as ended:
             code = int(ended.code or 0)
         captured = capsys.readouterr()
@@ -65,7 +67,7 @@ def refused(answer: tuple[int, str, str]) -> str:
 
 
 def test_one_file_is_printed_with_units(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
-    run = make_run()
+    run = make_run(heads={"band_gap": "gap"})
     code, out, err = call("--cif", cifs[0])
     assert (code, err) == (0, "")
     assert "silicon" in out
@@ -173,8 +175,8 @@ def test_a_missing_file_among_others_is_a_row(make_run: MakeRun, call: Call, cif
         (["--dir", "gone"], "no such folder: gone"),
         (["--dir", "empty"], "empty holds no structure file"),
         (["--dir", "notes"], "notes holds no structure file"),
-        ([], "name structure files with --cif or a folder with --dir"),
-        (["--cif", "a.cif", "--dir", "empty"], "name structure files with --cif or a folder with --dir"),
+        ([], "name structure files with --cif, a folder with --dir, or formulas with --formula"),
+        (["--cif", "a.cif", "--dir", "empty"], "name structure files with --cif, a folder with --dir, or formulas with --formula"),
         (["--cfi", "a.cif"], "unknown argument --cfi; did you mean '--cif'?"),
         (["--cif"], "argument --cif: expected at least one argument"),
     ],
@@ -191,8 +193,8 @@ def test_a_wrong_call_is_refused(flags: list[str], said: str, make_run: MakeRun,
 
 def test_two_models_contradict_each_other(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
     run = make_run()
-    assert "--run and --family contradict" in refused(
-        call("--cif", cifs[0], "--run", run, "--family", "multitask_cgcnn")
+    assert "--model and --family contradict" in refused(
+        call("--cif", cifs[0], "--model", run, "--family", "multitask_cgcnn")
     )
 
 
@@ -200,9 +202,9 @@ def test_without_a_model_the_way_to_one_is_named(call: Call, cifs: list[Path], t
     said = refused(call("--cif", cifs[0]))
     assert f"no trained model under {tmp_path / 'models'}" in said
     assert "run_phase2.py" in said
-    assert "--run" in said
+    assert "--model" in said
     assert "for --family multitask_cgcnn" in refused(call("--cif", cifs[0], "--family", "multitask_cgcnn"))
-    assert "there is no nowhere" in refused(call("--cif", cifs[0], "--run", "nowhere"))
+    assert "there is no nowhere" in refused(call("--cif", cifs[0], "--model", "nowhere"))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "a pickle", "other tensors", "a folder"])
@@ -219,7 +221,7 @@ def test_a_damaged_model_is_refused(damage: str, make_run: MakeRun, call: Call, 
     else:
         cut, pickled = whole[: len(whole) // 2], pickle.dumps(Path)
         best.write_bytes({"empty": b"", "cut": cut, "text": b"something else", "a pickle": pickled}[damage])
-    said = refused(call("--cif", cifs[0], "--run", best.parent))
+    said = refused(call("--cif", cifs[0], "--model", best.parent))
     assert said.startswith("error: ")
     assert damage == "other tensors" or str(best) in said
     assert "format" in said if damage == "other tensors" else "damaged" in said or "there is no" in said
@@ -234,7 +236,7 @@ def test_nothing_foreign_is_run_from_a_model(make_run: MakeRun, call: Call, cifs
 
     best = make_run() / BEST
     torch.save({"format": 1, "network": Evil()}, best)
-    assert "damaged" in refused(call("--cif", cifs[0], "--run", best))
+    assert "damaged" in refused(call("--cif", cifs[0], "--model", best))
     assert not (here / "owned").exists()
 
 
@@ -250,14 +252,14 @@ def test_the_best_family_and_its_newest_run_are_taken(make_run: MakeRun, call: C
     old = make_run("run_std_old", algorithm="e3nn")
     make_run("run_std_new", algorithm="e3nn")
     make_run("run_cgcnn")
-    assert chosen(call("--cif", cifs[0])) == "run_pro"
-    assert chosen(call("--cif", cifs[0], "--run", "latest")) == "run_cgcnn"
+    assert chosen(call("--cif", cifs[0], "--model", "latest")) == "run_cgcnn"
     assert chosen(call("--cif", cifs[0], "--family", "multitask_std_e3nn")) == "run_std_new"
     assert chosen(call("--cif", cifs[0], "--family", "multitask_cgcnn")) == "run_cgcnn"
-    assert chosen(call("--cif", cifs[0], "--run", old)) == "run_std_old"
-    assert chosen(call("--cif", cifs[0], "--run", old / BEST)) == "run_std_old"
+    assert chosen(call("--cif", cifs[0], "--model", old)) == "run_std_old"
+    assert chosen(call("--cif", cifs[0], "--run", old / BEST)) == "run_std_old"  # the older flag
+    assert chosen(call("--cif", cifs[0], "--family", "multitask_pro_e3nn")) == "run_pro"
     (pro / BEST).unlink()
-    assert chosen(call("--cif", cifs[0])) == "run_std_new"  # though the CGCNN run is newer
+    assert "no trained model" in refused(call("--cif", cifs[0], "--family", "multitask_pro_e3nn"))
 
 
 def ship(run: Path, folder: Path) -> Path:
@@ -266,25 +268,27 @@ def ship(run: Path, folder: Path) -> Path:
     return folder
 
 
-def test_the_shipped_model_predicts_where_no_run_is_suitable(
-    make_run: MakeRun, call: Call, cifs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_shipped_model_answers_unless_a_model_is_named(
+    make_run: MakeRun, cifs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    def used(*flags: str) -> str:
+        assert main(["--cif", str(cifs[0]), *flags, "--models-dir", str(tmp_path / "models"), "--device", "cpu"]) == 0
+        return Path(capsys.readouterr().out.split("model: ")[1].split("\n")[0]).parent.name
+
     monkeypatch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path / "package")
     check = make_run("run_check", mode="smoke")
     ship(check, tmp_path / "package" / "other")
-    assert f"nor is there a shipped model {DEFAULT_MODEL} (`crystrata export`" in refused(call("--cif", cifs[0]))
-    packaged = ship(check, tmp_path / "package" / DEFAULT_MODEL)
-    answer = call("--cif", cifs[0])
-    assert chosen(answer) == DEFAULT_MODEL
-    assert str(packaged / WEIGHTS) in answer[1]
+    assert main(["--cif", str(cifs[0]), "--models-dir", str(tmp_path / "models")]) == 2
+    assert f"the shipped model {DEFAULT_MODEL} is neither under" in capsys.readouterr().err
+    ship(check, tmp_path / "package" / DEFAULT_MODEL)
+    assert used() == DEFAULT_MODEL
+    make_run("run_real")  # a run of one's own changes nothing for a call that names none
+    assert used() == DEFAULT_MODEL
+    assert used("--model", "best") == "run_real"
+    assert used("--model", "latest") == "run_real"
     own = ship(check, tmp_path / "models" / "pretrained" / DEFAULT_MODEL)
-    assert str(own / WEIGHTS) in call("--cif", cifs[0])[1]
-    for flags in (["--run", "best"], ["--family", "multitask_std_e3nn"]):
-        assert "crystrata export" not in refused(call("--cif", cifs[0], *flags))
-    assert chosen(call("--cif", cifs[0], "--run", "latest")) == "run_check"
-    make_run("run_real")
-    assert chosen(call("--cif", cifs[0])) == "run_real"
-    assert chosen(call("--cif", cifs[0], "--run", DEFAULT_MODEL)) == DEFAULT_MODEL
+    assert main(["--cif", str(cifs[0]), "--models-dir", str(tmp_path / "models")]) == 0
+    assert str(own / WEIGHTS) in capsys.readouterr().out
 
 
 def test_a_shipped_model_is_named_or_pathed(
@@ -294,10 +298,10 @@ def test_a_shipped_model_is_named_or_pathed(
     run = make_run()
     folder = ship(run, tmp_path / "package" / "mine")
     for named in ("mine", folder, folder / WEIGHTS):
-        assert chosen(call("--cif", cifs[0], "--run", named)) == "mine"
-    assert "there is no" in refused(call("--cif", cifs[0], "--run", "./mine"))
+        assert chosen(call("--cif", cifs[0], "--model", named)) == "mine"
+    assert "there is no" in refused(call("--cif", cifs[0], "--model", "./mine"))
     shutil.copytree(run, here / "mine")  # a path goes before a name
-    assert call("--cif", cifs[0], "--run", "mine")[1].endswith(f"model: {Path('mine') / BEST}\n")
+    assert call("--cif", cifs[0], "--model", "mine")[1].endswith(f"model: {Path('mine') / BEST}\n")
 
 
 def test_a_source_tree_finds_its_own_shipped_models(root: Path) -> None:
@@ -321,12 +325,12 @@ def test_a_check_of_the_pipeline_predicts_only_when_named(
     how: dict[str, object], family: str, make_run: MakeRun, call: Call, cifs: list[Path]
 ) -> None:
     run = make_run("run_check", **how)
-    assert "no trained model" in refused(call("--cif", cifs[0]))
+    assert "no trained model" in refused(call("--cif", cifs[0], "--model", "best"))
     assert chosen(call("--cif", cifs[0], "--family", family)) == "run_check"
-    assert chosen(call("--cif", cifs[0], "--run", run)) == "run_check"
+    assert chosen(call("--cif", cifs[0], "--model", run)) == "run_check"
     make_run("run_real", algorithm="cgcnn")
     make_run("run_check_2", **how)
-    assert chosen(call("--cif", cifs[0])) == "run_real"
+    assert chosen(call("--cif", cifs[0], "--model", "best")) == "run_real"
 
 
 def test_a_leaderboard_property_is_predicted_only_where_a_run_of_it_alone_is_named(
@@ -334,21 +338,21 @@ def test_a_leaderboard_property_is_predicted_only_where_a_run_of_it_alone_is_nam
 ) -> None:
     make_run("run_both", properties=["band_gap", "ehull_official"])
     alone = make_run("run_alone", properties=["ehull_official"])
-    assert call("--cif", cifs[0], "--output", "default.csv")[0] == 0
-    assert "run_both" in call("--cif", cifs[0])[1]
-    columns = set(pd.read_csv("default.csv").columns)
+    assert call("--cif", cifs[0], "--model", "best", "--output", "best.csv")[0] == 0
+    assert "run_both" in call("--cif", cifs[0], "--model", "best")[1]
+    columns = set(pd.read_csv("best.csv").columns)
     assert "band_gap [eV]" in columns
     assert "ehull_official [eV/atom]" not in columns
-    assert call("--cif", cifs[0], "--run", alone, "--output", "named.csv")[0] == 0
+    assert call("--cif", cifs[0], "--model", alone, "--output", "named.csv")[0] == 0
     assert pd.read_csv("named.csv")["ehull_official [eV/atom]"].notna().all()
 
 
 def test_a_demo_model_says_so(make_run: MakeRun, call: Call, cifs: list[Path]) -> None:
     run = make_run(demo=True)
-    code, out, _ = call("--cif", cifs[0], "--run", run)
+    code, out, _ = call("--cif", cifs[0], "--model", run)
     assert code == 0
     assert "DEMO" in out
-    assert call("--cif", cifs[0], "--run", run, "--output", "out.csv")[0] == 0
+    assert call("--cif", cifs[0], "--model", run, "--output", "out.csv")[0] == 0
     assert set(pd.read_csv("out.csv")["model"]) == {"DEMO: labels are not DFT"}
 
 
@@ -413,7 +417,7 @@ def test_an_unknown_device_is_refused(
     device: str, make_run: MakeRun, cifs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_run()
-    assert main(["--cif", str(cifs[0]), "--run", str(run), "--device", device]) == 2
+    assert main(["--cif", str(cifs[0]), "--model", str(run), "--device", device]) == 2
     assert "--device" in capsys.readouterr().err
 
 
