@@ -176,7 +176,10 @@ def test_a_missing_file_among_others_is_a_row(make_run: MakeRun, call: Call, cif
         (["--dir", "empty"], "empty holds no structure file"),
         (["--dir", "notes"], "notes holds no structure file"),
         ([], "name structure files with --cif, a folder with --dir, or formulas with --formula"),
-        (["--cif", "a.cif", "--dir", "empty"], "name structure files with --cif, a folder with --dir, or formulas with --formula"),
+        (
+            ["--cif", "a.cif", "--dir", "empty"],
+            "name structure files with --cif, a folder with --dir, or formulas with --formula",
+        ),
         (["--cfi", "a.cif"], "unknown argument --cfi; did you mean '--cif'?"),
         (["--cif"], "argument --cif: expected at least one argument"),
     ],

@@ -24,6 +24,7 @@ from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
+from crystrata.networks.latent import Latent
 from crystrata.runs.continual_config import read_continual
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows import study
@@ -99,9 +100,9 @@ def predicted(run: Path, rows: list[dict[str, float]]) -> np.ndarray:
     network = TrainedCompositions.load(run, "cpu").model.network
     x = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in rows]) @ KernelMean().kernel.matrix
     with torch.no_grad():
-        latent = network.composition_latents(torch.from_numpy(x).float())
+        latent = Latent(network.composition_latents(torch.from_numpy(x).float()))
         kind, pull, mass = (network.head(name) for name in ("kind", "pull", "mass"))
-        columns = [kind.probabilities(kind(latent))[:, 0], pull.predict(pull(latent)), mass.predict(mass(latent))]
+        columns = [kind.probabilities(kind(latent))[:, 0], *(one.predict(one(latent), latent) for one in (pull, mass))]
     return torch.stack(columns, dim=1).numpy()
 
 
@@ -346,18 +347,18 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
         ({"seeds": {"strategy": "explicit"}}, "it needs some"),
         ({"seeds": {"count": 0}}, "must be 1 or more"),
-        ({"constraints": {"max_elements": "3"}}, r"\[study.constraints\] max_elements must be a whole number, not '3'"),
+        ({"constraints": {"max_elements": "few"}}, "study.constraints.max_elements must be a whole number, not 'few'"),
         ({"constraints": {"allowed_elements": "Fe"}}, "allowed_elements must be a list, not 'Fe'"),
         ({"constraints": {"fixed_amounts": {"O": "half"}}}, "fixed_amounts.O must be a number, not 'half'"),
         ({"constraints": {"max_elements": True}}, "max_elements must be a whole number, not True"),
-        ({"latent": {"steps": 4.5}}, r"\[study.latent\] steps must be a whole number, not 4.5"),
-        ({"composition": {"lr": "1"}}, "lr must be a number, not '1'"),
+        ({"latent": {"steps": 4.5}}, "study.latent.steps must be a whole number, not 4.5"),
+        ({"composition": {"lr": "low"}}, "lr must be a number, not 'low'"),
         ({"composition": 3}, r"\[study.composition\] must be a table, not 3"),
-        ({"latent_alphas": ["1"]}, r"each of \[study\] latent_alphas must be a number, not '1'"),
-        ({"latent_alphas": "abc"}, r"\[study\] latent_alphas must be a list, not 'abc'"),
+        ({"latent_alphas": ["one"]}, "study.latent_alphas.0 must be a number, not 'one'"),
+        ({"latent_alphas": "abc"}, "study.latent_alphas must be a list, not 'abc'"),
         ({"max_atoms": 9.5}, "max_atoms must be a whole number, not 9.5"),
-        ({"whitelist": ["Fe", 1]}, "each of .* whitelist must be text, not 1"),
-        ({"seeds": {"count": "3"}}, r"\[study.seeds\] count must be a whole number, not '3'"),
+        ({"whitelist": ["Fe", 1]}, "whitelist.1 must be text, not 1"),
+        ({"seeds": {"count": "few"}}, "study.seeds.count must be a whole number, not 'few'"),
         ({"scenarios": 3}, "scenarios must be a list of tables, not 3"),
         ({"scenarios": [{"targets": {}}]}, "missing 1 required positional argument: 'name'"),
         ({"scenarios": [{**scenario, "want": "a=1"}]}, "want must be a list, not 'a=1'"),

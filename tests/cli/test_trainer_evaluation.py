@@ -17,9 +17,10 @@ from crystrata.cli.trainer import main
 from crystrata.compositions.descriptors import Statistics
 from crystrata.compositions.keys import composition_keys
 from crystrata.datasets.splits import PARTS
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, HISTORY, RESULTS, SPLITS, TASK_PREDICTIONS
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.experiment_run import find_run_of
+from crystrata.runs.find import find_run_of
+from crystrata.tasks import Task
 
 TASKS = [
     {"name": "energy", "kind": "regression", "data_column": "energy"},
@@ -110,7 +111,7 @@ def test_everything_may_be_tested(folder: Path, run: Path) -> None:
 
 def test_what_was_trained_on_is_no_test_part(folder: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a split of its own, a file is evaluated on that of the run, whatever its seed; else a notice tells."""
-    values, told = document(folder, folder / "models"), "compositions of this part were trained on"
+    values, told = document(folder, folder / "models"), "materials of this part were trained on"
     wanted = {name: parts["test"] for name, parts in json.loads((run / RESULTS).read_text())["tasks"].items()}
     for arguments in (["--seed_everything=7"], ["--data.init_args.val_split=0.3", "--data.init_args.test_split=0.3"]):
         assert call(folder, "test", values, *arguments) == 0
@@ -161,7 +162,7 @@ def test_what_does_not_fit_is_told(folder: Path, run: Path, capsys: pytest.Captu
     other = document(*fine, formula_desc_source=None, descriptor={"kind": "statistics"})
     assert "the network reads other descriptors: kind table" in told("test", other)
     assert "'enrgy'; did you mean 'energy'" in told("test", document(*fine, tasks=[{**TASKS[0], "name": "enrgy"}]))
-    assert "is a regression in" in told("test", document(*fine, tasks=[{**TASKS[3], "name": "energy"}]))
+    assert "is a scalar in" in told("test", document(*fine, tasks=[{**TASKS[3], "name": "energy"}]))
     assert "no run of the experiment 'other'" in told("test", document(*fine), "--experiment_name", "other")
     parts = json.loads((run / SPLITS).read_text())
     (folder / "short.json").write_text(json.dumps({**parts, "train": parts["train"] + parts["test"], "test": []}))
@@ -178,7 +179,12 @@ def test_what_does_not_fit_is_told(folder: Path, run: Path, capsys: pytest.Captu
 
 def test_an_experiment_has_its_own_runs_alone(tmp_path: Path) -> None:
     """A number counts runs of one experiment only as `fit` writes it: from 2 on, without a leading zero."""
-    config = TaskRunConfig(tasks=({"name": "energy", "kind": "regression"},), models_dir=str(tmp_path))
+    config = RunConfig(
+        tasks=(Task("energy", "scalar", columns=("energy",)),),
+        composition="mlp",
+        mode="tasks",
+        models_dir=str(tmp_path),
+    )
     for age, name in enumerate(("run_lr", "run_lr_12", "run_lr_01", "run_lr_1", "run_lr_0", "run_lr_low")):
         (config.family_dir / name).mkdir(parents=True)
         (config.family_dir / name / BEST).touch()
@@ -189,7 +195,7 @@ def test_an_experiment_has_its_own_runs_alone(tmp_path: Path) -> None:
 
 
 def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verbs on a run of crystals that was trained through the same door."""
+    """The verbs on a run of crystals that was trained by the same command."""
     values = {
         "experiment_name": "small",
         "trainer": {"max_epochs": 1, "default_root_dir": str(tmp_path / "models"), "accelerator": "cpu"},
@@ -210,7 +216,7 @@ def test_crystals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb, part in (("validate", "val"), ("test", "test")):
         assert call(tmp_path, verb, values) == 0
         metrics = json.loads((run / f"{part}_metrics.json").read_text())
-        results = json.loads((run / RESULTS).read_text())["properties"]
+        results = json.loads((run / RESULTS).read_text())["tasks"]
         assert metrics == {name: parts[part] for name, parts in results.items()}
     assert call(tmp_path, "predict", values, "--data.init_args.predict_idx=all") == 0
     table = pd.read_parquet(run / "predicted" / "crystals.parquet")

@@ -24,7 +24,15 @@ from crystrata.presets import (
     get_preset,
     resolve_size,
 )
-from crystrata.jarvis_properties import GROUPS, NINE, PROPERTIES, get_property, records, resolve_properties, trained_properties
+from crystrata.jarvis_properties import (
+    GROUPS,
+    NINE,
+    PROPERTIES,
+    get_property,
+    records,
+    resolve_properties,
+    trained_properties,
+)
 from crystrata.runs.config import resolve_config
 
 NAMES = (

@@ -22,7 +22,7 @@ from crystrata.files import read_toml_table
 from crystrata.networks.heads.scalar import ScalarHead
 from crystrata.networks.network import Network
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
-from crystrata.settings import checked
+from crystrata.settings import checked, make, require_known
 
 TABLE = "study"
 """Table of a TOML file that holds the configuration; other tables belong to other commands."""
@@ -207,7 +207,7 @@ class StudyConfig:
         given["scenarios"] = tuple(_made(Scenario, one, f"{TABLE}.scenarios") for one in scenarios)
         given["seeds"] = _made(SeedChoice, given.get("seeds", {}), f"{TABLE}.seeds")
         for name, (kind, known) in _SETTINGS.items():
-            _check_table(given.get(name, {}), kind, known, f"{TABLE}.{name}")
+            given[name] = _settings(given.get(name, {}), kind, known, f"{TABLE}.{name}")
         return _made(cls, given, TABLE)
 
     def deciding(self) -> dict[str, Any]:
@@ -218,25 +218,25 @@ class StudyConfig:
         return values
 
 
-def _made(kind: type[_Made], values: Mapping[str, Any], table: str) -> _Made:
-    """Return a configuration object of plain values; lists become tuples."""
-    names = [entry.name for entry in fields(kind)]  # type: ignore[arg-type]
-    _check_table(values, kind, names, table)
+def _made(kind: type[_Made], values: Any, table: str) -> _Made:
+    """Return a configuration object of plain values."""
     try:
-        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        return make(kind, _require_table(values, table), table)
     except TypeError as error:
         raise UsageError(f"[{table}] lacks a value: {error}") from None
 
 
-def _check_table(values: Mapping[str, Any], kind: type, known: Iterable[str], table: str) -> None:
-    """Refuse keys that are not known, and values of other kinds than the fields of a configuration object are."""
+def _settings(values: Any, kind: type, known: Iterable[str], table: str) -> dict[str, Any]:
+    """Return some fields of a configuration object, checked."""
+    require_known(_require_table(values, table), known, table)
+    hints = get_type_hints(kind, include_extras=True)
+    return {key: checked(value, hints[key], f"{table}.{key}") for key, value in values.items()}
+
+
+def _require_table(values: Any, table: str) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
         raise UsageError(f"[{table}] must be a table, not {values!r}")
-    kinds = get_type_hints(kind)
-    for key, value in values.items():
-        if key not in known:
-            raise unknown_name(f"key of [{table}]", key, known)
-        checked(value, kinds[key], f"[{table}] {key}")
+    return values
 
 
 def read_study(path: Path, **given: Any) -> StudyConfig:

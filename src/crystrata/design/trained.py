@@ -164,7 +164,7 @@ def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any
     split = _read(run / SPLITS)
     parts = {part: [group_key(name) for name in split[part]] for part in PARTS}
     widths = {
-        name: {level: one["half_width"] for level, one in found["levels"].items() if "half_width" in one}
+        name: {level: one["half_width"] for level, one in found["levels"].items() if one.get("half_width") is not None}
         for name, found in results.get("intervals", {}).items()
         if found
     }

@@ -248,7 +248,7 @@ class Network(nn.Module):
         composition, structure = self._of_compositions(batch), self._of_crystals(batch)
         latent, sums = self._joined(composition, structure, batch), {}
         for task in self.active:
-            head, targets = self.head(task.name), self._targets(task, batch)
+            head, targets = self.head(task.name), self.targets_of(task, batch)
             sums[task.name] = head.loss(head(latent, targets), latent, targets)[0]
         for name in self.config.self_supervised:
             sums[name] = self._self_supervised_loss(name, batch, composition, structure)
@@ -263,7 +263,7 @@ class Network(nn.Module):
         composition, structure = self._of_compositions(batch), self._of_crystals(batch)
         latent, errors, sums = self._joined(composition, structure, batch), {}, {}
         for task in self.active:
-            head, targets = self.head(task.name), self._targets(task, batch)
+            head, targets = self.head(task.name), self.targets_of(task, batch)
             output = head(latent, targets)
             errors[task.name] = head.errors(output, latent, targets)
             sums[task.name] = head.loss(output, latent, targets)[0]
@@ -335,7 +335,7 @@ class Network(nn.Module):
             there = there.index_fill(0, batch.crystal_rows, True)
         return latent, there
 
-    def _targets(self, task: Task, batch: Batch) -> Targets:
+    def targets_of(self, task: Task, batch: Batch) -> Targets:
         """Return what the head of a task learns from."""
         if task.kind != "autoencoder":
             return batch.targets[task.name]
@@ -344,7 +344,7 @@ class Network(nn.Module):
         return Targets(self.standardised(batch.descriptor), batch.descriptor.isfinite())
 
     def _counts(self, batch: Batch) -> Tensor:
-        counts = [self.head(task.name).count(self._targets(task, batch)) for task in self.active]
+        counts = [self.head(task.name).count(self.targets_of(task, batch)) for task in self.active]
         crystals = 0 if batch.crystals is None else len(batch.crystals)
         for name in self.config.self_supervised:
             counts.append(torch.tensor(len(batch) if name == MASKED_FEATURES else crystals))

@@ -90,7 +90,7 @@ def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
                 coverage = found.get("coverage")
                 row[f"coverage [%]{words}"] = None if coverage is None else 100 * coverage
                 row[f"width{words}"] = found.get("width")
-            rows.append(row)
+            rows.append({**row, "half width of all": groups.get("half_width")})
     return pd.DataFrame(rows)
 
 

@@ -43,18 +43,22 @@ def calibrate_run(
         latents: Part -> latents, (n, d).
 
     Returns:
-        The metrics of the intervals on the test part, see `interval_metrics`; none without a task or a validation part.
+        The metrics of the intervals on the test part, see `interval_metrics`, each level with `half_width`: that of an
+        interval as wide for every material (None with too few labels). None without a task or a validation part.
     """
     if not values["val"] or not len(latents["val"]) or not len(prepared.split.train):
         return {}
     calibration = calibrate(model, prepared, labels["val"], values["val"], latents["val"])
     write_calibration(run, calibration, model.path)
     metrics = interval_metrics(calibration, tasks, labels["test"], values["test"], latents["test"])
-    for name, found in metrics.items():
-        if found:
-            errors = np.abs(labels["val"][name] - values["val"][name])
-            for level, groups in found["levels"].items():
-                groups["half_width"] = conformal_quantile(errors[np.isfinite(errors)], int(level) / 100)
+    for name, column in values["val"].items():
+        errors = np.abs(labels["val"][name] - column)
+        errors = errors[np.isfinite(errors)]
+        if not metrics[name]:
+            metrics[name] = {"calibration": len(errors), "levels": {str(level): {} for level in LEVELS}}
+        for level, groups in metrics[name]["levels"].items():
+            half = conformal_quantile(errors, int(level) / 100)
+            groups["half_width"] = half if np.isfinite(half) else None
     return metrics
 
 

@@ -178,9 +178,12 @@ def _reconstruction(
     network = model.network
     if isinstance(network, Ensemble):
         return None
-    batches = dataset.batches(Step(rows, _BATCH), evaluation_form(network))
-    errors = torch.cat([network.validate(batch.to(network.device))[0][task.name].cpu() for batch in batches])
-    return {"n": len(rows), "mse": float(errors.mean())}
+    head, errors = network.head(task.name), []
+    for batch in dataset.batches(Step(rows, _BATCH), evaluation_form(network)):
+        batch = batch.to(network.device)
+        latent = network.encode(batch)
+        errors.append(head.errors(head(latent), latent, network.targets_of(task, batch)).cpu())
+    return {"n": len(rows), "mse": float(torch.cat(errors).mean())}
 
 
 def as_table(predictions: TaskPredictions, dataset: MaterialDataset) -> pd.DataFrame:

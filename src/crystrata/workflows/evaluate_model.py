@@ -22,7 +22,8 @@ from crystrata.files import write_json
 from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.inference import predict_rows
 from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.reports.tables import part_table
+from crystrata.reports.official import official_figures, official_predictions
+from crystrata.reports.tables import part_table, terminal_official
 from crystrata.runs.config import OWN_TABLES, RunConfig
 from crystrata.runs.directory import CONFIG, MANIFEST, SPLITS
 from crystrata.runs.find import saved_config
@@ -101,7 +102,7 @@ def evaluate_model(
     truth = {
         one: {name: column[prepared.split.part(one)] for name, column in labels.items()} for one in ("train", part)
     }
-    values, _, _ = predict_part(model, numbers, prepared, rows)
+    values, details, _ = predict_part(model, numbers, prepared, rows)
     others = predict_rows(model.network, dataset, rows) if any(not task.is_number for task in config.tasks) else {}
     metrics = {
         task.name: task_metrics(task, model, prepared, part, truth, values, others.get(task.name))
@@ -110,6 +111,14 @@ def evaluate_model(
     if all(found is None for found in metrics.values()):
         raise UsageError(f"no task has a known label in the {part} part")
     console.print(part_table(f"{part} part", metrics))
+    if part == "test" and prepared.split.official_tests:
+        answers = official_predictions(prepared.split, dataset.materials, numbers, values, details)
+        figures = official_figures(answers, numbers, dataset.materials, prepared.split.train)
+        console.print(
+            terminal_official(
+                {"tasks": {task.name: {"unit": task.unit} for task in numbers}, "official_tests": figures}
+            )
+        )
     return metrics
 
 
