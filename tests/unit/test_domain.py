@@ -52,7 +52,7 @@ def test_equal_latents_do_no_harm() -> None:
 
 def test_a_usual_crystal_has_no_caution() -> None:
     for gaps in ((0.0, 0.0), (0.0, 1.9), (3.0, 5.0)):
-        assert list(cautions(salt(), ["Na", "Cl"], distance=0.99, expansion=1.0, gaps=gaps)) == []
+        assert list(cautions(np.array([11, 17]), salt(), ["Na", "Cl"], distance=0.99, expansion=1.0, gaps=gaps)) == []
 
 
 @pytest.mark.parametrize(
@@ -73,5 +73,5 @@ def test_a_usual_crystal_has_no_caution() -> None:
 )
 def test_each_caution_has_its_reason(crystal: Crystal, told: dict[str, float], text: str) -> None:
     seen = ["Na"] if "never" in text else ["Na", "Cl"]
-    (found,) = cautions(crystal, seen, **told)  # type: ignore[arg-type]
+    (found,) = cautions(np.array([11, 17]), crystal, seen, **told)  # type: ignore[arg-type]
     assert re.fullmatch(text, found)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from crystrata.errors import UsageError
+from crystrata.jarvis_properties import properties
 from crystrata.networks.nearest import nearest
 from crystrata.prediction.intervals import (
     LEAST_LABELS,
@@ -37,7 +38,7 @@ def bounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the intervals around predictions of zero."""
     zero = np.zeros(len(latents))
-    return made.bounds({name: zero}, latents, zero, metal, level)[name]
+    return made.bounds(properties([name]), {name: zero}, latents, zero, metal, level)[name]
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
@@ -79,7 +80,7 @@ def test_intervals_are_wider_for_a_higher_level_and_farther_away() -> None:
     made, zero = fitted(latents, metal, errors), np.zeros(10)
     widths = [np.diff(bounds(made, latents[:10], metal[:10], level), axis=0) for level in (0.5, 0.8, 0.9)]
     assert (np.diff(np.concatenate(widths), axis=0) > 0).all()
-    far = made.bounds({"formation_energy": zero}, latents[:10], zero + 2, metal[:10], 0.9)["formation_energy"]
+    far = made.bounds((), {"formation_energy": zero}, latents[:10], zero + 2, metal[:10], 0.9)["formation_energy"]
     np.testing.assert_allclose(np.diff(far, axis=0)[0], 3 * widths[2][0])
 
 
@@ -104,7 +105,7 @@ def test_a_property_with_few_labels_is_left_out() -> None:
     made = ConformalIntervals.fit(latents, np.zeros(60), metal, {"spillage": few, "ehull": nothing, "band_gap": errors})
     assert made.properties == ("band_gap",)
     values = {name: np.zeros(60) for name in ("spillage", "band_gap")}
-    assert set(made.bounds(values, latents, np.zeros(60), metal, 0.9)) == {"band_gap"}
+    assert set(made.bounds((), values, latents, np.zeros(60), metal, 0.9)) == {"band_gap"}
     assert ConformalIntervals.fit(latents, np.zeros(60), metal, {"ehull": nothing}).properties == ()
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from crystrata.jarvis_properties import PROPERTIES
+from crystrata.jarvis_properties import PROPERTIES, published_of
 from crystrata.reports.metrics import PropertyMetrics, competition_score, property_metrics
 from crystrata.reports.predictions import write_predictions
 from crystrata.reports.tables import DEMO_CAPTION, captions, mae_table, markdown, terminal_table, write_tables
@@ -30,14 +30,20 @@ def metrics_of(mae: float, n: int = 20) -> dict[str, Any]:
     return PropertyMetrics(n, mae, 1.5 * mae, 0.5, 1.1, 1.0, 1 - mae / 1.1, 0, mae).as_dict()
 
 
+def about(name: str, **parts: Any) -> dict[str, Any]:
+    """What results say of a property."""
+    task = PROPERTIES[name]
+    return {"kind": task.kind, "unit": task.unit, "title": task.title, "benchmark": task.benchmark, **parts}
+
+
 def results_of(demo: bool = False) -> dict[str, Any]:
     """Results of a run: better than the baseline, worse, and without a test label."""
     return {
         "demo": demo,
-        "properties": {
-            "band_gap": {"val": metrics_of(0.4), "test": metrics_of(0.5)},
-            "bulk_modulus": {"val": metrics_of(1.9), "test": metrics_of(2.0)},
-            "piezoelectric": {"val": metrics_of(1.0), "test": None},
+        "tasks": {
+            "band_gap": about("band_gap", val=metrics_of(0.4), test=metrics_of(0.5)),
+            "bulk_modulus": about("bulk_modulus", val=metrics_of(1.9), test=metrics_of(2.0)),
+            "piezoelectric": about("piezoelectric", val=metrics_of(1.0), test=None),
         },
     }
 
@@ -121,7 +127,9 @@ def test_the_table_has_a_row_for_each_property() -> None:
     assert table["test MAE"].tolist()[:2] == [0.5, 2.0]
     assert pd.isna(table["test MAE"][2])
     assert table["val MAE"].tolist() == [0.4, 1.9, 1.0]
-    assert table["published ALIGNN"].tolist() == [PROPERTIES[name].published.alignn for name in table["property"]]
+    assert table["published ALIGNN"].tolist() == [
+        published_of(PROPERTIES[name]).alignn for name in table["property"]
+    ]
 
 
 def test_markdown_is_a_table_of_four_digits() -> None:
@@ -149,7 +157,7 @@ def test_written_tables_say_whether_they_are_of_the_demo(tmp_path: Path, demo: b
 def test_the_terminal_table_fits_80_columns_and_colours_by_the_baseline() -> None:
     results = results_of()
     maes = {name: 0.567890 if name == "band_gap" else 12.34567 for name in PROPERTIES}
-    results["properties"] = {name: {"val": metrics_of(0.5), "test": metrics_of(mae)} for name, mae in maes.items()}
+    results["tasks"] = {name: about(name, val=metrics_of(0.5), test=metrics_of(mae)) for name, mae in maes.items()}
     shown = io.StringIO()
     Console(file=shown, width=80, color_system=None).print(terminal_table(results))
     lines = shown.getvalue().splitlines()
@@ -167,7 +175,7 @@ def test_the_terminal_table_fits_80_columns_and_colours_by_the_baseline() -> Non
 
 
 def test_results_with_gaps_are_json() -> None:
-    assert json.loads(json.dumps(results_of()))["properties"]["piezoelectric"]["test"] is None
+    assert json.loads(json.dumps(results_of()))["tasks"]["piezoelectric"]["test"] is None
 
 
 PREDICTIONS = pd.DataFrame(

@@ -8,8 +8,8 @@ import torch
 
 from crystrata.datasets.outliers import COLUMNS, OutlierCheck, check_outliers, robust_scores
 from crystrata.datasets.splits import Split
+from crystrata.jarvis_properties import PROPERTIES, get_property, properties
 from crystrata.networks.scaling import Scaling
-from crystrata.jarvis_properties import PROPERTIES, get_property
 from crystrata.reports.metrics import property_metrics
 
 N = 300
@@ -29,7 +29,9 @@ def split() -> Split:
 
 
 def check(name: str, labels: np.ndarray, *, limit: float = 8.0, mask: bool = True) -> OutlierCheck:
-    return check_outliers([name], labels[:, None], split(), [f"id-{row}" for row in range(N)], limit=limit, mask=mask)
+    return check_outliers(
+        properties([name]), {name: labels}, split(), [f"id-{row}" for row in range(N)], limit=limit, mask=mask
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,8 +50,8 @@ def test_a_label_that_cannot_be_right_is_masked_in_training_alone(name: str, val
     rows = [7, 210, 260, 295]  # training, validation, test, no part
     labels[rows] = value
     found = check(name, labels)
-    assert np.flatnonzero(found.masked[:, 0]).tolist() == [7]
-    assert np.flatnonzero(found.flagged[:, 0]).tolist() == [7, 210, 260]
+    assert np.flatnonzero(found.masked[name]).tolist() == [7]
+    assert np.flatnonzero(found.flagged[name]).tolist() == [7, 210, 260]
     assert found.table["key"].tolist() == ["id-7", "id-210", "id-260"]
     assert found.table["split"].tolist() == ["train", "val", "test"]
     assert found.table["action"].tolist() == ["masked", "kept", "kept"]
@@ -64,7 +66,7 @@ def test_a_plausible_extreme_is_reported_but_trained_on() -> None:
     row = found.table[found.table["key"] == "id-3"].iloc[0]
     assert row["reason"] == "outside [0, 600]"
     assert row["action"] == "kept"
-    assert not found.masked.any()
+    assert not found.masked["bulk_modulus"].any()
 
 
 @pytest.mark.parametrize("name", ["bulk_modulus", "shear_modulus"])
@@ -79,14 +81,12 @@ def test_the_modulus_of_diamond_is_no_outlier(name: str) -> None:
 
 
 def test_only_the_one_label_is_masked_and_the_crystal_stays() -> None:
-    values = np.stack([ordinary("formation_energy"), ordinary("bulk_modulus")], axis=1)
-    values[5, 1] = -40.0
-    found = check_outliers(
-        ["formation_energy", "bulk_modulus"], values, split(), [str(row) for row in range(N)], limit=8.0
-    )
-    assert np.argwhere(found.masked).tolist() == [[5, 1]]
-    assert found.masked_for(["bulk_modulus"])[5].tolist() == [True]
-    assert not found.flagged_for("formation_energy").any()
+    values = {name: ordinary(name) for name in ("formation_energy", "bulk_modulus")}
+    values["bulk_modulus"][5] = -40.0
+    found = check_outliers(properties(list(values)), values, split(), [str(row) for row in range(N)], limit=8.0)
+    assert np.flatnonzero(found.masked["bulk_modulus"]).tolist() == [5]
+    assert not found.masked["formation_energy"].any()
+    assert not found.flagged["formation_energy"].any()
 
 
 def test_unknown_labels_neither_blind_the_statistics_nor_are_flagged() -> None:
@@ -96,7 +96,7 @@ def test_unknown_labels_neither_blind_the_statistics_nor_are_flagged() -> None:
     found = check("bulk_modulus", labels)
     assert set(found.table["key"]) == {"id-11", "id-255"}
     assert np.isfinite(found.table["score"]).all()
-    assert not found.flagged[np.isnan(labels)].any()
+    assert not found.flagged["bulk_modulus"][np.isnan(labels)].any()
 
 
 def test_the_statistics_come_from_the_training_part() -> None:
@@ -113,8 +113,8 @@ def test_the_statistics_come_from_the_training_part() -> None:
 def test_scores_are_taken_on_the_scale_that_the_network_learns_on() -> None:
     record = get_property("piezoelectric")
     labels = ordinary("piezoelectric")[:201]  # odd: both medians are the middle value
-    scaling = Scaling(record)
-    scaling.fit(torch.from_numpy(labels), torch.zeros(len(labels), 103))
+    scaling = Scaling(record.transform, centre="median")
+    scaling.fit(torch.from_numpy(labels), torch.ones(len(labels), dtype=torch.bool))
     value = np.arcsinh(labels / float(scaling.transform_scale))
     expected = 0.6745 * np.abs(value - np.median(value)) / np.median(np.abs(value - np.median(value)))
     np.testing.assert_allclose(robust_scores(labels, np.arange(201), record), expected, rtol=1e-5)
@@ -133,7 +133,7 @@ def test_most_labels_zero_is_a_class_and_the_rest_is_not_flagged() -> None:
 @pytest.mark.parametrize("labels", [np.full(N, 2.0), np.full(N, np.nan), np.where(np.arange(N) < 15, 1.0, np.nan)])
 def test_a_column_without_spread_or_labels_has_no_score(labels: np.ndarray) -> None:
     found = check("band_gap", labels)
-    assert not found.flagged.any()
+    assert not found.flagged["band_gap"].any()
     assert np.isnan(robust_scores(labels, split().train, get_property("band_gap"))).all()
     assert tuple(found.table.columns) == COLUMNS
 
@@ -142,16 +142,16 @@ def test_no_filter_reports_the_same_and_masks_nothing() -> None:
     labels = ordinary("shear_modulus")
     labels[[2, 3]] = -10.0
     filtered, unfiltered = check("shear_modulus", labels), check("shear_modulus", labels, mask=False)
-    assert filtered.masked.sum() == 2
-    assert not unfiltered.masked.any()
-    np.testing.assert_array_equal(filtered.flagged, unfiltered.flagged)
+    assert filtered.masked["shear_modulus"].sum() == 2
+    assert not unfiltered.masked["shear_modulus"].any()
+    np.testing.assert_array_equal(filtered.flagged["shear_modulus"], unfiltered.flagged["shear_modulus"])
     assert set(unfiltered.table["action"]) == {"kept"}
 
 
 def test_the_limit_of_z_is_a_choice() -> None:
     labels = ordinary("spillage")
-    assert not check("spillage", labels, limit=8.0).flagged.any()
-    assert check("spillage", labels, limit=2.0).masked.any()
+    assert not check("spillage", labels, limit=8.0).flagged["spillage"].any()
+    assert check("spillage", labels, limit=2.0).masked["spillage"].any()
 
 
 def test_a_derived_property_is_reported_by_its_range_and_never_masked() -> None:
@@ -160,7 +160,7 @@ def test_a_derived_property_is_reported_by_its_range_and_never_masked() -> None:
     found = check("ehull", labels)
     assert found.table["key"].tolist() == ["id-1", "id-251"]
     assert set(found.table["reason"]) == {"outside [0, 1]"}
-    assert not found.masked.any()
+    assert not found.masked["ehull"].any()
 
 
 def test_every_property_states_a_plausible_range() -> None:
@@ -186,12 +186,13 @@ def test_the_real_labels_lose_few(jarvis_file: object) -> None:
     """On JARVIS-DFT the check takes the negative moduli and the gap of metallic sodium, but no superhard crystal."""
     import pandas as pd
 
-    from crystrata.datasets.targets import target_matrix
+    from crystrata.datasets.labels import column_labels
 
     table = pd.read_parquet(str(jarvis_file))
-    names = [name for name, record in PROPERTIES.items() if not record.derived_from]
+    tasks = [task for task in PROPERTIES.values() if not task.derived_from]
+    labels = {task.name: column_labels(task, table).numbers for task in tasks}
     everything = Split(np.arange(len(table)), np.array([], int), np.array([], int), "random", 0)
-    found = check_outliers(names, target_matrix(table, names), everything, table["jid"].tolist(), limit=8.0)
+    found = check_outliers(tasks, labels, everything, table["jid"].tolist(), limit=8.0)
     masked = found.table[found.table["action"] == "masked"]
     negative = masked["reason"].str.startswith("below")
     for name, column, count in (("bulk_modulus", "bulk_modulus_kv", 124), ("shear_modulus", "shear_modulus_gv", 1142)):

@@ -15,10 +15,10 @@ import pytest
 
 from crystrata.errors import ModelError
 from crystrata.files import write_json
-from crystrata.runs.find import find_model
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, RESULTS
 from crystrata.runs.entry import RunEntry
+from crystrata.runs.find import find_model
 from crystrata.runs.manifest import end_manifest, start_manifest
 from crystrata.runs.registry import REGISTRY, REGISTRY_CSV, read_registry, register_run
 
@@ -34,12 +34,12 @@ def ended_run(
     config = resolve_config("e3nn", mode, properties=names, models_dir=str(models), run_id=run_id)
     run = config.family_dir / f"run_{run_id}"
     run.mkdir(parents=True, exist_ok=True)
-    start_manifest(run, config, ["test"], **{**SOURCE, "crystals": {"train": 80}, **facts})
+    start_manifest(run, config, ["test"], **{**SOURCE, "materials": {"train": 80}, **facts})
     if status == "completed":
         (run / BEST).write_bytes(b"weights")
         parts = {name: {"val": {"mae": score}, "test": {"mae": 2 * score}} for name in names}
         parts[names[-1]]["test"] = None  # type: ignore[assignment]
-        write_json(run / RESULTS, {"properties": parts, "val_score": score, "score": 50.0, "balanced_score": 49.0,
+        write_json(run / RESULTS, {"tasks": parts, "val_score": score, "score": 50.0, "balanced_score": 49.0,
                                    "hours": 1.0})  # fmt: skip
     end_manifest(run, status, **({} if status == "completed" else {"error": "TrainingError: lost"}))
     register_run(run, config)
@@ -139,7 +139,7 @@ def test_best_is_the_lowest_validation_score_among_comparable_runs(tmp_path: Pat
     "other",
     [
         {"properties": ALL[:1]},  # fewer properties
-        {"crystals": {"train": 20}, "split": {"protocol": "random", "digest": "s2"}},  # fewer crystals
+        {"materials": {"train": 20}, "split": {"protocol": "random", "digest": "s2"}},  # fewer crystals
     ],
 )
 def test_best_does_not_compare_what_cannot_be_compared(tmp_path: Path, other: dict) -> None:
@@ -182,7 +182,7 @@ def test_a_run_whose_weights_are_gone_is_not_chosen(tmp_path: Path) -> None:
 
 def test_a_path_is_taken_as_it_stands_and_an_empty_registry_says_what_to_do(tmp_path: Path) -> None:
     assert find_model(tmp_path, "some/run_1") == Path("some/run_1")
-    for name in ("best", "latest", None):
+    for name in ("best", "latest"):
         with pytest.raises(ModelError, match="train one"):
             find_model(tmp_path, name)
 
@@ -193,21 +193,20 @@ def test_a_models_folder_that_was_moved_keeps_its_registry(tmp_path: Path) -> No
     assert (find_model(tmp_path / "elsewhere", "best") / BEST).is_file()
 
 
-def test_unnamed_it_is_the_newest_checked_run_of_the_best_family(tmp_path: Path) -> None:
+def test_of_a_family_it_is_the_newest_run(tmp_path: Path) -> None:
     ended_run(tmp_path, "old")
     ended_run(tmp_path, "new")
     ended_run(tmp_path, "check", mode="smoke")
     stopped = ended_run(tmp_path, "stopped", mode="pro", status="interrupted")
     (stopped.family_dir / "run_stopped" / BEST).write_bytes(b"weights")
-    assert find_model(tmp_path).name == "run_new"
     assert find_model(tmp_path, family="multitask_std_e3nn").name == "run_check"
     ended_run(tmp_path, "old", score=0.9)  # continued: now it is the one that ended last
-    assert find_model(tmp_path).name == "run_old"
+    assert find_model(tmp_path, family="multitask_std_e3nn").name == "run_old"
     with pytest.raises(ModelError, match="did you mean 'multitask_std_e3nn'"):
         find_model(tmp_path, family="multitask_std_e3n")
 
 
-def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
+def test_a_specialist_has_a_family_of_its_own(tmp_path: Path) -> None:
     config = resolve_config("e3nn", "std", properties=["band_gap"], single_task=True, models_dir=str(tmp_path))
     run = config.family_dir / "run_gap"
     run.mkdir(parents=True)
@@ -216,8 +215,6 @@ def test_a_specialist_is_taken_only_when_named(tmp_path: Path) -> None:
     write_json(run / RESULTS, {})
     end_manifest(run, "completed")
     register_run(run, config)
-    with pytest.raises(ModelError, match="1 demo, smoke, lite, single-task and leaderboard runs"):
-        find_model(tmp_path)
     assert find_model(tmp_path, family="singletask_std_e3nn/band_gap") == run
 
 
