@@ -9,22 +9,26 @@ from typing import Any
 import pytest
 
 from crystrata.errors import UsageError
-from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.jarvis_properties import GROUPS
+from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.tasks import Task
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
     "top_k": 7, "time_budget": 2.5, "run_id": "mine", "data_file": "other.json",
     "device": "cpu", "compiled": True, "source": "demo", "splits_file": "other.parquet", "start": "other",
+    "structure_start": "other", "strict_start": True,
 }  # fmt: skip
 """Another place and manner of the same run, by field."""
 
 OTHER_RESULT: dict[str, Any] = {
     "epochs": 7, "batch_size": 5, "lr": 0.02, "accumulate": 3, "schedule": "plateau", "clip": 9.0, "weight_decay": 0.1,
     "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
-    "encoder_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
+    "structure_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
+    "descriptor": {"kind": "statistics"}, "latent_stage": "tanh", "deposit_width": 16, "modality_dropout": 0.1,
+    "val_split": 0.2, "test_split": 0.2, "split_seed": 3, "redraw_masks": False, "freeze_shared": True,
+    "weigh_by_labels": False,
 }  # fmt: skip
 """Another result, by field."""
 
@@ -37,8 +41,8 @@ def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
         assert getattr(config, name) == getattr(preset, name)
     for name in ("schedule", "clip", "weight_decay", "ema", "learned_balance"):
         assert getattr(config, name) == preset.training.get(name, getattr(track, name))
-    assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
-    assert config.encoder_settings == SIZES[algorithm, preset.size]
+    assert (config.algorithm, config.structure, config.mode) == (algorithm, algorithm, mode)
+    assert config.structure_settings == SIZES[algorithm, preset.size]
     assert config.properties == GROUPS["core4"]
     assert config.patience == preset.training.get("patience", max(10, preset.epochs // 4))
 
@@ -65,13 +69,13 @@ def test_patience_follows_the_epochs_that_are_run() -> None:
 
 
 def test_settings_of_a_table_are_not_shared() -> None:
-    resolve_config("e3nn", "std", angles="cached").encoder_settings["channels"] = 1
+    resolve_config("e3nn", "std", angles="cached").structure_settings["channels"] = 1
     assert "angles" not in SIZES["e3nn", "std"]
-    assert resolve_config("e3nn", "std").encoder_settings == SIZES["e3nn", "std"]
+    assert resolve_config("e3nn", "std").structure_settings == SIZES["e3nn", "std"]
 
 
 def test_angles_go_to_the_encoder() -> None:
-    assert resolve_config(angles="cached").encoder_settings["angles"] == "cached"
+    assert resolve_config(angles="cached").structure_settings["angles"] == "cached"
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -82,17 +86,17 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "--epochs must be positive, not 0"),
-        ({"batch_size": -4}, "--batch-size must be positive, not -4"),
-        ({"lr": -1e-3}, "--lr must be positive, not -0.001"),
-        ({"lr": float("nan")}, "--lr must be positive, not nan"),
-        ({"lr": float("inf")}, "--lr must be"),
-        ({"patience": 0}, "--patience must be positive"),
-        ({"accumulate": 0}, "--accumulate must be positive"),
-        ({"outlier_z": 0.0}, "--outlier-z must be positive"),
-        ({"max_samples": 59}, "--max-samples must be at least 60"),
-        ({"workers": -1}, "--workers must be 0 or more"),
-        ({"device": "gpu"}, "unknown --device 'gpu'"),
+        ({"epochs": 0}, "epochs must be above 0, not 0"),
+        ({"batch_size": -4}, "batch_size must be above 0, not -4"),
+        ({"lr": -1e-3}, "lr must be above 0, not -0.001"),
+        ({"lr": float("nan")}, "lr must be a finite number, not nan"),
+        ({"lr": float("inf")}, "lr must be a finite number, not inf"),
+        ({"patience": 0}, "patience must be above 0"),
+        ({"accumulate": 0}, "accumulate must be above 0"),
+        ({"outlier_z": 0.0}, "outlier_z must be above 0"),
+        ({"max_samples": 59}, "max_samples must be 60 or more"),
+        ({"workers": -1}, "workers must be 0 or more"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -105,7 +109,7 @@ def test_names_are_checked() -> None:
     with pytest.raises(UsageError, match="unknown property 'bandgap'; did you mean 'band_gap'"):
         resolve_config(properties=["bandgap"])
     with pytest.raises(UsageError, match="unknown size of e3nn 'huge'"):
-        resolve_config(preset="huge")
+        resolve_config(size="huge")
     with pytest.raises(UsageError, match="unknown algorithm"):
         resolve_config("egnn")
     with pytest.raises(UsageError, match="takes one property, not 2: band_gap, ehull"):
@@ -139,7 +143,7 @@ def test_a_production_specialist_is_trained_gently() -> None:
 
 def test_a_derived_property_needs_no_head() -> None:
     config = resolve_config(properties=GROUPS["all9"])
-    assert set(config.properties) - set(config.trained_properties) == {"ehull"}
+    assert set(config.properties) - {task.name for task in config.trained} == {"ehull"}
 
 
 def test_a_configuration_survives_json() -> None:
@@ -150,7 +154,7 @@ def test_a_configuration_survives_json() -> None:
 
 
 def test_an_unknown_key_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown configuration keys: colour"):
+    with pytest.raises(UsageError, match="unknown key 'colour'"):
         RunConfig.from_dict({**resolve_config().as_dict(), "colour": "blue"})
 
 
@@ -165,14 +169,20 @@ def test_what_a_run_computes_is_in_its_digest(name: str, value: Any) -> None:
 
 
 def test_every_field_either_decides_the_result_or_not() -> None:
-    identity = {"algorithm", "mode", "properties", "size", "encoder", "single_task", "graph", "heads"}
+    identity = {
+        "algorithm", "mode", "tasks", "size", "structure", "single_task", "graph", "composition",
+        "composition_settings", "self_supervised", "autoencoder", "carry_heads",
+    }  # fmt: skip
     assert set(resolve_config().as_dict()) == identity | set(NOT_RESULT) | set(OTHER_RESULT)
     configs = [
         resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
-        resolve_config(properties=["ehull"], single_task=True), resolve_config(encoder="plain_e3nn"),
-        resolve_config(preset="small"), resolve_config(properties=["dielectric"]),
+        resolve_config(properties=["ehull"], single_task=True), resolve_config(structure="plain_e3nn"),
+        resolve_config(size="small"), resolve_config(properties=["dielectric"]),
         resolve_config(properties=["dielectric"], heads={"dielectric": "scalar"}),
         replace(resolve_config(), graph=replace(resolve_config().graph, k=11)),
+        replace(resolve_config(), composition="mlp"), replace(resolve_config(), composition_settings={"dropout": 0.5}),
+        replace(resolve_config(), self_supervised={"masked_features": 1.0}),
+        replace(resolve_config(), autoencoder=True), replace(resolve_config(), start="a", carry_heads=True),
     ]  # fmt: skip
     assert len({config.digest() for config in configs}) == len(configs)
 
@@ -183,4 +193,4 @@ def test_modes_in_words() -> None:
 
 def test_a_descriptor_needs_a_kind() -> None:
     with pytest.raises(UsageError, match="descriptor needs the key kind"):
-        TaskRunConfig(({"name": "gap", "kind": "regression", "data_column": "gap"},), descriptor={"grid": 8})
+        RunConfig((Task("gap", "scalar", columns=("gap",)),), composition="mlp", descriptor={"grid": 8})

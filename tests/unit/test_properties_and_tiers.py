@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import FrozenInstanceError
 from itertools import product
 
@@ -10,8 +11,19 @@ import pytest
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.errors import UsageError
 from crystrata.graph_settings import GraphSettings
+from crystrata.jarvis_properties import (
+    GROUPS,
+    NINE,
+    PROPERTIES,
+    get_property,
+    properties,
+    property_tasks,
+    published_of,
+    resolve_properties,
+    trained_tasks,
+)
 from crystrata.networks.encoders import build_encoder, encoder_class
-from crystrata.networks.heads import HEADS, build_head
+from crystrata.networks.heads import build_head
 from crystrata.presets import (
     ALGORITHMS,
     ENCODERS,
@@ -24,16 +36,8 @@ from crystrata.presets import (
     get_preset,
     resolve_size,
 )
-from crystrata.jarvis_properties import (
-    GROUPS,
-    NINE,
-    PROPERTIES,
-    get_property,
-    records,
-    resolve_properties,
-    trained_properties,
-)
 from crystrata.runs.config import resolve_config
+from crystrata.tasks import KINDS
 
 NAMES = (
     "formation_energy", "band_gap", "band_gap_mbj", "bulk_modulus", "shear_modulus", "dielectric", "piezoelectric",
@@ -66,10 +70,15 @@ FAMILIES = {
 }  # fmt: skip
 
 
+def trained(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of the properties that have a head so that all of `names` are predicted."""
+    return tuple(task.name for task in trained_tasks(property_tasks(names)))
+
+
 def test_nine_properties_with_their_units() -> None:
     assert NAMES == NINE
     assert tuple(PROPERTIES) == (*NINE, "ehull_official")
-    assert tuple(record.unit for record in records(NINE)) == UNITS
+    assert tuple(record.unit for record in properties(NINE)) == UNITS
     assert all(name == record.name for name, record in PROPERTIES.items())
     assert get_property("band_gap").column == "band_gap [eV]"
     assert get_property("spillage").column == "spillage"
@@ -77,16 +86,16 @@ def test_nine_properties_with_their_units() -> None:
 
 def test_every_record_makes_sense() -> None:
     for record in PROPERTIES.values():
-        assert set(record.heads) <= set(HEADS)
-        assert record.derived_from or record.heads[0] == record.head
-        assert len(set(record.heads)) == len(record.heads)
+        assert set(record.kinds) <= set(KINDS)
+        assert record.derived_from or record.kinds[0] == record.kind
+        assert len(set(record.kinds)) == len(record.kinds)
         assert record.columns or record.derived_from
         assert record.derived_from is None or PROPERTIES[record.derived_from].columns
         assert record.title
         assert len(record.components) in (0, len(record.columns))
         if record.benchmark is not None:
             assert record.columns == (record.benchmark,)
-        assert (record.published is None) == (record.benchmark is None)
+        assert (published_of(record) is None) == (record.benchmark is None)
         if record.transform == "asinh":
             assert record.lower is not None
         if record.additive:
@@ -101,19 +110,21 @@ def test_every_record_makes_sense() -> None:
 def test_the_official_ehull_is_for_the_leaderboard_alone() -> None:
     record = get_property("ehull_official")
     assert (record.columns, record.benchmark, record.derived_from) == (("ehull",), "ehull", "formation_energy")
-    assert record.published is not None
-    assert (record.published.cgcnn, record.published.alignn) == (0.059, 0.076)
-    assert trained_properties(["ehull", "ehull_official"]) == ("formation_energy",)
+    published = published_of(record)
+    assert published is not None
+    assert (published.cgcnn, published.alignn) == (0.059, 0.076)
+    assert trained(["ehull", "ehull_official"]) == ("formation_energy",)
     assert all("ehull_official" not in names for names in GROUPS.values())
 
 
-def test_every_head_serves_a_property_and_refuses_the_others() -> None:
-    for kind in HEADS:
-        served = {name for name, record in PROPERTIES.items() if kind in record.heads}
-        assert served
-        for name in set(PROPERTIES) - served:
-            with pytest.raises(UsageError, match=f"head {kind} is not made for {name}"):
-                build_head(kind, get_property(name), 8, 8, GraphSettings())
+def test_a_property_has_the_heads_of_its_kinds_and_refuses_others() -> None:
+    for name, record in PROPERTIES.items():
+        for kind in record.kinds:
+            assert build_head(record.of_kind(kind), 8, GraphSettings()).task.kind == kind
+        for kind in set(KINDS) - set(record.kinds):
+            words = "has no head" if record.derived_from else f"unknown head of {name} '{kind}'"
+            with pytest.raises(UsageError, match=words):
+                record.of_kind(kind)
 
 
 def test_records_cannot_be_changed() -> None:
@@ -130,14 +141,14 @@ def test_groups_hold_known_names() -> None:
 
 def test_names_are_resolved_in_table_order() -> None:
     assert resolve_properties(["ehull", " band_gap ", "", "ehull"]) == ("band_gap", "ehull")
-    assert [record.name for record in records(("ehull", "band_gap"))] == ["ehull", "band_gap"]
+    assert [record.name for record in properties(("ehull", "band_gap"))] == ["ehull", "band_gap"]
 
 
 def test_a_derived_property_needs_the_head_of_another() -> None:
     assert get_property("ehull").derived_from == "formation_energy"
-    assert trained_properties(["ehull"]) == ("formation_energy",)
-    assert trained_properties(["spillage", "ehull", "formation_energy"]) == ("formation_energy", "spillage")
-    assert trained_properties(NINE) == NINE[:-1]
+    assert trained(["ehull"]) == ("formation_energy",)
+    assert trained(["spillage", "ehull", "formation_energy"]) == ("formation_energy", "spillage")
+    assert trained(NINE) == NINE[:-1]
 
 
 @pytest.mark.parametrize(
@@ -200,8 +211,8 @@ def test_an_encoder_takes_the_settings_of_its_track_that_its_row_leaves(name: st
     assert not set(row.without) & set(known)
     for (algorithm, size), settings in SIZES.items():
         if algorithm == row.algorithm:
-            config = resolve_config(algorithm, preset=size, encoder=name)
-            assert set(config.encoder_settings) == set(settings) - set(row.without) <= set(known)
+            config = resolve_config(algorithm, size=size, structure=name)
+            assert set(config.structure_settings) == set(settings) - set(row.without) <= set(known)
     assert ("angles" in known) != ("angles" in row.without)
     assert all(track in ENCODERS for track in ALGORITHMS)
 

@@ -1,4 +1,4 @@
-"""The steps of a rehearsal: order, replay amounts, interval; and splits taken over from another run."""
+"""The steps of a continual training: order, replay amounts, interval; and splits taken over from another run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from crystrata.datasets.tasks.kept_splits import read_split
-from crystrata.tasks import Task
 from crystrata.datasets.labels import labels_of
-from crystrata.datasets.materials import build_universe
+from crystrata.datasets.materials import unite
+from crystrata.datasets.splits import Candidates, Split, SplitRequest, resolve_split
+from crystrata.datasets.splits.saved import read_split
 from crystrata.errors import DataError, UsageError
 from crystrata.runs.continual_config import ContinualConfig
+from crystrata.tasks import Task
 from crystrata.workflows.continual_plan import ContinualStep, plan_steps
 
 NAMES = ("a", "b", "c", "d")
@@ -60,21 +61,25 @@ def test_names_are_checked_before_anything_is_trained(
 
 
 def test_a_split_is_taken_over_by_composition(tmp_path: Path) -> None:
-    spec = Task("a", "regression", data_column="a")
+    task = Task("a", "scalar", columns=("a",))
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["NaCl", "Fe", "LiF"])
-    universe = build_universe({"a": labels_of(spec, table, str)}, ["Cu"])
+    materials, _ = unite({"a": labels_of(task, table, str)}, ["Cu"])
     kept = {"protocol": "rare first", "seed": 7, "digest": "", "train": ["LiF", "Cu"], "val": ["Fe"], "test": ["NaCl"]}
     file = tmp_path / "splits.json"
     file.write_text(json.dumps(kept))
-    split = read_split(file).over(universe)
-    found = split.as_dict(list(universe.keys))
+
+    def saved() -> Split:
+        return resolve_split("saved", SplitRequest(Candidates.of(materials), 0, tmp_path, splits_file=file))
+
+    split = saved()
+    found = split.as_dict(list(materials.ids))
     assert {part: set(found[part]) for part in ("train", "val", "test")} == {
         "train": {"LiF", "Cu"}, "val": {"Fe"}, "test": {"NaCl"}
     }  # fmt: skip
     assert (split.protocol, split.seed) == ("rare first", 7)
     file.write_text(json.dumps({**kept, "val": []}))
     with pytest.raises(DataError, match=r"1 compositions are in no part .* \(Fe\)"):
-        read_split(file).over(universe)
+        saved()
     file.write_text(json.dumps({**kept, "val": ["NaCl"]}))
     with pytest.raises(DataError, match="stands in two parts"):
         read_split(file)
