@@ -21,7 +21,7 @@ import pytest
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, Rejected
 from crystrata.structures.readers import find_structure_files, read_crystals
-from crystrata.structures.readers.containers import writable
+from crystrata.structures.readers.inputs import writable
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
 
