@@ -1,7 +1,7 @@
 """CIF: cell, symmetry and sites, read strictly. What a crystal cannot be made of for certain is refused by name.
 
-pymatgen tokenises the file and knows the space groups. The rest of its CIF parser is not used, because it repairs in
-silence: it drops sites, reads "Wat" as oxygen, rounds coordinates, and takes an unknown space group for P1.
+gemmi reads the syntax and knows the space groups; the rest is decided here. pymatgen's parser of CIFs is not used: it
+repairs silently, drops sites, reads "Wat" as oxygen, and takes an unknown space group for P1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
 from crystrata.structures.readers.checks import attempt, check_atom_count, checked_crystal, element_number
 from crystrata.structures.readers.cif_blocks import Tags, number, parse_block, structure_blocks
-from crystrata.structures.readers.cif_symmetry import check_metric, expand, operations
+from crystrata.structures.readers.cif_symmetry import expand, operations
 from crystrata.structures.readers.disorder import is_full, majority_rows, note_of
 from crystrata.structures.readers.source import StructureFile
 
@@ -63,8 +63,7 @@ def _crystal(id: str, block: str, majority_species: bool) -> Crystal:
         rows = list(range(len(numbers)))
         _refuse_partial(tags)
     _refuse_alternatives(tags, rows)
-    rotations, translations = operations(tags)
-    check_metric(cell, rotations)
+    rotations, translations = operations(tags, cell)
     frac, owners = expand(cell, positions, rotations, translations)
     crystal = checked_crystal(id, cell, np.array(numbers)[owners], frac, orientation_given=False)
     return replace(crystal, note=note_of(choices))

@@ -77,8 +77,8 @@ def parse_block(block: str) -> Tags:
         document.check_for_missing_values()
         items = list(document.sole_block())
     except (ValueError, RuntimeError) as error:
-        what = re.sub(r"^string:(\d+)\S*( in data_\S*:)?", r"line \1 of the data block:", str(error))
-        what = what.replace("parse error", "a value is surplus or badly quoted")
+        what = str(error).replace("parse error", "a value is surplus or badly quoted")
+        what = re.sub(r"^string:(\d+)\S*( in data_\S*:)?", r"line \1 of the data block:", what)
         raise CrystalError("unreadable", f"{what}; {MEND}") from None
     tags = Tags()
     for item in items:
