@@ -11,14 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_run import run_tasks
 from rich.console import Console
 
 from crystrata.datasets.catalogues import composition_table
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.jarvis import open_data_file
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
 
 NUMBERS = {
     "formation_energy": "formation_energy_peratom",

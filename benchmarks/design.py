@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_run import run_tasks
 from rich.console import Console
 
 from crystrata.compositions.keys import group_key, known_weights
@@ -37,8 +39,6 @@ from crystrata.elements import SYMBOLS
 from crystrata.files import write_json, write_text
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import RESULTS
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.task_run import run_tasks
 from design_searches import evolved, random_recipes
 
 RESULT = Path(__file__).parent / "results" / "design.json"

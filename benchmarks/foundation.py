@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_run import run_tasks
 from rich.console import Console
 
 from crystrata.compositions.descriptors import descriptor_source
 from crystrata.files import write_json, write_text
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.task_run import run_tasks
 from foundation_page import page
 from foundation_phonons import compare
 from phonon_dos import GRID

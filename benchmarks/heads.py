@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from crystrata.workflows.tier_run import run_tier
 from rich.console import Console
 
 from crystrata.files import write_text
@@ -23,7 +24,6 @@ from crystrata.jarvis_properties import get_property
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import resolve_config
 from crystrata.runs.directory import RESULTS
-from crystrata.workflows.tier_run import run_tier
 
 RESULT = Path(__file__).parent / "results" / "heads.md"
 SEEDS = (0, 1, 2)

@@ -15,8 +15,8 @@ import torch
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import BatchForm, collate
 from crystrata.networks.latent import Latent
-from crystrata.networks.network import Network
 from crystrata.networks.nearest import nearest
+from crystrata.networks.network import Network
 
 GRID = np.linspace(-300, 1000, 66)  # wavenumbers [1/cm], those of unstable modes negative
 SPACING = 20.0  # 1/cm

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from crystrata.workflows.preparation import prepare_data
 from rich.console import Console
 
 from crystrata.errors import CrystrataError, UsageError, unknown_name
@@ -36,7 +37,6 @@ from crystrata.runs.directory import CONFIG, HISTORY
 from crystrata.runs.manifest import read_manifest
 from crystrata.training.fit import train
 from crystrata.training.stopping import StopRequest
-from crystrata.workflows.preparation import prepare_data
 from recipes_page import page
 
 RECORD = Path(__file__).parent / "results" / "recipes.json"

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from crystrata.workflows.preparation import prepare_data
 from rich.console import Console
 
 from crystrata.datasets.data_module import BatchDataModule
@@ -35,7 +36,6 @@ from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import HISTORY
 from crystrata.training.fit import build_task, train
 from crystrata.training.stopping import StopRequest
-from crystrata.workflows.preparation import prepare_data
 
 TRIALS = Path(__file__).parent / "results" / "trunks.json"
 CRYSTALS, HELD_OUT, MOST_ATOMS, BATCH = 10_000, 1_000, 20, 32

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crystrata.workflows.experiment_run import fit_experiment
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -23,7 +24,6 @@ from crystrata.errors import CrystrataError
 from crystrata.runs.directory import HISTORY, RESULTS
 from crystrata.workflows.documents.document import read_document
 from crystrata.workflows.documents.experiment import read_experiment
-from crystrata.workflows.experiment_run import fit_experiment
 
 CONFIG = Path(__file__).parent / "configs" / "scaling_law.yaml"
 FRACTIONS = (1.0, 0.5, 0.2)

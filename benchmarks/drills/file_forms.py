@@ -15,11 +15,11 @@ import torch
 
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.batch import collate
-from crystrata.networks.network import Network, NetworkConfig
-from crystrata.prediction.trained_model import TrainedModel
-from crystrata.prediction.predict import predict_materials, predict_files
-from crystrata.presets import ENCODERS
 from crystrata.jarvis_properties import PROPERTIES, trained_properties
+from crystrata.networks.network import Network, NetworkConfig
+from crystrata.prediction.predict import predict_files, predict_materials
+from crystrata.prediction.trained_model import TrainedModel
+from crystrata.presets import ENCODERS
 from crystrata.structures.crystal import Crystal, Rejected
 from drills.drill import Drill, Tally
 from drills.probe import SETTINGS, SMALL, demo_graphs, spread

@@ -10,13 +10,14 @@ from functools import cache
 
 import numpy as np
 import torch
+from crystrata.datasets.targets import target_matrix
 from torch import Tensor, nn
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.datasets.targets import target_matrix
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import CrystalBatch, collate
+from crystrata.jarvis_properties import PROPERTIES, get_property, trained_properties
 from crystrata.networks.encoders import build_encoder
 from crystrata.networks.encoders.encoder import Encoder, Latent
 from crystrata.networks.heads import HEADS, build_head
@@ -24,7 +25,6 @@ from crystrata.networks.heads.gap import GapHead
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.piezoelectric import LargestPiezoelectricHead
 from crystrata.networks.heads.tensor import TensorHead
-from crystrata.jarvis_properties import PROPERTIES, get_property, trained_properties
 from drills.exact_graphs import exact_graphs, graphs_of
 from drills.real_crystals import demo
 

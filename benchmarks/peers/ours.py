@@ -18,8 +18,8 @@ from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import radius_edges
 from crystrata.graphs.store import open_store
 from crystrata.networks.network import Network, NetworkConfig, count_parameters
-from crystrata.prediction.trained_model import TrainedModel
 from crystrata.prediction.predict import predict_files
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 from crystrata.training.module import OptimizerSettings, TrainingModule

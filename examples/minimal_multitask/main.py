@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from crystrata.networks.balance import LossBalance
 from torch import Tensor, nn
 
 from crystrata.datasets.batch import Targets
 from crystrata.datasets.random_order import random_stream
 from crystrata.errors import CrystrataError
-from crystrata.networks.balance import LossBalance
 from crystrata.networks.device import resolve_device
 from crystrata.networks.encoders.composition import MLPEncoder
 from crystrata.networks.heads.classification import ClassificationHead
