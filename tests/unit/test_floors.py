@@ -44,7 +44,7 @@ FLOORS = {
 """Part of the package (a folder, or a module at the top) -> floor."""
 
 OPEN_TO_SCRIPTS = {"cli", "workflows"}
-HEAVY = {"pymatgen", "jarvis", "ase", "jsonargparse"}
+HEAVY = {"pymatgen", "jarvis", "ase", "pydantic"}
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common", "manager", "managers"}
 
 
