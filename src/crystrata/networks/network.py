@@ -258,16 +258,25 @@ class Network(nn.Module):
         """Return what the loss sums of a whole step are divided by, (T,): labels, their weights, or materials."""
         return torch.stack([self._counts(batch) for batch in batches]).sum(0)
 
-    def validate(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the terms of the validation metric of each active task, (M,), and the loss sums of a batch."""
+    def validate(
+        self, batch: Batch, only: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the terms of the validation metric of each active task, (M,), and the loss sums of a batch.
+
+        Args:
+            batch: The materials; it has targets of every task that is asked for.
+            only: Tasks that are asked for; all active ones and the self-supervised losses if not given.
+        """
         composition, structure = self._of_compositions(batch), self._of_crystals(batch)
         latent, errors, sums = self._joined(composition, structure, batch), {}, {}
         for task in self.active:
+            if only is not None and task.name not in only:
+                continue
             head, targets = self.head(task.name), self._targets(task, batch)
             output = head(latent, targets)
             errors[task.name] = head.errors(output, latent, targets)
             sums[task.name] = head.loss(output, latent, targets)[0]
-        for name in self.config.self_supervised:
+        for name in self.config.self_supervised if only is None else ():
             sums[name] = self._self_supervised_loss(name, batch, composition, structure)
         return errors, sums
 

@@ -179,7 +179,8 @@ def _reconstruction(
     if isinstance(network, Ensemble):
         return None
     batches = dataset.batches(Step(rows, _BATCH), evaluation_form(network))
-    errors = torch.cat([network.validate(batch.to(network.device))[0][task.name].cpu() for batch in batches])
+    found = (network.validate(batch.to(network.device), only=[task.name])[0] for batch in batches)
+    errors = torch.cat([errors[task.name].cpu() for errors in found])
     return {"n": len(rows), "mse": float(errors.mean())}
 
 
