@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,17 @@ from known_crystals import CRYSTALS, SETTINGS, table_of
 
 from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.labels import column_labels
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
-from crystrata.datasets.targets import target_matrix
 from crystrata.errors import DataError, TrainingError, UsageError
 from crystrata.graphs.batch import BatchForm
-from crystrata.hull import formula_counts
-from crystrata.jarvis_properties import GROUPS
+from crystrata.hull import TrainingHull, formula_counts
+from crystrata.jarvis_properties import GROUPS, get_property
+from crystrata.runs.config import resolve_config
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
+from crystrata.workflows.prepare import training_hulls
 
 NAN = float("nan")
 OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))
@@ -72,13 +75,28 @@ def dataset(stores: Path) -> CrystalPropertyDataset:
 
 
 def column(dataset: CrystalPropertyDataset, name: str) -> list[float]:
-    return dataset.targets[:, dataset.properties.index(name)].tolist()
+    return dataset.numbers([name])[:, 0].tolist()
+
+
+def names(dataset: CrystalPropertyDataset) -> list[str]:
+    return [task.name for task in dataset.tasks]
+
+
+def hull_of(
+    dataset: CrystalPropertyDataset,
+    train: np.ndarray,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainingHull:
+    config = resolve_config(properties=["ehull"], outlier_filter=False, data_dir=str(folder))
+    split = Split(train, train[:0], train[:0], "random", 0)
+    return training_hulls(config, dataset.materials, dataset.labels, split, progress)["ehull"]
 
 
 def test_rows_follow_the_graphs(dataset: CrystalPropertyDataset) -> None:
     assert len(dataset) == 10
-    assert dataset.ids == [crystal.id for crystal in KEPT]
-    assert dataset.properties == tuple(name for name in GROUPS["all9"] if name != "ehull")  # which follows
+    assert list(dataset.ids) == [crystal.id for crystal in KEPT]
+    assert names(dataset) == [name for name in GROUPS["all9"] if name != "ehull"]  # which follows
     assert 9.0 not in column(dataset, "bulk_modulus")  # the label of the rejected crystal left with it
     for row, crystal in enumerate(KEPT):
         assert dataset[row].z.tolist() == crystal.numbers.tolist()
@@ -148,7 +166,7 @@ def test_other_properties_open_the_same_store(dataset: CrystalPropertyDataset, s
     other = CrystalPropertyDataset(table(), stores, ["band_gap", "spillage"], SETTINGS)
     assert other.store.path == dataset.store.path
     assert other.store.path.stat().st_mtime_ns == before
-    assert other.targets.shape == (10, 2)
+    assert names(other) == ["band_gap", "spillage"]
     assert column(other, "band_gap")[:3] == pytest.approx([0.7, 5.0, 0.3])
     assert column(other, "spillage")[5] == pytest.approx(0.9)
 
@@ -157,14 +175,14 @@ def test_a_missing_label_column_is_named(stores: Path) -> None:
     without = replace(table(), labels=table().labels.drop(columns="mbj_bandgap"))
     with pytest.raises(DataError, match="no column 'mbj_bandgap', which band_gap_mbj needs"):
         CrystalPropertyDataset(without, stores, graph=SETTINGS)
-    assert CrystalPropertyDataset(without, stores, ["band_gap"], SETTINGS).targets.shape == (10, 1)
+    assert names(CrystalPropertyDataset(without, stores, ["band_gap"], SETTINGS)) == ["band_gap"]
     with pytest.raises(UsageError, match="did you mean 'band_gap'"):
         CrystalPropertyDataset(table(), stores, ["bandgap"], SETTINGS)
 
 
 def test_targets_are_float32_and_never_infinite() -> None:
     frame = pd.DataFrame({"spillage": [1.0, np.inf, -np.inf, np.nan]})
-    found = target_matrix(frame, ["spillage"])
+    found = column_labels(get_property("spillage"), frame).numbers
     assert found.dtype == np.float32
     assert np.isnan(found[1:]).all()
     assert found[0] == 1.0
@@ -173,20 +191,22 @@ def test_targets_are_float32_and_never_infinite() -> None:
 def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     rows, step_rows = np.array([8, 3, 0]), np.array([8, 3, 0, 7, 1])
     batch, rest = dataset.batches(Step(step_rows, 3), BatchForm(angles=True))
-    targets = dataset.targets[rows]
-    assert np.array_equal(batch.mask, np.isfinite(targets))
-    assert np.array_equal(batch.targets, np.nan_to_num(targets, nan=0.0))
-    assert torch.isfinite(batch.targets).all()
-    assert batch.step_counts.tolist() == np.isfinite(dataset.targets[step_rows]).sum(0).tolist()
+    assert list(batch.targets) == names(dataset)
+    for name, targets in batch.targets.items():
+        labels = dataset.numbers([name])[rows, 0]
+        assert np.array_equal(targets.known, np.isfinite(labels))
+        assert np.array_equal(targets.values, np.nan_to_num(labels, nan=0.0))
+        assert torch.isfinite(targets.values).all()
+        in_step = sum(int(part.targets[name].known.sum()) for part in (batch, rest))
+        assert in_step == np.isfinite(dataset.numbers([name])[step_rows]).sum()
     assert batch.share == pytest.approx(0.6)
     assert batch.rows.tolist() == [8, 3, 0]
     assert batch.crystals.atom_counts.tolist() == [len(KEPT[row]) for row in rows]
     assert batch.crystals.pair.shape[1] > 0
     assert (rest.rows.tolist(), rest.share) == ([7, 1], pytest.approx(0.4))
-    assert torch.equal(rest.step_counts, batch.step_counts)
     assert dataset.batches(Step(rows, 3))[0].crystals.pair.shape[1] == 0
     moved = batch.to("cpu")
-    assert torch.equal(moved.targets, batch.targets)
+    assert all(torch.equal(moved.targets[name].values, one.values) for name, one in batch.targets.items())
     assert moved.share == batch.share
 
 
@@ -200,12 +220,12 @@ def test_fractions_are_of_the_rows_asked_for(dataset: CrystalPropertyDataset) ->
 
 def test_a_derived_property_stands_for_the_one_it_follows_from(stores: Path) -> None:
     dataset = CrystalPropertyDataset(table(), stores, ["ehull", "band_gap"], SETTINGS)
-    assert dataset.properties == ("formation_energy", "band_gap")
+    assert names(dataset) == ["formation_energy", "band_gap"]
     assert column(dataset, "formation_energy")[3] == pytest.approx(-3.0)
 
 
 def test_the_hull_is_that_of_the_training_energies(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
-    hull = dataset.training_hull("ehull", TRAIN, tmp_path)
+    hull = hull_of(dataset, TRAIN, tmp_path)
     energies = np.array(column(dataset, "formation_energy"))
     assert hull.levels.level.shape == (10,)
     assert np.isfinite(hull.levels.level).all()
@@ -216,7 +236,7 @@ def test_the_hull_is_that_of_the_training_energies(dataset: CrystalPropertyDatas
 
 
 def test_the_kept_crystals_give_the_hull_anywhere(dataset: CrystalPropertyDataset, tmp_path: Path) -> None:
-    hull = dataset.training_hull("ehull", TRAIN, tmp_path)
+    hull = hull_of(dataset, TRAIN, tmp_path)
     formulas = [crystal.formula for crystal in KEPT]
     np.testing.assert_allclose(hull.reference.at(formula_counts(formulas)).level, hull.levels.level, atol=1e-9)
     half = hull.reference.at(formula_counts(["ClNa3", "OSi", "He"])).level
@@ -229,32 +249,31 @@ def test_a_tested_energy_has_no_effect_on_hull_or_labels_of_others(
     dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path, tested: str, value: float
 ) -> None:
     other = CrystalPropertyDataset(with_energy(tested, value), stores, graph=SETTINGS)
-    hulls = dataset.training_hull("ehull", TRAIN, tmp_path / "a"), other.training_hull("ehull", TRAIN, tmp_path / "b")
+    hulls = hull_of(dataset, TRAIN, tmp_path / "a"), hull_of(other, TRAIN, tmp_path / "b")
     assert np.array_equal(hulls[0].levels.level, hulls[1].levels.level)
     assert np.array_equal(hulls[0].reference.counts, hulls[1].reference.counts)
     assert np.array_equal(hulls[0].reference.energies, hulls[1].reference.energies)
     rest = [row for row, id in enumerate(dataset.ids) if id != tested]
-    assert np.array_equal(other.targets[rest], dataset.targets[rest], equal_nan=True)
-    assert not np.array_equal(other.targets, dataset.targets, equal_nan=True)
+    before, after = (one.numbers(names(one)) for one in (dataset, other))
+    assert np.array_equal(after[rest], before[rest], equal_nan=True)
+    assert not np.array_equal(after, before, equal_nan=True)
 
 
 def test_a_training_energy_does_have_an_effect(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     other = CrystalPropertyDataset(with_energy("quartz", -3.3), stores, graph=SETTINGS)
-    before = dataset.training_hull("ehull", TRAIN, tmp_path).levels.level
-    after = other.training_hull(
-        "ehull", TRAIN, tmp_path
-    ).levels.level  # the same folder: a changed energy is another hull
+    before = hull_of(dataset, TRAIN, tmp_path).levels.level
+    after = hull_of(other, TRAIN, tmp_path).levels.level  # the same folder: a changed energy is another hull
     assert after[8] == pytest.approx(before[8] - 0.3)
 
 
 def test_the_hull_is_solved_once(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
-    first = dataset.training_hull("ehull", TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
+    first = hull_of(dataset, TRAIN, tmp_path, lambda done, total: calls.append((done, total)))
     assert calls
     again = CrystalPropertyDataset(table(), stores, graph=SETTINGS)
-    second = again.training_hull("ehull", TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
+    second = hull_of(again, TRAIN, tmp_path, lambda done, total: pytest.fail("solved again"))
     assert np.array_equal(first.levels.level, second.levels.level)
-    wider = again.training_hull("ehull", np.append(TRAIN, 9), tmp_path)
+    wider = hull_of(again, np.append(TRAIN, 9), tmp_path)
     assert wider.levels.level[[1, 9]] == pytest.approx([-2.1, -2.1])
 
 
@@ -282,7 +301,9 @@ def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset
     for (one,), (other,) in zip(here, there, strict=True):
         assert torch.equal(one.rows, other.rows)
         assert torch.equal(one.crystals.vector, other.crystals.vector)
-        assert torch.equal(one.targets, other.targets)
+        for name, targets in one.targets.items():
+            assert torch.equal(targets.values, other.targets[name].values)
+            assert torch.equal(targets.known, other.targets[name].known)
 
 
 def test_parts_without_labels_are_refused_by_name(dataset: CrystalPropertyDataset, stores: Path) -> None:
