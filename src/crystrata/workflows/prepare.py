@@ -173,6 +173,8 @@ def prepare(
     data = loaders(config, dataset, split)
     if to_train:
         data.check()
+        for name, parts in data.unlabelled().items():
+            console.print(f"{name} has no known label in the {' and '.join(parts)} part", style="yellow")
     facts |= {**_facts(data), "outliers": outliers.table["action"].value_counts().to_dict()}
     return Prepared(data, hulls, outliers, facts)
 
