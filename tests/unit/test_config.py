@@ -7,12 +7,12 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
+from crystrata.runs.task_config import TaskRunConfig
 
 from crystrata.errors import UsageError
-from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.jarvis_properties import GROUPS
+from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
-from crystrata.runs.task_config import TaskRunConfig
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,

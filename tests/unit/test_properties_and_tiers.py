@@ -10,6 +10,15 @@ import pytest
 from crystrata.datasets.splits.leaderboard import SUITE
 from crystrata.errors import UsageError
 from crystrata.graph_settings import GraphSettings
+from crystrata.jarvis_properties import (
+    GROUPS,
+    NINE,
+    PROPERTIES,
+    get_property,
+    records,
+    resolve_properties,
+    trained_properties,
+)
 from crystrata.networks.encoders import build_encoder, encoder_class
 from crystrata.networks.heads import HEADS, build_head
 from crystrata.presets import (
@@ -23,15 +32,6 @@ from crystrata.presets import (
     TRACKS,
     get_preset,
     resolve_size,
-)
-from crystrata.jarvis_properties import (
-    GROUPS,
-    NINE,
-    PROPERTIES,
-    get_property,
-    records,
-    resolve_properties,
-    trained_properties,
 )
 from crystrata.runs.config import resolve_config
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crystrata.tasks import Task, parse_tasks
 from crystrata.errors import UsageError
+from crystrata.tasks import Task, parse_tasks
 
 ENERGY = {"name": "energy", "kind": "regression", "data_column": "e"}
 KIND = {"name": "kind", "kind": "classification", "data_column": "k", "classes": ["AC", "QC", "others"]}
