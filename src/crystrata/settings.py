@@ -134,7 +134,8 @@ def check_arguments(taker: Callable[..., Any], settings: Mapping[str, Any], name
 
 def words_of(cls: type) -> dict[str, str]:
     """Return what the docstring of a class says about each of its fields."""
-    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(cls) or "", re.MULTILINE)
+    section = re.split(r"\n(?=\S)", (inspect.getdoc(cls) or "").partition("Attributes:\n")[2])[0]
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in said}
 
 
