@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
-from crystrata.runs.task_config import TaskRunConfig
 
 from crystrata.errors import UsageError
 from crystrata.jarvis_properties import GROUPS
 from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
+from crystrata.settings import words_of
+from crystrata.tasks import Task
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
     "top_k": 7, "time_budget": 2.5, "run_id": "mine", "data_file": "other.json",
     "device": "cpu", "compiled": True, "source": "demo", "splits_file": "other.parquet", "start": "other",
+    "structure_start": "other", "strict_start": True,
 }  # fmt: skip
 """Another place and manner of the same run, by field."""
 
 OTHER_RESULT: dict[str, Any] = {
     "epochs": 7, "batch_size": 5, "lr": 0.02, "accumulate": 3, "schedule": "plateau", "clip": 9.0, "weight_decay": 0.1,
     "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
-    "encoder_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
+    "structure_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
+    "composition": "mlp", "composition_settings": {"hidden_dims": [None, 8]}, "descriptor": {"kind": "statistics"},
+    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrast": 0.1},
+    "val_split": 0.2, "test_split": 0.2, "split_seed": 1, "redraw_masks": False, "weigh_by_labels": False,
 }  # fmt: skip
 """Another result, by field."""
 
@@ -38,7 +43,7 @@ def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
     for name in ("schedule", "clip", "weight_decay", "ema", "learned_balance"):
         assert getattr(config, name) == preset.training.get(name, getattr(track, name))
     assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
-    assert config.encoder_settings == SIZES[algorithm, preset.size]
+    assert config.structure_settings == SIZES[algorithm, preset.size]
     assert config.properties == GROUPS["core4"]
     assert config.patience == preset.training.get("patience", max(10, preset.epochs // 4))
 
@@ -65,13 +70,13 @@ def test_patience_follows_the_epochs_that_are_run() -> None:
 
 
 def test_settings_of_a_table_are_not_shared() -> None:
-    resolve_config("e3nn", "std", angles="cached").encoder_settings["channels"] = 1
+    resolve_config("e3nn", "std", angles="cached").structure_settings["channels"] = 1
     assert "angles" not in SIZES["e3nn", "std"]
-    assert resolve_config("e3nn", "std").encoder_settings == SIZES["e3nn", "std"]
+    assert resolve_config("e3nn", "std").structure_settings == SIZES["e3nn", "std"]
 
 
 def test_angles_go_to_the_encoder() -> None:
-    assert resolve_config(angles="cached").encoder_settings["angles"] == "cached"
+    assert resolve_config(angles="cached").structure_settings["angles"] == "cached"
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -82,17 +87,20 @@ def test_a_configuration_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epochs": 0}, "--epochs must be positive, not 0"),
-        ({"batch_size": -4}, "--batch-size must be positive, not -4"),
-        ({"lr": -1e-3}, "--lr must be positive, not -0.001"),
-        ({"lr": float("nan")}, "--lr must be positive, not nan"),
-        ({"lr": float("inf")}, "--lr must be"),
-        ({"patience": 0}, "--patience must be positive"),
-        ({"accumulate": 0}, "--accumulate must be positive"),
-        ({"outlier_z": 0.0}, "--outlier-z must be positive"),
-        ({"max_samples": 59}, "--max-samples must be at least 60"),
-        ({"workers": -1}, "--workers must be 0 or more"),
-        ({"device": "gpu"}, "unknown --device 'gpu'"),
+        ({"epochs": 0}, "epochs must be above 0, not 0"),
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"epochs": 1.5}, "epochs must be a whole number, not 1.5"),
+        ({"batch_size": -4}, "batch_size must be above 0, not -4"),
+        ({"lr": -1e-3}, "lr must be above 0, not -0.001"),
+        ({"lr": float("nan")}, "lr must be a finite number, not nan"),
+        ({"lr": float("inf")}, "lr must be a finite number, not inf"),
+        ({"patience": 0}, "patience must be above 0, not 0"),
+        ({"accumulate": 0}, "accumulate must be above 0, not 0"),
+        ({"outlier_z": 0.0}, "outlier_z must be above 0, not 0.0"),
+        ({"max_samples": 59}, "max_samples must be 60 or more, not 59"),
+        ({"workers": -1}, "workers must be 0 or more, not -1"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"colour": "blue"}, "unknown key 'colour'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -105,7 +113,7 @@ def test_names_are_checked() -> None:
     with pytest.raises(UsageError, match="unknown property 'bandgap'; did you mean 'band_gap'"):
         resolve_config(properties=["bandgap"])
     with pytest.raises(UsageError, match="unknown size of e3nn 'huge'"):
-        resolve_config(preset="huge")
+        resolve_config(size="huge")
     with pytest.raises(UsageError, match="unknown algorithm"):
         resolve_config("egnn")
     with pytest.raises(UsageError, match="takes one property, not 2: band_gap, ehull"):
@@ -139,7 +147,7 @@ def test_a_production_specialist_is_trained_gently() -> None:
 
 def test_a_derived_property_needs_no_head() -> None:
     config = resolve_config(properties=GROUPS["all9"])
-    assert set(config.properties) - set(config.trained_properties) == {"ehull"}
+    assert set(config.properties) - {task.name for task in config.trained} == {"ehull"}
 
 
 def test_a_configuration_survives_json() -> None:
@@ -149,9 +157,18 @@ def test_a_configuration_survives_json() -> None:
     assert back.digest() == config.digest()
 
 
+def test_tasks_of_ones_own_survive_json() -> None:
+    gap = Task("gap", columns=("gap",), unit="eV", head={"hidden": [8]}, data_files=("gaps.csv",))
+    family = Task("family", "classification", columns=("family",), classes=("oxide", "salt"))
+    config = RunConfig((gap, family), composition="mlp", autoencoder=True)
+    back = RunConfig.from_dict(json.loads(json.dumps(config.as_dict())))
+    assert back == config
+    assert back.properties == ("gap", "family", "autoencoder")
+
+
 def test_an_unknown_key_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown configuration keys: colour"):
-        RunConfig.from_dict({**resolve_config().as_dict(), "colour": "blue"})
+    with pytest.raises(UsageError, match="unknown key 'splitt'; did you mean 'split'"):
+        RunConfig.from_dict({**resolve_config().as_dict(), "splitt": "random"})
 
 
 def test_where_a_run_is_carried_out_does_not_change_its_digest() -> None:
@@ -165,14 +182,16 @@ def test_what_a_run_computes_is_in_its_digest(name: str, value: Any) -> None:
 
 
 def test_every_field_either_decides_the_result_or_not() -> None:
-    identity = {"algorithm", "mode", "properties", "size", "encoder", "single_task", "graph", "heads"}
+    identity = {"algorithm", "mode", "tasks", "size", "structure", "single_task", "graph", "carry_heads",
+                "freeze_shared", "autoencoder"}  # fmt: skip
     assert set(resolve_config().as_dict()) == identity | set(NOT_RESULT) | set(OTHER_RESULT)
     configs = [
         resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
-        resolve_config(properties=["ehull"], single_task=True), resolve_config(encoder="plain_e3nn"),
-        resolve_config(preset="small"), resolve_config(properties=["dielectric"]),
+        resolve_config(properties=["ehull"], single_task=True), resolve_config(structure="plain_e3nn"),
+        resolve_config(size="small"), resolve_config(properties=["dielectric"]),
         resolve_config(properties=["dielectric"], heads={"dielectric": "scalar"}),
-        replace(resolve_config(), graph=replace(resolve_config().graph, k=11)),
+        replace(resolve_config(), graph=replace(resolve_config().graph, k=11)), resolve_config(autoencoder=True),
+        replace(resolve_config(start="other"), carry_heads=True), replace(resolve_config(), freeze_shared=True),
     ]  # fmt: skip
     assert len({config.digest() for config in configs}) == len(configs)
 
@@ -181,6 +200,24 @@ def test_modes_in_words() -> None:
     assert [mode_in_words(mode) for mode in ("lite", "competition")] == ["level lite", "profile competition"]
 
 
-def test_a_descriptor_needs_a_kind() -> None:
-    with pytest.raises(UsageError, match="descriptor needs the key kind"):
-        TaskRunConfig(({"name": "gap", "kind": "regression", "data_column": "gap"},), descriptor={"grid": 8})
+def test_every_field_is_documented() -> None:
+    assert list(words_of(RunConfig)) == [field.name for field in fields(RunConfig)]
+    assert list(words_of(Task)) == [field.name for field in fields(Task)]
+
+
+def test_what_differs_is_named() -> None:
+    config = resolve_config("cgcnn", "lite")
+    assert config.differences(replace(config, lr=0.5, models_dir="elsewhere")) == ["lr 0.001 -> 0.5"]
+    assert config.differences(replace(config, lr=0.5), ["lr"]) == []
+
+
+def test_a_run_has_something_to_learn() -> None:
+    gap = (Task("gap", columns=("gap",)),)
+    for values, message in (
+        ({}, "a run needs a task"),
+        ({"tasks": gap, "descriptor": {"grid": 8}}, "descriptor needs the key kind"),
+        ({"tasks": gap, "carry_heads": True}, "carry_heads needs a start"),
+        ({"tasks": gap, "algorithm": "e3nn", "structure": "cgcnn"}, "unknown encoder 'cgcnn'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            RunConfig(**values)

@@ -15,12 +15,15 @@ from crystrata.jarvis_properties import (
     NINE,
     PROPERTIES,
     get_property,
-    records,
+    properties,
+    property_tasks,
+    published_of,
     resolve_properties,
-    trained_properties,
+    trained_tasks,
 )
 from crystrata.networks.encoders import build_encoder, encoder_class
-from crystrata.networks.heads import HEADS, build_head
+from crystrata.networks.heads import head_class
+from crystrata.networks.heads.head import Head
 from crystrata.presets import (
     ALGORITHMS,
     ENCODERS,
@@ -34,6 +37,7 @@ from crystrata.presets import (
     resolve_size,
 )
 from crystrata.runs.config import resolve_config
+from crystrata.tasks import KINDS
 
 NAMES = (
     "formation_energy", "band_gap", "band_gap_mbj", "bulk_modulus", "shear_modulus", "dielectric", "piezoelectric",
@@ -69,7 +73,7 @@ FAMILIES = {
 def test_nine_properties_with_their_units() -> None:
     assert NAMES == NINE
     assert tuple(PROPERTIES) == (*NINE, "ehull_official")
-    assert tuple(record.unit for record in records(NINE)) == UNITS
+    assert tuple(record.unit for record in properties(NINE)) == UNITS
     assert all(name == record.name for name, record in PROPERTIES.items())
     assert get_property("band_gap").column == "band_gap [eV]"
     assert get_property("spillage").column == "spillage"
@@ -77,16 +81,16 @@ def test_nine_properties_with_their_units() -> None:
 
 def test_every_record_makes_sense() -> None:
     for record in PROPERTIES.values():
-        assert set(record.heads) <= set(HEADS)
-        assert record.derived_from or record.heads[0] == record.head
-        assert len(set(record.heads)) == len(record.heads)
+        assert record.derived_from is not None or record.kinds[0] == record.kind
+        assert len(set(record.kinds)) == len(record.kinds)
+        assert all(KINDS[kind].labels == "number" for kind in record.kinds)
         assert record.columns or record.derived_from
         assert record.derived_from is None or PROPERTIES[record.derived_from].columns
         assert record.title
         assert len(record.components) in (0, len(record.columns))
         if record.benchmark is not None:
             assert record.columns == (record.benchmark,)
-        assert (record.published is None) == (record.benchmark is None)
+        assert (published_of(record) is None) == (record.benchmark is None)
         if record.transform == "asinh":
             assert record.lower is not None
         if record.additive:
@@ -101,19 +105,39 @@ def test_every_record_makes_sense() -> None:
 def test_the_official_ehull_is_for_the_leaderboard_alone() -> None:
     record = get_property("ehull_official")
     assert (record.columns, record.benchmark, record.derived_from) == (("ehull",), "ehull", "formation_energy")
-    assert record.published is not None
-    assert (record.published.cgcnn, record.published.alignn) == (0.059, 0.076)
-    assert trained_properties(["ehull", "ehull_official"]) == ("formation_energy",)
+    published = published_of(record)
+    assert published is not None
+    assert (published.cgcnn, published.alignn) == (0.059, 0.076)
+    assert trained("ehull", "ehull_official") == ("formation_energy",)
     assert all("ehull_official" not in names for names in GROUPS.values())
 
 
-def test_every_head_serves_a_property_and_refuses_the_others() -> None:
-    for kind in HEADS:
-        served = {name for name, record in PROPERTIES.items() if kind in record.heads}
-        assert served
-        for name in set(PROPERTIES) - served:
-            with pytest.raises(UsageError, match=f"head {kind} is not made for {name}"):
-                build_head(kind, get_property(name), 8, 8, GraphSettings())
+def trained(*names: str) -> tuple[str, ...]:
+    """Return the names of the tasks that need a head so that some properties can be predicted."""
+    return tuple(task.name for task in trained_tasks(property_tasks(names)))
+
+
+def test_a_property_takes_its_kinds_of_head_and_refuses_the_others() -> None:
+    served = {kind for record in PROPERTIES.values() for kind in record.kinds}
+    assert served == {kind for kind, row in KINDS.items() if row.labels == "number"}
+    for record in PROPERTIES.values():
+        for kind in record.kinds:
+            (task,) = property_tasks([record.name], {record.name: kind})
+            assert (task.kind, set(task.kinds)) == (kind, set(record.kinds))
+        for kind in set(KINDS) - set(record.kinds):
+            refused = "follows from formation_energy" if record.derived_from else f"unknown head of {record.name}"
+            with pytest.raises(UsageError, match=refused):
+                property_tasks([record.name], {record.name: kind})
+
+
+def test_every_kind_and_subtype_has_a_head() -> None:
+    for kind, row in KINDS.items():
+        assert all(issubclass(head_class(kind, subtype), Head) for subtype in ("", *row.subtypes))
+        assert head_class(kind).reads_whole_crystals == row.whole_crystals
+    with pytest.raises(UsageError, match="did you mean 'gap'"):
+        head_class("gaps")
+    with pytest.raises(UsageError, match="unknown subtype of sequence 'lstm'"):
+        head_class("sequence", "lstm")
 
 
 def test_records_cannot_be_changed() -> None:
@@ -130,14 +154,14 @@ def test_groups_hold_known_names() -> None:
 
 def test_names_are_resolved_in_table_order() -> None:
     assert resolve_properties(["ehull", " band_gap ", "", "ehull"]) == ("band_gap", "ehull")
-    assert [record.name for record in records(("ehull", "band_gap"))] == ["ehull", "band_gap"]
+    assert [record.name for record in properties(("ehull", "band_gap"))] == ["ehull", "band_gap"]
 
 
 def test_a_derived_property_needs_the_head_of_another() -> None:
     assert get_property("ehull").derived_from == "formation_energy"
-    assert trained_properties(["ehull"]) == ("formation_energy",)
-    assert trained_properties(["spillage", "ehull", "formation_energy"]) == ("formation_energy", "spillage")
-    assert trained_properties(NINE) == NINE[:-1]
+    assert trained("ehull") == ("formation_energy",)
+    assert trained("spillage", "ehull", "formation_energy") == ("formation_energy", "spillage")
+    assert trained(*NINE) == NINE[:-1]
 
 
 @pytest.mark.parametrize(
@@ -200,8 +224,8 @@ def test_an_encoder_takes_the_settings_of_its_track_that_its_row_leaves(name: st
     assert not set(row.without) & set(known)
     for (algorithm, size), settings in SIZES.items():
         if algorithm == row.algorithm:
-            config = resolve_config(algorithm, preset=size, encoder=name)
-            assert set(config.encoder_settings) == set(settings) - set(row.without) <= set(known)
+            config = resolve_config(algorithm, size=size, structure=name)
+            assert set(config.structure_settings) == set(settings) - set(row.without) <= set(known)
     assert ("angles" in known) != ("angles" in row.without)
     assert all(track in ENCODERS for track in ALGORITHMS)
 
