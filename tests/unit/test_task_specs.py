@@ -57,6 +57,15 @@ def test_the_older_document_is_understood() -> None:
     assert Task.from_dict({**ENERGY, "steps_column": "", "data_files": "a.csv"}).data_files == ("a.csv",)
 
 
+def test_a_regression_is_a_scalar_with_the_head_of_its_time() -> None:
+    spec = Task.from_dict({**ENERGY, "hidden": [16]})
+    assert (spec.kind, spec.columns) == ("scalar", ("e",))
+    older = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}
+    assert spec.head == {**older, "hidden": [16]}
+    assert Task.from_dict({**ENERGY, "head": {"centre": "median"}}).head == {**older, "centre": "median"}
+    assert Task.from_dict({"name": "energy", "kind": "scalar", "columns": ["e"]}) == Task("energy", columns=("e",))
+
+
 def test_only_the_vec_head_does_without_a_coordinate() -> None:
     vec = {**STEPS, "subtype": "vec", "t_column": ""}
     assert not Task.from_dict(vec).needs_t
@@ -103,7 +112,7 @@ def test_what_cannot_be_used_is_refused_in_words(record: dict[str, Any], words: 
     assert words in str(caught.value)
 
 
-def test_weights_and_ratios_of_all_tasks_are_folded_in_and_the_task_goes_before() -> None:
+def test_weights_and_ratios_of_all_tasks_are_folded_in_and_the_task_takes_precedence() -> None:
     records = [{**ENERGY, "loss_weight": 0}, DOS, {**KIND, "task_masking_ratio": 0.2}]
     energy, dos, kind = parse_tasks(
         records,
