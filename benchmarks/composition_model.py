@@ -14,11 +14,13 @@ from pathlib import Path
 from rich.console import Console
 
 from crystrata.datasets.catalogues import composition_table
+from crystrata.runs.config import RunConfig
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.jarvis import open_data_file
+from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import run
 
 NUMBERS = {
     "formation_energy": "formation_energy_peratom",
@@ -46,9 +48,11 @@ def main() -> int:
          "identity"} for name, column in NUMBERS.items()
     )  # fmt: skip
     metal = {"name": "metal", "kind": "classification", "data_column": "metal", "classes": ("metal", "other")}
-    config = TaskRunConfig(
-        tasks=(*numbers, metal),
-        encoder_settings={"hidden_dims": [None, 512, 256, 128], "dropout": 0.1},
+    config = RunConfig(
+        parse_tasks([*numbers, metal]),
+        composition="mlp",
+        composition_settings={"hidden_dims": [None, 512, 256, 128], "dropout": 0.1},
+        latent_stage="tanh",
         autoencoder=True,
         epochs=flags.epochs,
         batch_size=128,
@@ -59,8 +63,8 @@ def main() -> int:
         run_id=DEFAULT_COMPOSITIONS,
     )
     console = Console()
-    run = run_tasks(config, sys.argv, console, table=table)
-    console.print(f"exported: {export_model(run, Path(flags.output), DEFAULT_COMPOSITIONS)}")
+    trained = run(config, sys.argv, console, inputs=Inputs(table))
+    console.print(f"exported: {export_model(trained, Path(flags.output), DEFAULT_COMPOSITIONS)}")
     return 0
 
 

@@ -38,7 +38,7 @@ def table_of_compositions(data_file: Path) -> pd.DataFrame:
 
 
 def document(table: Path, models: Path) -> dict[str, object]:
-    """Return the run as the YAML door takes it."""
+    """Return the document of the run."""
     tasks = [{"name": name, "type": "regression", "data_column": name} for name in COLUMNS]
     return {
         "trainer": {"max_epochs": EPOCHS, "default_root_dir": str(models), "accelerator": "cpu"},

@@ -29,7 +29,7 @@ import trunks
 from crystrata.errors import unknown_name
 from crystrata.files import write_text
 from crystrata.structures.crystal import Crystal
-from crystrata.training.fit import build_task
+from crystrata.training.fit import build
 from curves_page import Line, page, save_figure
 from peers.contest import start
 from peers.sample import Sample
@@ -149,9 +149,9 @@ def fixed_sample(data_file: str, data_dir: str) -> tuple[Sample, int, float]:
     """
     config = trunks.trial_config("e3nn", seed=0, data_file=data_file, data_dir=data_dir)
     data = trunks.fixed_subset(config)
-    scaling = build_task(config, data, Console(quiet=True)).network.head(trunks.PROPERTY).scaling
+    scaling = build(config, data, Console(quiet=True)).network.head(trunks.PROPERTY).scaling
     rows = np.concatenate([data.split.train, data.split.val])
-    graphs, energy = data.dataset.graphs, torch.from_numpy(data.dataset.targets[rows, 0])
+    graphs, energy = data.dataset.graphs, torch.from_numpy(data.dataset.numbers([trunks.PROPERTY])[rows, 0])
     residual = scaling.standardise(energy, data.dataset.fractions(rows)).numpy()
     starts = graphs.atom_offsets
     crystals = [

@@ -36,9 +36,11 @@ from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.files import write_json, write_text
 from crystrata.reports.tables import markdown
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.task_run import run_tasks
+from crystrata.tasks import parse_tasks
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import run
 from design_searches import evolved, random_recipes
 
 RESULT = Path(__file__).parent / "results" / "design.json"
@@ -93,12 +95,12 @@ def train(table: pd.DataFrame, folder: Path, seed: int, epochs: int) -> Path:
         split = json.loads((folder / "tasks_mlp" / "run_42" / "splits.json").read_text(encoding="utf-8"))
         parts = {key: part for part in ("train", "val", "test") for key in split[part]}
         table = table.assign(split=table["composition"].map(parts))
-    config = TaskRunConfig(
-        tasks=(*columns, metal), encoder_settings={"hidden_dims": [None, 256, 128]}, autoencoder=True, epochs=epochs,
-        batch_size=128, lr=2e-3, weight_decay=1e-2, patience=epochs, seed=seed, models_dir=str(folder),
-        run_id=f"{seed}",
+    config = RunConfig(
+        parse_tasks([*columns, metal]), composition="mlp", composition_settings={"hidden_dims": [None, 256, 128]},
+        latent_stage="tanh", autoencoder=True, epochs=epochs, batch_size=128, lr=2e-3, weight_decay=1e-2,
+        patience=epochs, seed=seed, models_dir=str(folder), run_id=f"{seed}",
     )  # fmt: skip
-    return run_tasks(config, sys.argv, Console(stderr=True), table=table)
+    return run(config, sys.argv, Console(stderr=True), inputs=Inputs(table))
 
 
 def targets(table: pd.DataFrame, run: Path, count: int) -> pd.DataFrame:

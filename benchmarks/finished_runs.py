@@ -53,7 +53,7 @@ class FinishedRun:
 
     def mae(self, name: str, part: str) -> float | None:
         """Return the MAE of a property on `val` or `test`, or None without a label or head."""
-        figures = self.results["properties"].get(name, {}).get(part)
+        figures = self.results["tasks"].get(name, {}).get(part)
         return figures["mae"] if figures else None
 
     def rows(self) -> list[dict[str, str]]:
@@ -103,7 +103,7 @@ def of(runs: Iterable[FinishedRun], algorithm: str) -> FinishedRun | None:
     if len(found) > 1:
         names = " and ".join(run.name for run in found)
         raise UsageError(
-            f"{names} are {algorithm} runs on the same parts: give one, or make one with crystrata combine"
+            f"{names} are {algorithm} runs on the same parts: give one, or make one with crystrata ensemble"
         )
     return found[0] if found else None
 

@@ -25,10 +25,12 @@ from rich.console import Console
 
 from crystrata.compositions.descriptors import descriptor_source
 from crystrata.files import write_json, write_text
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
-from crystrata.runs.task_config import TaskRunConfig
-from crystrata.workflows.task_run import run_tasks
+from crystrata.tasks import parse_tasks
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import run
 from foundation_page import page
 from foundation_phonons import compare
 from phonon_dos import GRID
@@ -41,8 +43,7 @@ MODULI = ("bulk_modulus_kv", "shear_modulus_gv")
 DENSE = {"hidden_dims": [None, 512, 256, 256], "residual": True}
 MLP = {**DENSE, "dropout": 0.2}
 WIDE = {"kind": "joined", "parts": [{"kind": "kernel_mean"}, {"kind": "statistics"}]}
-TRUNK = {"graph_encoder": "e3nn", "graph_settings": {"channels": 64, "layers": 3}, "modality_dropout": 0.0}
-ALONE = {"encoder": "none", "encoder_settings": {"latent_width": 256}, **TRUNK}
+TRUNK = {"structure": "e3nn", "structure_settings": {"channels": 64, "layers": 3}, "modality_dropout": 0.0}
 CURVE = {"kernels": 66, "non_negative": True}
 NUMBER = {"error": "mae", "hidden": [128]}
 COMMON = {
@@ -72,19 +73,21 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-BOTH = {"encoder_settings": MLP, "descriptor": WIDE, **TRUNK}
-STARTED = {"graph_start": str(SHIPPED / EVALUATED_MODEL)}
+DESCRIBED = {"composition": "mlp", "composition_settings": DENSE, "descriptor": WIDE}
+DROPPED = {**DESCRIBED, "composition_settings": MLP}
+BOTH = {**DROPPED, **TRUNK}
+STARTED = {"structure_start": str(SHIPPED / EVALUATED_MODEL)}
 CASES = {
-    "energy-composition": Case(ENERGY_AND_GAP, "composition", 14, {"encoder_settings": DENSE, "descriptor": WIDE}),
+    "energy-composition": Case(ENERGY_AND_GAP, "composition", 14, DESCRIBED),
     "energy-both": Case(ENERGY_AND_GAP, "composition and crystal", 3, BOTH),
     "energy-both-started": Case(
         ENERGY_AND_GAP, f"composition and crystal, from {EVALUATED_MODEL}", 2, {**BOTH, **STARTED}
     ),
-    "moduli-composition": Case(MODULI, "composition", 25, {"encoder_settings": DENSE, "descriptor": WIDE}),
+    "moduli-composition": Case(MODULI, "composition", 25, DESCRIBED),
     "moduli-both": Case(MODULI, "composition and crystal", 5, BOTH),
-    "phonons-composition": Case((PHONONS,), "composition", 24, {"encoder_settings": MLP, "descriptor": WIDE}),
-    "phonons-crystal": Case((PHONONS,), "crystal", 10, ALONE),
-    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {EVALUATED_MODEL}", 10, {**ALONE, **STARTED}),
+    "phonons-composition": Case((PHONONS,), "composition", 24, DROPPED),
+    "phonons-crystal": Case((PHONONS,), "crystal", 10, TRUNK),
+    "phonons-crystal-started": Case((PHONONS,), f"crystal, from {EVALUATED_MODEL}", 10, {**TRUNK, **STARTED}),
 }
 
 
@@ -120,8 +123,8 @@ def main() -> int:
         case = CASES[name]
         table = labels_of(case, crystals, flags)
         kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-        run, seconds = trained(name, case, table, formulas, flags)
-        found = json.loads((run / RESULTS).read_text())
+        made, seconds = trained(name, case, table, formulas, flags)
+        found = json.loads((made / RESULTS).read_text())
         kept[name] = {
             "reads": case.reads,
             "epochs": case.epochs,
@@ -158,16 +161,16 @@ def labels_of(case: Case, crystals: pd.DataFrame, flags: argparse.Namespace) -> 
 
 def run_of(name: str, case: Case, flags: argparse.Namespace) -> Path:
     """Return the directory of the run of a case, there or not."""
-    return Path(flags.models_dir) / f"tasks_{case.settings.get('encoder', 'mlp')}" / f"run_{name}"
+    return Path(flags.models_dir) / f"tasks_{case.settings.get('composition', 'e3nn')}" / f"run_{name}"
 
 
 def trained(
     name: str, case: Case, table: pd.DataFrame, formulas: pd.Series, flags: argparse.Namespace
 ) -> tuple[Path, float | None]:
     """Return the run of a case and its CPU seconds; None where the run was there already."""
-    run = run_of(name, case, flags)
-    if (run / RESULTS).is_file():
-        return run, None
+    there = run_of(name, case, flags)
+    if (there / RESULTS).is_file():
+        return there, None
     curve = {"kind": "curve", "t_column": "t", "head": CURVE}
     number = {"kind": "regression", "head": NUMBER}
     tasks = [
@@ -175,11 +178,11 @@ def trained(
         for label in case.labels
     ]
     where = {"data_file": flags.data_file, "data_dir": flags.data_dir, "models_dir": flags.models_dir}
-    config = TaskRunConfig(tuple(tasks), **{**COMMON, **case.settings}, **where, epochs=case.epochs, run_id=name)
-    source = None if config.graph_encoder else ByFormula(formulas, config.descriptor)
+    config = RunConfig(parse_tasks(tasks), **{**COMMON, **case.settings}, **where, epochs=case.epochs, run_id=name)
+    inputs = Inputs(table, None if config.structure else ByFormula(formulas, config.descriptor))
     started = time.process_time()
-    run = run_tasks(config, sys.argv, Console(), table=table, source=source)
-    return run, time.process_time() - started
+    made = run(config, sys.argv, Console(), inputs=inputs)
+    return made, time.process_time() - started
 
 
 def of_same_formula(case: Case, table: pd.DataFrame, formulas: pd.Series) -> dict[str, dict[str, float]]:

@@ -69,7 +69,7 @@ def _seen(table: pd.DataFrame, data_file: str, data_dir: Path) -> np.ndarray:
     """Return the latents of the evaluated model's encoder of the formation energy, which finds the best neighbours."""
     network = load_model(SHIPPED / EVALUATED_MODEL, "cpu").network
     members = network.members if isinstance(network, Ensemble) else [network]
-    member = next(member for member in members if member.properties == ("formation_energy",))
+    member = next(member for member in members if member.task_names == ("formation_energy",))
     crystals = open_source("auto", DEFAULT_RELEASE, data_file, data_dir, Console())
     store = open_store(crystals, member.graph, data_dir / "stores")
     row_of = {jid: row for row, jid in enumerate(crystals.labels.index[np.asarray(store.arrays.source_row)])}

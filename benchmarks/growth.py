@@ -94,23 +94,26 @@ def measure(axis: str, size: int, crystals: list[Crystal], channels: int) -> Poi
     """Measure one point in this process, which has done nothing before."""
     import torch
 
+    from crystrata.datasets.batch import Batch, Targets
     from crystrata.graph_settings import GraphSettings
     from crystrata.graphs.batch import collate
     from crystrata.graphs.build import build_graphs
-    from crystrata.networks.network import Network, NetworkConfig
+    from crystrata.jarvis_properties import property_tasks
+    from crystrata.networks.config import NetworkConfig
+    from crystrata.networks.network import Network
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    network = Network(NetworkConfig("e3nn", ("formation_energy",), {"channels": channels, "layers": 3}))
+    tasks = property_tasks(["formation_energy"])
+    network = Network(NetworkConfig(tasks, "e3nn", {"channels": channels, "layers": 3}))
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
     rows = list(enumerate(crystals))
 
     def step(count: int) -> None:
-        batch = collate(arrays, np.arange(count))
+        labels = {"formation_energy": Targets(torch.zeros(count), torch.ones(count, dtype=torch.bool))}
+        batch = Batch(torch.arange(count), labels, crystals=collate(arrays, np.arange(count)))
         optimizer.zero_grad(set_to_none=True)
-        target = torch.zeros(count, 1)
-        sums, _ = network.losses(batch, target, torch.ones_like(target, dtype=torch.bool))
-        sums["formation_energy"].backward()
+        network.loss_sums(batch)["formation_energy"].backward()
         optimizer.step()
 
     arrays, _ = build_graphs([(0, SMALLEST)], GraphSettings())  # what is built on first use is built here

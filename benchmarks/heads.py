@@ -23,7 +23,7 @@ from crystrata.jarvis_properties import get_property
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import resolve_config
 from crystrata.runs.directory import RESULTS
-from crystrata.workflows.tier_run import run_tier
+from crystrata.workflows.run import run
 
 RESULT = Path(__file__).parent / "results" / "heads.md"
 SEEDS = (0, 1, 2)
@@ -40,7 +40,7 @@ def main() -> int:
     flags = parser.parse_args()
     rows = []
     for name in flags.properties.split(","):
-        for kind in get_property(name).heads:
+        for kind in get_property(name).kinds:
             errors = [_validation_mae(name, kind, seed, flags) for seed in SEEDS]
             rows.append(_row(name, kind, errors))
             print(rows[-1], flush=True)
@@ -65,8 +65,8 @@ def _validation_mae(name: str, kind: str, seed: int, flags: argparse.Namespace) 
             data_dir=flags.data_dir,
             models_dir=models,
         )
-        run = run_tier(config, sys.argv, Console(quiet=True))
-        return json.loads((run / RESULTS).read_text())["properties"][name]["val"]["mae"]
+        found = run(config, sys.argv, Console(quiet=True))
+        return json.loads((found / RESULTS).read_text())["tasks"][name]["val"]["mae"]
 
 
 def _row(name: str, kind: str, errors: list[float]) -> dict[str, object]:

@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from crystrata.datasets.splits.leaderboard import SUITE
-from crystrata.jarvis_properties import get_property
-from crystrata.jarvis_properties import PUBLISHED, Published
+from crystrata.jarvis_properties import PUBLISHED, Published, get_property
 from crystrata.reports.tables import INTERVAL_CAPTION, cell_text, interval_table, markdown
 from finished_runs import FinishedRun, heading, of
 
@@ -24,7 +23,7 @@ COMPONENTS = ("epsx", "epsy", "epsz")
 _EHULL = """
 The official 2021 label `ehull` is no energy above the convex hull: it is, crystal by crystal, an affine function of the
 formation energy, the distance of a rescaled energy from a hull per chemical system, as we found in the release
-(`src/crystrata/crystals/hull/conventions.py`). The row is derived from the predicted formation energy and that hull,
+(`src/crystrata/hull/conventions.py`). The row is derived from the predicted formation energy and that hull,
 rebuilt from training energies alone: this knowledge, not a better network, makes it.
 """
 

@@ -41,7 +41,7 @@ def _row(name: str, tracks: Mapping[str, FinishedRun | None]) -> dict[str, Any]:
     errors = {title: run.mae(name, "test") if run else None for title, run in tracks.items()}
     cgcnn, e3nn = errors.values()
     run = next(run for run in tracks.values() if run)
-    figures = run.results["properties"].get(name, {}).get("test") or {}
+    figures = run.results["tasks"].get(name, {}).get("test") or {}
     return {
         "property": get_property(name).column,
         "MAD": figures.get("mad"),

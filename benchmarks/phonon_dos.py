@@ -14,9 +14,8 @@ import torch
 
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import BatchForm, collate
-from crystrata.networks.latent import Latent
-from crystrata.networks.network import Network
 from crystrata.networks.nearest import nearest
+from crystrata.networks.network import Network
 
 GRID = np.linspace(-300, 1000, 66)  # wavenumbers [1/cm], those of unstable modes negative
 SPACING = 20.0  # 1/cm
@@ -79,7 +78,7 @@ def encoded(network: Network, graphs: GraphArrays, rows: np.ndarray) -> np.ndarr
     with torch.inference_mode():
         for start in range(0, len(rows), _BLOCK):
             batch = collate(graphs, rows[start : start + _BLOCK], angles=form.angles, distinct=form.distinct)
-            parts.append(Latent.of(network.encoder(batch), batch).crystal.numpy())
+            parts.append(network.encode_crystals(batch).pooled.numpy())
     latents = np.concatenate(parts)
     return latents / latents.std(axis=0).clip(min=_LEAST)
 

@@ -18,9 +18,9 @@ import pandas as pd
 
 from crystrata.errors import CrystrataError
 from crystrata.files import write_bytes, write_text
-from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.prediction.predict import predict_materials
 from crystrata.jarvis_properties import get_property
+from crystrata.prediction.predict import predict_materials
+from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.reports.figures import png_of
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.sources.names import DEFAULT_RELEASE

@@ -11,8 +11,8 @@ import pandas as pd
 
 from crystrata.datasets.splits import Candidates, Split, SplitRequest, resolve_split
 from crystrata.errors import CrystrataError
-from crystrata.prediction.trained_model import TrainedModel
 from crystrata.jarvis_properties import get_property
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.sources.jarvis import open_data_file
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal

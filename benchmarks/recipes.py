@@ -28,15 +28,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from crystrata.errors import CrystrataError, UsageError, unknown_name
-from crystrata.files import lock, write_text
-from crystrata.jarvis_properties import NINE, PROPERTIES
+from crystrata.errors import CrystrataError, ModelError, UsageError, unknown_name
+from crystrata.files import lock, read_json, write_text
+from crystrata.jarvis_properties import NINE, PROPERTIES, get_property
 from crystrata.runs.config import RunConfig, resolve_config
-from crystrata.runs.directory import CONFIG, HISTORY
+from crystrata.runs.directory import HISTORY
+from crystrata.runs.find import saved_config
 from crystrata.runs.manifest import read_manifest
-from crystrata.training.fit import train
+from crystrata.training.fit import build, fit
 from crystrata.training.stopping import StopRequest
-from crystrata.workflows.preparation import prepare_data
+from crystrata.workflows.prepare import prepare
 from recipes_page import page
 
 RECORD = Path(__file__).parent / "results" / "recipes.json"
@@ -90,15 +91,12 @@ def read_trial(run: Path, settings: dict[str, Any]) -> Trial:
         CrystrataError: It is no run directory, or no epoch is over.
     """
     facts = read_manifest(run)
-    try:
-        config, history = (json.loads((run / name).read_text(encoding="utf-8")) for name in (CONFIG, HISTORY))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{run} has no epoch to read: {error}") from None
-    return trial_record(config, settings, facts, history, cpu_seconds=None)
+    history = read_json(run / HISTORY, ModelError, "no epoch is over")
+    return trial_record(saved_config(run), settings, facts, history, cpu_seconds=None)
 
 
 def trial_record(
-    config: dict[str, Any],
+    config: RunConfig,
     settings: dict[str, Any],
     facts: dict[str, Any],
     history: list[dict[str, Any]],
@@ -107,9 +105,9 @@ def trial_record(
     """Return what is kept of a training: no path and no test figure.
 
     Args:
-        config: The configuration, as saved.
+        config: The configuration.
         settings: Settings that were changed or are told besides.
-        facts: Crystals and split, as in the manifest.
+        facts: Materials and split, as in the manifest.
         history: Entries of the epochs that are over.
         cpu_seconds: CPU time of the training [s], or None if nobody took it.
     """
@@ -125,15 +123,15 @@ def trial_record(
     }
 
 
-def identity(config: dict[str, Any], settings: dict[str, Any], facts: dict[str, Any]) -> Trial:
+def identity(config: RunConfig, settings: dict[str, Any], facts: dict[str, Any]) -> Trial:
     """Return the entries that tell a trial from another; for the arguments see `trial_record`."""
-    encoder = {f"encoder.{name}": value for name, value in config["encoder_settings"].items()}
-    heads = {f"head.{name}": value for name, value in config["heads"].items()}
-    own = {"encoder": config["encoder"], **encoder, **heads, **{name: config[name] for name in TUNED}}
+    encoder = {f"encoder.{name}": value for name, value in config.structure_settings.items()}
+    heads = {f"head.{task.name}": task.kind for task in config.trained if task.kind != get_property(task.name).kind}
+    own = {"encoder": config.encoder, **encoder, **heads, **{name: getattr(config, name) for name in TUNED}}
     return {
         "settings": {**own, **settings},
-        "seed": config["seed"],
-        "crystals": facts["crystals"]["train"],
+        "seed": config.seed,
+        "crystals": facts["materials"]["train"],
         "split": f"{facts['split']['protocol']} {facts['split']['digest'][:12]}",
     }
 
@@ -172,17 +170,20 @@ def _trained(flags: argparse.Namespace, settings: dict[str, Any]) -> Trial:
     """Return a trial that is on record, or train it on one thread."""
     torch.set_num_threads(1)
     config, console = _config(flags, settings), Console(stderr=True)
-    prepared = prepare_data(config, console)
+    prepared = prepare(config, console)
     told = {name: value for name, value in settings.items() if not name.startswith("encoder.")}
-    known = identity(config.as_dict(), told, prepared.facts)
+    known = identity(config, told, prepared.facts)
     for trial in on_record(flags.record):
         if _same(trial, known):
             return trial
     with tempfile.TemporaryDirectory() as folder, StopRequest(console) as stop:
         started = time.process_time()
-        train(config, prepared.data, Path(folder), facts={}, console=console, stop=stop, resume=False)
+        fit(
+            build(config, prepared.data, console), config, prepared.data, Path(folder), facts={},
+            record=prepared.record(), console=console, stop=stop, resume=False,
+        )  # fmt: skip
         history = json.loads((Path(folder) / HISTORY).read_text(encoding="utf-8"))
-    return trial_record(config.as_dict(), told, prepared.facts, history, time.process_time() - started)
+    return trial_record(config, told, prepared.facts, history, time.process_time() - started)
 
 
 def _config(flags: argparse.Namespace, settings: dict[str, Any]) -> RunConfig:
@@ -202,7 +203,7 @@ def _config(flags: argparse.Namespace, settings: dict[str, Any]) -> RunConfig:
         "e3nn", "std", properties=NINE, split=flags.split, max_samples=flags.max_samples, seed=flags.seed,
         patience=values["epochs"], data_file=flags.data_file, data_dir=flags.data_dir, **values,
     )  # fmt: skip
-    return replace(config, encoder_settings={**config.encoder_settings, **encoder})
+    return replace(config, structure_settings={**config.structure_settings, **encoder})
 
 
 def _known(name: str, names: Sequence[str]) -> str:

@@ -28,9 +28,8 @@ from rich.console import Console
 
 from crystrata.datasets.catalogues import CATALOGUES
 from crystrata.files import write_bytes, write_json, write_text
-from crystrata.reports.figures import png_of
+from crystrata.reports.figures import forgetting_figure, png_of
 from crystrata.reports.tables import markdown
-from crystrata.reports.task_figures import forgetting_figure
 from crystrata.runs.continual_config import ContinualConfig, read_continual
 from crystrata.workflows.continual import run_continual
 

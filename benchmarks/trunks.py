@@ -25,17 +25,17 @@ import torch
 from rich.console import Console
 
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.files import lock, write_text
 from crystrata.networks.network import count_parameters
+from crystrata.networks.training_record import TrainingRecord
 from crystrata.presets import ENCODERS, TRACKS
 from crystrata.reports.tables import markdown
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import HISTORY
-from crystrata.training.fit import build_task, train
+from crystrata.training.fit import build, fit
 from crystrata.training.stopping import StopRequest
-from crystrata.workflows.preparation import prepare_data
+from crystrata.workflows.prepare import prepare
 
 TRIALS = Path(__file__).parent / "results" / "trunks.json"
 CRYSTALS, HELD_OUT, MOST_ATOMS, BATCH = 10_000, 1_000, 20, 32
@@ -90,14 +90,15 @@ def _train(flags: argparse.Namespace, rate: float, seed: int) -> Trial:
             flags.encoder, seed=seed, lr=rate, epochs=flags.epochs, patience=flags.epochs, data_file=flags.data_file,
             data_dir=flags.data_dir, models_dir=models,
         )  # fmt: skip
-        config.encoder_settings.update({name: json.loads(value) for name, value in settings.items()})
+        config.structure_settings.update({name: json.loads(value) for name, value in settings.items()})
         data = fixed_subset(config)
         console, started = Console(quiet=True), time.process_time()
+        module, record = build(config, data, console), TrainingRecord.of([], [], {})
         with StopRequest(console) as stop:
-            train(config, data, Path(models), facts={}, console=console, stop=stop, resume=False)
+            fit(module, config, data, Path(models), facts={}, record=record, console=console, stop=stop, resume=False)
         history = json.loads((Path(models) / HISTORY).read_text())
     return {
-        "parameters": count_parameters(build_task(config, data, console).network),
+        "parameters": count_parameters(module.network),
         "cpu_seconds": round(time.process_time() - started, 1),
         "val_mae": [round(epoch["val_mae"][PROPERTY], 5) for epoch in history],
     }
@@ -106,19 +107,19 @@ def _train(flags: argparse.Namespace, rate: float, seed: int) -> Trial:
 def trial_config(encoder: str, **overrides: Any) -> RunConfig:
     """Return the run of an encoder on the formation energy, with the schedule and clipping of the main trunk."""
     return resolve_config(
-        ENCODERS[encoder].algorithm, "std", properties=[PROPERTY], single_task=True, encoder=encoder,
+        ENCODERS[encoder].algorithm, "std", properties=[PROPERTY], single_task=True, structure=encoder,
         batch_size=BATCH, schedule=TRACKS["e3nn"].schedule, clip=TRACKS["e3nn"].clip, device="cpu", **overrides,
     )  # fmt: skip
 
 
-def fixed_subset(config: RunConfig) -> BatchDataModule[CrystalPropertyDataset]:
+def fixed_subset(config: RunConfig) -> BatchDataModule:
     """Return the data of a run cut down to the subset, which depends on nothing but the data file."""
-    data = prepare_data(config, Console(quiet=True)).data
-    small = np.asarray(data.dataset.graphs.atom_counts) <= MOST_ATOMS
-    rows = np.flatnonzero(small & np.isfinite(data.dataset.targets[:, 0]))
+    dataset = prepare(config, Console(quiet=True)).dataset
+    rows = np.flatnonzero((dataset.atom_counts <= MOST_ATOMS) & dataset.known[PROPERTY])
     val, test, train_rows = np.split(np.random.default_rng(0).permutation(rows)[:CRYSTALS], [HELD_OUT, 2 * HELD_OUT])
     split = Split(train=np.sort(train_rows), val=np.sort(val), test=np.sort(test), protocol="subset", seed=0)
-    return BatchDataModule(data.dataset, split, batch_size=BATCH, seed=config.seed)
+    dataset.train_on(split.train)
+    return BatchDataModule(dataset, split, batch_size=BATCH, seed=config.seed)
 
 
 def _page(trials: list[Trial]) -> str:

@@ -3,7 +3,7 @@
     python examples/scaling_law.py
     python examples/scaling_law.py --config FILE --task NAME --fractions 1 0.5 0.2 --seeds 42 43 44
 
-Every fraction is a run of its own through the YAML door; what it does to the other tasks is drawn as well.
+Every fraction is a run of its own; what it does to the other tasks is drawn as well.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from rich.console import Console
 
 from crystrata.errors import CrystrataError
 from crystrata.runs.directory import HISTORY, RESULTS
+from crystrata.runs.find import free_name
 from crystrata.workflows.documents.document import read_document
 from crystrata.workflows.documents.experiment import read_experiment
-from crystrata.workflows.experiment_run import fit_experiment
+from crystrata.workflows.run import run
 
 CONFIG = Path(__file__).parent / "configs" / "scaling_law.yaml"
 FRACTIONS = (1.0, 0.5, 0.2)
@@ -58,9 +60,11 @@ def _trained(
         ("experiment_name", f"scaling_law_{fraction:g}_{seed}"),
     ]
     experiment, _ = read_experiment(read_document([("", config), *values, *own]))
-    run = fit_experiment(experiment, ["scaling_law.py", task, str(fraction)], Console(quiet=True))
-    best = json.loads((run / RESULTS).read_text(encoding="utf-8"))["best_epoch"]
-    record = json.loads((run / HISTORY).read_text(encoding="utf-8"))[best - 1]
+    command = ["scaling_law.py", task, str(fraction)]
+    named = replace(experiment.config, run_id=free_name(experiment.config.family_dir, experiment.name))
+    made = run(named, command, Console(quiet=True), extras=experiment.extras())
+    best = json.loads((made / RESULTS).read_text(encoding="utf-8"))["best_epoch"]
+    record = json.loads((made / HISTORY).read_text(encoding="utf-8"))[best - 1]
     return {name: loss for name, loss in record["val_loss"].items() if name not in ("total", "final")}
 
 

@@ -31,13 +31,13 @@ def full_disks(quick: bool, scratch: Path, tally: Tally) -> None:
             tally.check(not content_of(folder), f"{where}: left {sorted(content_of(folder))}")
             tally.check(make(folder) == value, f"{where}: with space again another value")
     if not quick:
-        _through_the_door(children, scratch, tally)
+        _through_the_command(children, scratch, tally)
         _small_disks(scratch, tally)
 
 
-def _through_the_door(children: Yard, scratch: Path, tally: Tally) -> None:
+def _through_the_command(children: Yard, scratch: Path, tally: Tally) -> None:
     """The command itself, on the demo crystals: the same line and exit code."""
-    data = scratch / "door"
+    data = scratch / "command"
     ending = children.run(partial(_command, data), largest_file=100_000)
     code, said = ending.said
     _check_refused(tally, code, said.removeprefix("error: ").removesuffix("\n"), "the command on a full disk")
@@ -96,7 +96,7 @@ def _check_refused(tally: Tally, code: int, said: str, where: str) -> None:
 
 
 def _command(data: Path) -> tuple[int, str]:
-    """Run the store door; return its exit code and what it wrote to the standard error."""
+    """Run `crystrata store`; return its exit code and what it wrote to the standard error."""
     from crystrata.cli.store import main
 
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Training in a child process that can be killed: the door that a person uses, with dropout and tight checkpoints."""
+"""Training in a child process that can be killed: the command of a person, with dropout and tight checkpoints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from drills.drill import NotTried
 
-_PRELOADED = ["drills.child", "crystrata.workflows.tier_run", "crystrata.networks.encoders", "e3nn.o3"]
+_PRELOADED = ["drills.child", "crystrata.workflows.run", "crystrata.networks.encoders", "e3nn.o3"]
 
 
 def start(arguments: list[str], folder: Path, *, environment: dict[str, str] | None = None) -> BaseProcess:

@@ -15,14 +15,14 @@ import torch
 
 from crystrata.elements import SYMBOLS
 from crystrata.graphs.batch import collate
-from crystrata.networks.network import Network, NetworkConfig
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network
+from crystrata.prediction.predict import predict_files, predict_materials
 from crystrata.prediction.trained_model import TrainedModel
-from crystrata.prediction.predict import predict_materials, predict_files
 from crystrata.presets import ENCODERS
-from crystrata.jarvis_properties import PROPERTIES, trained_properties
 from crystrata.structures.crystal import Crystal, Rejected
 from drills.drill import Drill, Tally
-from drills.probe import SETTINGS, SMALL, demo_graphs, spread
+from drills.probe import SETTINGS, SMALL, TASKS, demo_graphs, spread
 from drills.real_crystals import demo, sample, source_in_words
 from drills.rewritings import unheard
 
@@ -142,13 +142,12 @@ def _written(folder: Path, name: str, structures: Sequence[Any]) -> list[Path]:
 
 def untrained_model(encoder: str) -> TrainedModel:
     """Return a model with random weights whose predictions differ from crystal to crystal, in float32."""
-    names = trained_properties(PROPERTIES)
     torch.manual_seed(0)
-    network = Network(NetworkConfig(encoder, names, SMALL[encoder], SETTINGS))
+    network = Network(NetworkConfig(TASKS, encoder, SMALL[encoder], SETTINGS))
     graphs, (rows,) = demo_graphs(torch.float32)
     with torch.no_grad():
-        spread(map(network.head, names), network.encode(collate(graphs, rows)))
-    return TrainedModel(network, Path("untrained"), {"properties": names})
+        spread(map(network.head, network.task_names), network.encode_crystals(collate(graphs, rows)))
+    return TrainedModel(network, Path("untrained"), {"properties": network.task_names})
 
 
 def spreads_of(model: TrainedModel) -> pd.Series:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from crystrata.cli.train import main
-from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.dataset import CrystalPropertyDataset, MaterialDataset
 from crystrata.errors import TrainingError
 from crystrata.networks.network import Network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY
@@ -54,15 +54,15 @@ def _is_finite(value: Any) -> bool:
 
 
 def _poison(rows: set[int], what: str) -> Callable[..., Any]:
-    """Return `CrystalPropertyDataset.batches` with bad crystals: a label, or the place of an atom, is not a number."""
-    original = CrystalPropertyDataset.batches
+    """Return `MaterialDataset.batches` with bad crystals: a label, or the place of an atom, is not a number."""
+    original = MaterialDataset.batches
 
-    def batches(self: CrystalPropertyDataset, *arguments: Any) -> Any:
+    def batches(self: MaterialDataset, *arguments: Any) -> Any:
         found = original(self, *arguments)
         for batch in found:
             for place, row in enumerate(batch.rows.tolist()):
                 if row in rows and what == "label":
-                    batch.targets[place, 0] = torch.inf
+                    batch.targets["formation_energy"].values[place] = torch.inf
                 elif row in rows:
                     first = int(batch.crystals.atom_counts[:place].sum())
                     edge = int((batch.crystals.centre >= first).nonzero()[0])
@@ -80,7 +80,7 @@ def _not_finite(quick: bool, scratch: Path, tally: Tally) -> None:
     luck = np.random.default_rng(6)
     for number, what in enumerate(("label", "atom") * (1 if quick else 4)):
         chosen = luck.choice(train_ids, size=2, replace=False).tolist()
-        with _replaced(CrystalPropertyDataset, "batches", _poison({rows_of[one] for one in chosen}, what)):
+        with _replaced(MaterialDataset, "batches", _poison({rows_of[one] for one in chosen}, what)):
             code, run = _train(scratch, name=f"bad_{number}")
         tally.check(code == 0, f"exit code {code}")
         for name in (BEST, CHECKPOINT):
@@ -91,7 +91,7 @@ def _not_finite(quick: bool, scratch: Path, tally: Tally) -> None:
         history = json.loads((run / HISTORY).read_text())
         named = {one for record in history for step in record["bad_steps"] for one in step["ids"]}
         tally.check(named == set(chosen), f"named {sorted(named)}, bad were {sorted(chosen)}")
-    with _replaced(CrystalPropertyDataset, "batches", _poison(set(range(len(ids))), "label")):
+    with _replaced(MaterialDataset, "batches", _poison(set(range(len(ids))), "label")):
         code, run = _train(scratch, name="all_bad")
     tally.check(code == TrainingError.exit_code, f"nothing but bad steps: exit code {code}")
     tally.check(not (run / BEST).exists(), f"weights of nothing but {guard.MOST_IN_A_ROW} bad steps")
@@ -104,32 +104,32 @@ def _ids(scratch: Path) -> list[str]:
 
 
 def _memory(quick: bool, scratch: Path, tally: Tally) -> None:
-    original = Network.losses
+    original = Network.loss_sums
 
     def with_room_for(most: int) -> Callable[..., Any]:
-        def losses(self: Network, batch: Any, *rest: Any) -> Any:
-            result = original(self, batch, *rest)
-            if len(batch.atom_counts) > most:
+        def loss_sums(self: Network, batch: Any) -> Any:
+            result = original(self, batch)
+            if len(batch) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return result
 
-        return losses
+        return loss_sums
 
     _, whole = _train(scratch, name="whole")
     wanted = read_checkpoint(whole / CHECKPOINT)["state_dict"]
     for most in (3,) if quick else (7, 4, 3, 2, 1):
-        with _replaced(Network, "losses", with_room_for(most)):
+        with _replaced(Network, "loss_sums", with_room_for(most)):
             code, run = _train(scratch, name=f"room_{most}")
         found = read_checkpoint(run / CHECKPOINT)["state_dict"]
         close = all(torch.allclose(found[key], wanted[key], rtol=1e-3, atol=1e-4) for key in wanted)
         tally.check(code == 0 and close, f"room for {most} crystals: exit code {code}, other weights")
-    with _replaced(Network, "losses", with_room_for(0)):
+    with _replaced(Network, "loss_sums", with_room_for(0)):
         tally.check(_raises(torch.OutOfMemoryError, scratch, "no_room"), "one crystal too large went by in silence")
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    with _replaced(Network, "losses", broken):
+    with _replaced(Network, "loss_sums", broken):
         tally.check(_raises(RuntimeError, scratch, "broken"), "another error was taken for want of memory")
 
 

@@ -70,7 +70,7 @@ def _allowed(folder: Path) -> bool:
 
 
 def _call(main: object, *flags: object) -> tuple[int, str]:
-    """Call a door in this process; return its exit code and what it said."""
+    """Call a command in this process; return its exit code and what it said."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:

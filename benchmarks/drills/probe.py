@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -13,18 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from crystrata.compositions.fractions import atomic_fractions
-from crystrata.datasets.targets import target_matrix
+from crystrata.datasets.batch import Targets
+from crystrata.datasets.labels import column_labels
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.batch import CrystalBatch, collate
+from crystrata.jarvis_properties import PROPERTIES, property_tasks, trained_tasks
 from crystrata.networks.encoders import build_encoder
-from crystrata.networks.encoders.encoder import Encoder, Latent
-from crystrata.networks.heads import HEADS, build_head
+from crystrata.networks.encoders.encoder import StructureEncoder
+from crystrata.networks.heads import build_head
 from crystrata.networks.heads.gap import GapHead
 from crystrata.networks.heads.head import Head
-from crystrata.networks.heads.piezoelectric import LargestPiezoelectricHead
 from crystrata.networks.heads.tensor import TensorHead
-from crystrata.jarvis_properties import PROPERTIES, get_property, trained_properties
+from crystrata.networks.latent import Latent
 from drills.exact_graphs import exact_graphs, graphs_of
 from drills.real_crystals import demo
 
@@ -37,6 +38,7 @@ SMALL = {
 
 WIDTH, HIDDEN = 32, 32
 SETTINGS = GraphSettings()
+TASKS = trained_tasks(property_tasks(PROPERTIES))
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Probe:
     """
 
     words: str
-    encoder: Encoder
+    encoder: StructureEncoder
     heads: dict[str, Head]
     dtype: torch.dtype
     spreads: dict[str, float] = field(default_factory=dict)
@@ -60,7 +62,7 @@ class Probe:
     @torch.no_grad()
     def __call__(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Return what no rotation changes, name -> (B,), and tensors, name -> (B, 3, 3) or (B, 3, 3, 3)."""
-        latent, outputs = Latent.of(self.encoder(batch), batch), dict[str, Tensor]()
+        latent, outputs = Latent.of_crystals(self.encoder(batch), batch), dict[str, Tensor]()
         for name, head in self.heads.items():
             output = head(latent)
             if isinstance(head, TensorHead):
@@ -94,7 +96,7 @@ def probe(encoder: str, dtype: torch.dtype) -> Probe:
     graphs, (rows,) = demo_graphs(dtype)
     batch = collate(graphs, rows)
     with torch.no_grad():
-        spread(made.heads.values(), Latent.of(made.encoder(batch), batch))
+        spread(made.heads.values(), Latent.of_crystals(made.encoder(batch), batch))
     for name, values in made.outputs(graphs, [rows]).items():
         made.spreads[name] = float((values - values.mean(0)).square().mean().sqrt())
     return made
@@ -109,10 +111,12 @@ def _heads() -> dict[str, Head]:
     torch.manual_seed(0)
     with made_in(torch.float64):
         return {
-            f"{name} by {kind}": build_head(kind, get_property(name), WIDTH, HIDDEN, SETTINGS)
-            for name in trained_properties(PROPERTIES)
-            for kind in get_property(name).heads
-            if HEADS[kind] is not LargestPiezoelectricHead
+            f"{task.name} by {kind}": build_head(
+                replace(task.of_kind(kind), head={"hidden": [HIDDEN]}), WIDTH, SETTINGS
+            )
+            for task in TASKS
+            for kind in task.kinds
+            if kind != "piezoelectric_largest"
         }
 
 
@@ -130,9 +134,9 @@ def made_in(dtype: torch.dtype) -> Iterator[None]:
 @torch.no_grad()
 def spread(heads: Iterable[Head], latent: Latent) -> None:
     """Fit the scalings on demo labels and spread every network value over some crystals."""
-    targets, fractions = _demo_labels()
+    labels, fractions = _demo_labels()
     for head in heads:
-        head.scaling.fit(targets[:, trained_properties(PROPERTIES).index(head.record.name)], fractions)
+        head.fit(labels[head.task.name], fractions)
         last = _last_layer(head)
         if isinstance(head, TensorHead):
             size = head.readout(latent).norm(dim=1).mean()
@@ -140,7 +144,7 @@ def spread(heads: Iterable[Head], latent: Latent) -> None:
                 weight.div_(size)
             _standardise(last, head.level(latent).unsqueeze(1), 0.5)  # an exponent
         else:
-            _standardise(last, head(latent).reshape(len(latent.batch), -1))
+            _standardise(last, head(latent).reshape(len(latent.pooled), -1))
             if isinstance(head, GapHead):  # else three in four gaps were 0
                 last.bias.add_(torch.tensor([-1.0, 1.0]))
 
@@ -167,12 +171,13 @@ def demo_graphs(dtype: torch.dtype) -> tuple[GraphArrays, list[np.ndarray]]:
 
 
 @cache
-def _demo_labels() -> tuple[Tensor, Tensor]:
-    """Return the demo labels of all trained properties, (n, P), and the atomic fractions, (n, 103)."""
+def _demo_labels() -> tuple[dict[str, Targets], Tensor]:
+    """Return the demo labels of all trained properties, (n,) each, and the atomic fractions, (n, 103)."""
     numbers = [crystal.numbers for crystal in demo().crystals()]
-    targets = target_matrix(demo().labels, trained_properties(PROPERTIES))
+    rows = np.arange(len(numbers))
+    labels = {task.name: column_labels(task, demo().labels).targets(rows) for task in TASKS}
     fractions = atomic_fractions(np.concatenate(numbers), np.cumsum([0, *map(len, numbers)]))
-    return torch.from_numpy(targets), torch.from_numpy(fractions)
+    return labels, torch.from_numpy(fractions)
 
 
 def mixed(graphs: GraphArrays, rng: np.random.Generator) -> list[np.ndarray]:

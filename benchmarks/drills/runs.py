@@ -19,7 +19,7 @@ _CGCNN = (
 
 KINDS: dict[str, tuple[str, ...]] = {
     "e3nn": _E3NN,
-    "e3nn accumulated": ("--level", "pro", "--preset", "small", "--max-samples", "120", "--epochs", "3"),
+    "e3nn accumulated": ("--level", "pro", "--size", "small", "--max-samples", "120", "--epochs", "3"),
     "cgcnn": _CGCNN,
     "cgcnn, 2 workers": (*_CGCNN, "--workers", "2"),
 }

@@ -11,15 +11,17 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from crystrata.datasets.batch import LabelledBatch
+from crystrata.datasets.batch import Batch, Targets
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import radius_edges
 from crystrata.graphs.store import open_store
-from crystrata.networks.network import Network, NetworkConfig, count_parameters
-from crystrata.prediction.trained_model import TrainedModel
+from crystrata.jarvis_properties import property_tasks
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network, count_parameters
 from crystrata.prediction.predict import predict_files
+from crystrata.prediction.trained_model import TrainedModel
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 from crystrata.training.module import OptimizerSettings, TrainingModule
@@ -86,7 +88,7 @@ def training(
     """
     as_stated()
     torch.manual_seed(0)
-    network = Network(NetworkConfig(encoder, (PROPERTY,), settings))
+    network = Network(NetworkConfig(property_tasks([PROPERTY]), encoder, settings))
     options = OptimizerSettings(lr=1e-3, learned_balance=False)
     task = TrainingModule(network, options, {PROPERTY: 1.0}, [], Console(stderr=True))
     optimizer = task.configure_optimizers()
@@ -103,7 +105,7 @@ def training(
     return Case(run, len(sample), facts)
 
 
-def _compile(network: Network, task: TrainingModule, batches: list[LabelledBatch]) -> dict[str, Any]:
+def _compile(network: Network, task: TrainingModule, batches: list[Batch]) -> dict[str, Any]:
     """Compile the encoder; return how long it took on all batches and how far the gradients differ."""
 
     def gradient() -> torch.Tensor:
@@ -120,15 +122,14 @@ def _compile(network: Network, task: TrainingModule, batches: list[LabelledBatch
     return {"compile [s]": seconds, "remark": f"compiled: gradient differs by {difference:.0e} of its norm"}
 
 
-def _labelled(sample: Sample, size: int, distinct: bool) -> list[LabelledBatch]:
+def _labelled(sample: Sample, size: int, distinct: bool) -> list[Batch]:
     arrays, _ = build_graphs(_crystals(sample), GraphSettings())
     result = []
     for start in range(0, len(sample), size):
         rows = np.arange(start, min(start + size, len(sample)))
-        targets = torch.from_numpy(sample.energy[rows]).float().unsqueeze(1)
-        mask = torch.ones_like(targets, dtype=torch.bool)
-        batch = collate(arrays, rows, distinct=distinct)
-        result.append(LabelledBatch(batch, targets, mask, mask.sum(0), 1.0, torch.from_numpy(rows), {}))
+        energy = torch.from_numpy(sample.energy[rows]).float()
+        labels = {PROPERTY: Targets(energy, torch.ones_like(energy, dtype=torch.bool))}
+        result.append(Batch(torch.from_numpy(rows), labels, crystals=collate(arrays, rows, distinct=distinct)))
     return result
 
 
@@ -136,7 +137,7 @@ def predictions(sample: Sample, folder: str) -> Case:
     """Formation energies of CIF files through the table of `predict`; an untrained network of size std."""
     as_stated()
     paths = sorted(Path(folder).glob("*.cif"))
-    network = Network(NetworkConfig("e3nn", (PROPERTY,), {"channels": 64, "layers": 3})).eval()
+    network = Network(NetworkConfig(property_tasks([PROPERTY]), "e3nn", {"channels": 64, "layers": 3})).eval()
     model = TrainedModel(network, Path("untrained"), {"properties": [PROPERTY]})
     if (predict_files(model, paths)["error_code"] != "").any():
         raise ValueError("a CIF file was refused")

@@ -21,14 +21,20 @@ from torch import Tensor, nn
 from crystrata.datasets.batch import Targets
 from crystrata.datasets.random_order import random_stream
 from crystrata.errors import CrystrataError
-from crystrata.networks.balance import LossBalance
 from crystrata.networks.device import resolve_device
 from crystrata.networks.encoders.composition import MLPEncoder
+from crystrata.networks.heads import build_head
 from crystrata.networks.heads.classification import ClassificationHead
+from crystrata.networks.latent import Latent
+from crystrata.networks.loss_weights import LossWeights
+from crystrata.tasks import Task
 from settings import LOG, logging_to, random_seed, read_config
 
 NOISE = 0.5
 """Spread of the noise on a score, whose own spread is 1."""
+
+UNREAD = Latent(torch.empty(0))
+"""Losses and predictions of heads may read the latent; those of a classification read its logits alone."""
 
 
 class MultiTaskModel(nn.Module):
@@ -56,7 +62,7 @@ class MultiTaskModel(nn.Module):
             if task["type"] != "classification":
                 raise ValueError(f"task {task['name']!r}: unknown type {task['type']!r} (known: classification)")
         self.encoder = MLPEncoder([input_dim, *shared_hidden, shared_dim], norm="none")
-        heads = (ClassificationHead(shared_dim, task["num_classes"], hidden=()) for task in task_configs)
+        heads = (build_head(_task(task), shared_dim) for task in task_configs)
         self.heads = cast(Sequence[ClassificationHead], nn.ModuleList(heads))
 
     def num_tasks(self) -> int:
@@ -66,7 +72,13 @@ class MultiTaskModel(nn.Module):
     def forward(self, features: Tensor) -> list[Tensor]:
         """Return the logits of each task, (B, K), of features (B, D)."""
         latent = self.encoder(features)
-        return [head(latent) for head in self.heads]
+        return [head(Latent(latent)) for head in self.heads]
+
+
+def _task(task: Mapping[str, Any]) -> Task:
+    """Return a task as the package describes it; its labels are made here and come from no table."""
+    columns, classes = (str(task["name"]),), tuple(map(str, range(task["num_classes"])))
+    return Task(str(task["name"]), "classification", columns=columns, classes=classes, head={"hidden": ()})
 
 
 def multi_task_loss(
@@ -90,9 +102,9 @@ def multi_task_loss(
     sums, counts = {}, {}
     for name, head, output, values in zip(model.names, model.heads, logits, labels, strict=True):
         targets = Targets(values, torch.ones_like(values, dtype=torch.bool))
-        sums[name], counts[name] = head.loss(output, targets)
-    balance = LossBalance(model.names, learned=False, weights=dict(zip(model.names, weights, strict=True)))
-    return balance(sums, counts), {name: sums[name] / counts[name] for name in model.names}
+        sums[name], counts[name] = head.loss(output, UNREAD, targets)
+    weighted = LossWeights(model.names, learned=False, weights=dict(zip(model.names, weights, strict=True)))
+    return weighted(sums, counts), {name: sums[name] / counts[name] for name in model.names}
 
 
 def generate_synthetic_multi_task_data(
@@ -173,7 +185,7 @@ def evaluate(
     loss, _ = multi_task_loss(model, logits, labels, weights)
     told = zip(model.names, model.heads, logits, labels, strict=True)
     return loss.item(), {
-        name: (head.predict(output) == values).double().mean().item() for name, head, output, values in told
+        name: (head.predict(output, UNREAD) == values).double().mean().item() for name, head, output, values in told
     }
 
 

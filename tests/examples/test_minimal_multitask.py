@@ -21,6 +21,7 @@ import yaml
 from torch.nn import functional
 
 from crystrata.errors import UsageError
+from crystrata.networks.latent import Latent
 
 TASKS = [
     {"name": "task_a", "type": "classification", "num_classes": 3},
@@ -85,8 +86,9 @@ def test_d1_the_shared_encoder_ends_in_a_linear_layer(model: Any) -> None:
 def test_d2_heads_are_linear(model: Any) -> None:
     a, b = torch.randn(2, 5, 32)
     for head, classes in zip(model.heads, (3, 2), strict=True):
-        assert head(a).shape == (5, classes)
-        torch.testing.assert_close(head(a + b) - head(b), head(a) - head(torch.zeros_like(a)))
+        both, one, other, nothing = (head(Latent(latent)) for latent in (a + b, a, b, torch.zeros_like(a)))
+        assert one.shape == (5, classes)
+        torch.testing.assert_close(both - other, one - nothing)
 
 
 def test_d3_the_model_returns_logits_of_each_task(model: Any) -> None:
@@ -103,7 +105,7 @@ def test_d4_unknown_types_and_double_names_are_refused(example: ModuleType) -> N
         example.MultiTaskModel(16, [8], 4, [*TASKS, odd])
     with pytest.raises(ValueError, match="a name of its own"):
         example.MultiTaskModel(16, [8], 4, [TASKS[0], TASKS[0]])
-    with pytest.raises(UsageError, match="two classes"):
+    with pytest.raises(UsageError, match="task 'task_a': classes: a number of at least 2"):
         example.MultiTaskModel(16, [8], 4, [{**TASKS[0], "num_classes": 1}])
 
 
@@ -257,7 +259,7 @@ def test_d17_a_missing_configuration_is_named(
     [
         ("model", "tasks", [{"name": "a", "type": "regression", "num_classes": 2}], "unknown type 'regression'"),
         ("model", "tasks", [{"name": "a", "type": "classification"}], r"missing \['num_classes'\]"),
-        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "two classes"),
+        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "classes: a number of at least 2"),
         ("model", "tasks", [], "tasks must be a list of at least one"),
         ("model", "shared_hidden", 64, "shared_hidden must be a list of whole numbers"),
         ("model", "shared_hidden", [0], "widths"),

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from crystrata.reports.composition_card import composition_card
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_run import run_tasks
 from known_tasks import METALS, OTHERS
 from rich.console import Console
 
 from crystrata.design.trained import TrainedCompositions
 from crystrata.errors import UsageError
-from crystrata.reports.composition_card import composition_card
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.shipped import CARD, DESCRIPTION
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
 
 FORMULAS = [f"{metal}{n}{other}" for n in (1, 2, 3) for metal in METALS for other in OTHERS]
 PARTS = np.resize(["train", "val", "train", "test"], len(FORMULAS))

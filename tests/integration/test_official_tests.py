@@ -62,7 +62,7 @@ def train_made(
         where = ["--data-dir", data_dir, "--models-dir", models, "--device", "cpu", "--splits-file", official_ids]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("crystrata.workflows.preparation.open_source", lambda *_: made)
-            patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+            patch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
             assert main(["--level", "lite", "--epochs", "1", "--batch-size", "16", *map(str, (*flags, *where))]) == 0
         (run,) = models.glob("*/run_*")
         return run
@@ -115,7 +115,7 @@ def test_a_union_run_answers_every_official_test(train_made: Callable[..., Path]
 def test_the_official_ehull_alone(train_made: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     run = train_made("--split", "official:ehull", "--properties", "ehull_official", "--max-samples", 1000)
     results = content(run, RESULTS)
-    assert list(results["properties"]) == ["ehull_official"]
+    assert list(results["tasks"]) == ["ehull_official"]
     figure = results["official_tests"]["ehull"]
     assert figure["n"] < figure["ids"] == 6  # one of the tested crystals has no such label
     assert "Official tests" in capsys.readouterr().out
@@ -130,7 +130,7 @@ def test_a_benchmark_without_a_property_of_the_run_has_no_figure(train_made: Cal
 def test_a_run_by_another_protocol_has_no_official_figures(lite_run: Path) -> None:
     assert content(lite_run, RESULTS)["official_tests"] == {}
     assert "Official tests" not in (lite_run / TABLE_MD).read_text() + (lite_run / REPORT).read_text()
-    assert list(content(lite_run, RESULTS)["properties"]) == list(NINE)
+    assert list(content(lite_run, RESULTS)["tasks"]) == list(NINE)
 
 
 def test_a_component_is_the_heads_own_where_it_tells_one() -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from crystrata.cli.predict import main
 from crystrata.elements import SYMBOLS
-from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.prediction.predict import predict_materials, predict_files
 from crystrata.jarvis_properties import NINE, get_property, records
+from crystrata.prediction.predict import predict_files, predict_materials
+from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.runs.directory import BEST, PREDICTIONS
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal, Rejected

@@ -22,8 +22,8 @@ from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
 from crystrata.errors import DataError, UsageError
 from crystrata.networks.network import Network
 from crystrata.networks.weights import unpack_task_network
-from crystrata.runs.directory import BEST, MANIFEST, SPLITS
 from crystrata.runs.continual_config import ContinualConfig, read_continual
+from crystrata.runs.directory import BEST, MANIFEST, SPLITS
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.continual import FINETUNE_SUMMARY, finetune_heads, run_continual

@@ -9,17 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_preparation import prepare_tasks
+from crystrata.workflows.task_run import build_task_training, run_tasks
 from rich.console import Console
 
 from crystrata.compositions.descriptors import Statistics
 from crystrata.errors import UsageError
 from crystrata.networks.network import Network
-from crystrata.networks.network import Network
 from crystrata.prediction.trained_model import load_model
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.table import CrystalTable
-from crystrata.workflows.task_preparation import prepare_tasks
-from crystrata.workflows.task_run import build_task_training, run_tasks
 
 QUIET = Console(quiet=True)
 ENERGY = "formation_energy_peratom"

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from crystrata.runs.task_config import TaskRunConfig
+from crystrata.workflows.task_preparation import prepare_tasks
+from crystrata.workflows.task_run import build_task_training, resume_tasks, run_tasks
 from known_tasks import TASKS, label_table
 from rich.console import Console
 from same_bits import assert_same_bits
@@ -21,12 +24,9 @@ from crystrata.errors import ModelError, TrainingError, UsageError
 from crystrata.networks.weights import unpack_task_network
 from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, SPLITS, TASK_PREDICTIONS
-from crystrata.runs.task_config import TaskRunConfig
 from crystrata.sources.table import CrystalTable
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
-from crystrata.workflows.task_preparation import prepare_tasks
-from crystrata.workflows.task_run import build_task_training, resume_tasks, run_tasks
 
 QUIET = Console(quiet=True)
 NO_LABEL = pytest.warns(UserWarning, match="task 'energy' has no known label")

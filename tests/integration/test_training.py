@@ -25,10 +25,10 @@ from crystrata.datasets.data_module import BatchDataModule
 from crystrata.datasets.dataset import CrystalPropertyDataset
 from crystrata.datasets.splits import Split
 from crystrata.elements import SYMBOLS
+from crystrata.jarvis_properties import GROUPS, NINE, get_property, records
 from crystrata.networks.network import Network, NetworkConfig
 from crystrata.prediction.inference import evaluate_graphs
 from crystrata.prediction.trained_model import load_model
-from crystrata.jarvis_properties import GROUPS, NINE, get_property, records
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import (
     ARTIFACTS,
@@ -159,7 +159,7 @@ def test_results_are_those_of_the_saved_weights_on_the_saved_ids(run: Path, demo
             truth = demo.labels.loc[splits[part], list(get_property(name).columns)].mean(axis=1).to_numpy()
             train = demo.labels.loc[splits["train"], list(get_property(name).columns)].mean(axis=1).to_numpy()
             error = predicted[:, model.network.config.properties.index(name)] - truth
-            found = results["properties"][name][part]
+            found = results["tasks"][name][part]
             assert found["n"] == len(rows) == results["split"][part]
             assert found["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
             assert found["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
@@ -181,7 +181,7 @@ def test_the_written_predictions_are_those_of_the_results(run: Path) -> None:
     text = (run / PREDICTIONS).read_text()
     table = pd.read_csv(io.StringIO(text), comment="#")
     assert table["id"].tolist() == content(run, SPLITS)["test"]
-    for name, parts in content(run, RESULTS)["properties"].items():
+    for name, parts in content(run, RESULTS)["tasks"].items():
         title = get_property(name).column
         errors = (table[f"predicted {title}"] - table[f"label {title}"]).abs().dropna()
         assert len(errors) == parts["test"]["n"]
@@ -262,7 +262,7 @@ def test_the_energy_above_hull_follows_from_the_formation_energy(lite_run: Path)
         for kind in ("label", "predicted")
     ]
     np.testing.assert_allclose(hull[0], hull[1], atol=1e-5)
-    parts = content(lite_run, RESULTS)["properties"]
+    parts = content(lite_run, RESULTS)["tasks"]
     assert parts["ehull"]["test"]["mae"] == pytest.approx(parts["formation_energy"]["test"]["mae"])
 
 
@@ -272,7 +272,7 @@ def test_the_loss_falls(train: Train, tmp_path: Path) -> None:
     assert history[-1]["val_score"] < 0.9 * history[0]["val_score"]
     for name in ("formation_energy", "bulk_modulus"):
         assert history[-1]["train_loss"][name] < history[0]["train_loss"][name]
-    test = content(run, RESULTS)["properties"]["formation_energy"]["test"]
+    test = content(run, RESULTS)["tasks"]["formation_energy"]["test"]
     assert test["mae"] < test["median_mae"]
 
 
@@ -280,7 +280,7 @@ def test_a_specialist_trains_one_property(launch: Launch, tmp_path: Path) -> Non
     flags = ("--level", "lite", "--epochs", 1, "--max-samples", 80, "--properties", "dielectric", "--run-id", "mine")
     assert launch(tmp_path, *flags) == 0
     run = tmp_path / "multitask_lite_e3nn" / "run_mine"
-    assert list(content(run, RESULTS)["properties"]) == ["dielectric"]
+    assert list(content(run, RESULTS)["tasks"]) == ["dielectric"]
     assert launch(tmp_path, *flags) == 2  # the name is taken
 
 
@@ -510,7 +510,7 @@ def test_training_on_an_excerpt_of_the_real_file(
     table = table[(table["natoms"] <= 8) & table["bulk_modulus_kv"].notna()]
     table = table.iloc[np.linspace(0, len(table) - 1, 300).astype(int)]
     (tmp_path / "excerpt.json").write_text(json.dumps([record_of(row, labels) for row in table.itertuples()]))
-    monkeypatch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+    monkeypatch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
     flags = ["--level", "smoke", "--preset", "small", "--epochs", "2", "--data-file", tmp_path / "excerpt.json"]
     where = ["--data-dir", tmp_path / "data", "--models-dir", tmp_path / "models", "--device", "cpu"]
     assert main([*map(str, flags), *map(str, where)]) == 0
@@ -520,7 +520,7 @@ def test_training_on_an_excerpt_of_the_real_file(
     assert sum(manifest["crystals"].values()) == 300
     assert manifest["source"]["sha256"] == digest(tmp_path / "excerpt.json")
     assert "DEMO" not in (run / TABLE_MD).read_text() + (run / PREDICTIONS).read_text()
-    energy = results["properties"]["formation_energy"]["test"]
+    energy = results["tasks"]["formation_energy"]["test"]
     assert energy["mae"] < energy["median_mae"]
 
 
@@ -534,7 +534,7 @@ def test_training_on_the_complete_real_file(jarvis_file: Path, tmp_path: Path) -
     manifest = content(run, MANIFEST)
     assert manifest["crystals"] == {"train": 320, "val": 40, "test": 40}
     assert manifest["source"]["rows"] > 50_000
-    assert list(content(run, RESULTS)["properties"]) == list(NINE)
+    assert list(content(run, RESULTS)["tasks"]) == list(NINE)
 
 
 def test_the_configuration_of_the_network_is_that_of_the_run(lite_run: Path) -> None:

@@ -20,9 +20,9 @@ import torch
 
 from crystrata.cli.train import main
 from crystrata.files import write_json
-from crystrata.prediction.trained_model import load_model
-from crystrata.prediction.predict import predict_materials
 from crystrata.jarvis_properties import get_property
+from crystrata.prediction.predict import predict_materials
+from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import HISTORY
 from crystrata.sources.demo import open_demo
 from crystrata.structures.crystal import Crystal

@@ -20,7 +20,7 @@ def test_fifty_steps_and_twenty_predictions_are_what_they_were(
     algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crystrata.sources.opening.open_demo", demo)
-    monkeypatch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+    monkeypatch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
     golden = json.loads(FILE.read_text())
     wanted = golden["runs"][algorithm]
     found = golden_run(algorithm, tmp_path, list(demo().crystals()))

@@ -22,6 +22,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     "epsy": {"property": "dielectric", "ids": 4449, "n": 4000, "mae": 9.0, "median_mae": None},
 }  # fmt: skip
 EPS = {name: {**FIGURES["epsy"], "n": 4449, "mae": mae} for name, mae in {"epsx": 18, "epsy": 19, "epsz": 20}.items()}
+ABOUT = {"kind": "scalar", "unit": "eV/atom", "title": "what it is"}
 HULL = {"ehull": {"property": "ehull_official", "ids": 5537, "n": 5537, "mae": 0.05, "median_mae": 1.1}}
 
 
@@ -43,9 +44,12 @@ def made_run(
     tests = FIGURES if tests is None else tests
     val = val or {figure["property"]: 0.1 for figure in tests.values()}
     test = test or dict.fromkeys(val, 0.2)
-    both = {one: {"val": {"mae": val[one]}, "test": {"mae": test[one], "mad": 0.8, "median_mae": 0.7}} for one in val}
+    both = {
+        one: {**ABOUT, "val": {"mae": val[one]}, "test": {"mae": test[one], "mad": 0.8, "median_mae": 0.7}}
+        for one in val
+    }
     split = {"protocol": protocol, "seed": 42, "train": 34549}
-    results = {"official_tests": tests, "properties": both, "hours": hours, "best_epoch": 7, "split": split}
+    results = {"official_tests": tests, "tasks": both, "hours": hours, "best_epoch": 7, "split": split}
     contents = {
         RESULTS: results,
         MANIFEST: {
@@ -103,8 +107,8 @@ def test_splits_have_tables_of_their_own(tmp_path: Path) -> None:
     assert "Of 1 property, ours is below the retrained CGCNN on 1, below ALIGNN on 1, below the best" in official
 
 
-def test_several_networks_of_one_split_must_be_combined_first(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"a and b are e3nn runs on the same parts.*crystrata combine"):
+def test_several_networks_of_one_split_must_be_one_ensemble_first(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a and b are e3nn runs on the same parts.*crystrata ensemble"):
         page([made_run(tmp_path, "a"), made_run(tmp_path, "b")])
     members = [
         {"run": "run_shared", "answers": ["formation_energy"], "hours": 0.8},

@@ -11,7 +11,7 @@ from known_crystals import CRYSTALS, LONE_ATOM, SUPERCELLS, batch_of
 
 from crystrata.compositions.fractions import atomic_fractions
 from crystrata.elements import MAX_ATOMIC_NUMBER, atomic_number
-from crystrata.networks.encoders.encoder import atomic_fractions as fractions_of_batch
+from crystrata.networks.latent import atomic_fractions as fractions_of_batch
 from drills.rewritings import supercell
 
 cells = st.lists(st.lists(st.integers(1, MAX_ATOMIC_NUMBER), min_size=1, max_size=9), min_size=1, max_size=6)

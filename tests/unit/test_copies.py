@@ -11,15 +11,17 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS, all_crystals, displaced, jarvis_crystals, permuted, turned
 from torch import Tensor
 
+from crystrata.datasets.batch import Batch, Targets
 from crystrata.graphs.batch import CrystalBatch, collate
-from crystrata.networks.network import Network, NetworkConfig
-from crystrata.jarvis_properties import GROUPS, trained_properties
+from crystrata.jarvis_properties import GROUPS, property_tasks, trained_tasks
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network
 from crystrata.structures.crystal import Crystal
 from drills.exact_graphs import graphs_of
 from drills.rewritings import supercell
 
 DISTINCT = {"silicon": 1, "NaCl": 2, "GaAs": 2, "quartz": 2, "SrTiO3": 3, "triclinic": 5, "magnesium": 1, "copper": 1}
-PROPERTIES = trained_properties(GROUPS["all9"])
+PROPERTIES = tuple(task.name for task in trained_tasks(property_tasks(GROUPS["all9"])))
 WHOLE = np.array([0, 3, 5])
 
 
@@ -101,7 +103,7 @@ def test_losses_and_gradients_are_those_of_all_atoms(encoder: str) -> None:
     torch.manual_seed(0)
     small = {"channels": 16, "layers": 2}
     heads = dict.fromkeys(("dielectric", "piezoelectric"), "scalar") if encoder == "cgcnn" else {}
-    network = Network(NetworkConfig(encoder, PROPERTIES, small, heads=heads))
+    network = Network(NetworkConfig(property_tasks(PROPERTIES, heads), encoder, small))
     form = network.training_form
     assert form.distinct
     assert form.whole == (("dielectric", "piezoelectric") if encoder == "e3nn" else ())
@@ -117,11 +119,12 @@ def test_losses_and_gradients_are_those_of_all_atoms(encoder: str) -> None:
 
 def losses(network: Network, batch: CrystalBatch, mask: Tensor) -> list[Tensor]:
     """The loss of each property and the gradient on each weight."""
-    sums, _ = network.losses(batch, torch.ones(mask.shape), mask)
+    targets = {task.name: Targets(torch.ones(len(batch)), mask[:, column]) for column, task in enumerate(network.tasks)}
+    sums = network.loss_sums(Batch(torch.arange(len(batch)), targets, crystals=batch))
     found = torch.stack(list(sums.values()))
     gradients = torch.autograd.grad(found.sum(), list(network.parameters()), allow_unused=True)
     return [found.detach(), *(gradient for gradient in gradients if gradient is not None)]
 
 
 def test_features_that_turn_need_all_atoms() -> None:
-    assert not Network(NetworkConfig("plain_e3nn", ("dielectric",))).training_form.distinct
+    assert not Network(NetworkConfig(property_tasks(["dielectric"]), "plain_e3nn")).training_form.distinct

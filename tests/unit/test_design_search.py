@@ -22,14 +22,16 @@ from crystrata.design.targets import Want
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig
+from crystrata.networks.latent import Latent
 from crystrata.networks.network import Network
 
 FORMULAS = ["NaCl", "Fe2O3", "Li2O", "TiO2", "SiO2", "MgB2", "LiFePO4", "GaAs", "BaTiO3", "CaF2", "Cu", "YBa2Cu3O7"]
+SQUARES = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}
 TASKS = (
-    Task("gap", "regression", data_column="gap"),
-    Task("energy", "regression", data_column="energy", transform="asinh"),
-    Task("kind", "classification", data_column="kind", classes=("metal", "salt", "glass")),
-    Task("curve", "curve", data_column="curve", t_column="t"),
+    Task("gap", "scalar", columns=("gap",), head=SQUARES),
+    Task("energy", "scalar", columns=("energy",), transform="asinh", head=SQUARES),
+    Task("kind", "classification", columns=("kind",), classes=("metal", "salt", "glass")),
+    Task("curve", "curve", columns=("curve",), t_column="t"),
     Task("back", "autoencoder"),
 )
 
@@ -38,12 +40,14 @@ def made_model(stage: str = "tanh", tasks: tuple[Task, ...] = TASKS) -> DesignMo
     """A network with untrained weights but fitted scales: smooth, and different for every composition."""
     torch.manual_seed(3)
     source = KernelMean()
-    config = NetworkConfig("mlp", {"hidden_dims": [len(source.names), 32, 16]}, tasks, latent_stage=stage)
+    config = NetworkConfig(
+        tasks, composition="mlp", composition_settings={"hidden_dims": [len(source.names), 32, 16]}, latent_stage=stage
+    )
     network = Network(config)
     x = torch.from_numpy(source.describe(FORMULAS)[0])
     values = torch.linspace(-2, 5, len(FORMULAS))
     labels = {name: Targets(values, torch.ones(len(values), dtype=torch.bool)) for name in ("gap", "energy")}
-    network.fit_scaling(x, {name: one for name, one in labels.items() if any(spec.name == name for spec in tasks)})
+    network.fit_scaling(labels, descriptors=x)
     return DesignModel(network, source)
 
 
@@ -57,7 +61,8 @@ def gap_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         x = torch.from_numpy(weights @ model.kernel.matrix).float()
         head = model.network.head("gap")
-        return head.predict(head(model.network.composition_latents(x))).numpy()
+        latent = Latent(model.network.composition_latents(x))
+        return head.predict(head(latent), latent).numpy()
 
 
 def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignModel) -> None:
@@ -197,7 +202,7 @@ def searched(model: DesignModel, what: str) -> None:
 def test_the_network_is_as_before(what: str) -> None:
     model = made_model()
     model.network.train()
-    model.network.encoder.eval()
+    model.network.composition_encoder.eval()
     weight = next(model.network.parameters())
     weight.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}

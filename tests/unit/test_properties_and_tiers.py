@@ -22,7 +22,7 @@ from crystrata.jarvis_properties import (
     trained_tasks,
 )
 from crystrata.networks.encoders import build_encoder, encoder_class
-from crystrata.networks.heads import head_class
+from crystrata.networks.heads import build_head, head_class
 from crystrata.networks.heads.head import Head
 from crystrata.presets import (
     ALGORITHMS,
@@ -124,6 +124,7 @@ def test_a_property_takes_its_kinds_of_head_and_refuses_the_others() -> None:
         for kind in record.kinds:
             (task,) = property_tasks([record.name], {record.name: kind})
             assert (task.kind, set(task.kinds)) == (kind, set(record.kinds))
+            assert build_head(task, 8, GraphSettings()).task == task
         for kind in set(KINDS) - set(record.kinds):
             refused = "follows from formation_energy" if record.derived_from else f"unknown head of {record.name}"
             with pytest.raises(UsageError, match=refused):

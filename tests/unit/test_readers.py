@@ -21,7 +21,7 @@ import pytest
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, Rejected
 from crystrata.structures.readers import find_structure_files, read_crystals
-from crystrata.structures.readers.containers import writable
+from crystrata.structures.readers.inputs import writable
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
 
@@ -52,6 +52,12 @@ def labelled(*sites: str, formula: str = "") -> str:
 def occupied(*sites: str) -> str:
     """Return a CIF whose sites have occupancies."""
     return cif(*sites, tags="label type_symbol fract_x fract_y fract_z occupancy")
+
+
+def named(name: str = "", hall: str = "", number: str = "") -> str:
+    """Return the tags that name a space group."""
+    tags = {"_space_group_name_H-M_alt": name, "_space_group_name_Hall": hall, "_space_group_IT_number": number}
+    return "".join(f"{tag} '{value}'\n" for tag, value in tags.items() if value)
 
 
 NACL = cif("Na1 Na 0 0 0", "Cl1 Cl 0.5 0.5 0.5")
@@ -331,10 +337,46 @@ def test_cut_digits_are_put_on_the_symmetry_element_and_others_are_kept(tmp_path
     assert crystal.frac[1].tolist() == [0.1, 0.33335, 0.5]  # next to 1/3, and not rounded to it
 
 
-@pytest.mark.parametrize(("name", "atoms"), [("F m -3 m", 4), ("P 1", 1), ("P 21/c", 2)])
-def test_symmetry_by_name(name: str, atoms: int, tmp_path: Path) -> None:
-    symmetry = f"_symmetry_space_group_name_H-M '{name}'\n"
-    assert len(only_crystal(read_text(tmp_path, cif("Na1 Na 0 0 0", symmetry=symmetry)))) == atoms
+@pytest.mark.parametrize(
+    ("names", "angles", "atoms"),
+    [
+        ({"name": "F m -3 m"}, (90, 90), 4),
+        ({"name": "P 1"}, (90, 90), 1),
+        ({"name": "P 21/c"}, (90, 90), 2),
+        ({"name": "P2_1/c", "number": "14"}, (90, 90), 2),
+        ({"number": "225"}, (90, 90), 4),
+        ({"name": "F d -3 m :1"}, (90, 90), 8),
+        ({"name": "F d -3 m :2"}, (90, 90), 16),
+        ({"name": "F d -3 m", "hall": "F 4d 2 3 -1d"}, (90, 90), 8),  # the symbol of Hall tells the origin
+        ({"name": "F d -3 m", "hall": "-F 4vw 2vw 3"}, (90, 90), 16),
+        ({"name": "R -3 m"}, (90, 120), 3),
+        ({"name": "R -3 m"}, (60, 60), 1),  # rhombohedral axes
+    ],
+)
+def test_symmetry_by_name(names: dict[str, str], angles: tuple[int, int], atoms: int, tmp_path: Path) -> None:
+    alpha, gamma = angles
+    cell = CELL.replace("alpha 90", f"alpha {alpha}").replace("beta 90", f"beta {alpha}")
+    text = cif("Na1 Na 0 0 0", cell=cell.replace("gamma 90", f"gamma {gamma}"), symmetry=named(**names))
+    assert len(only_crystal(read_text(tmp_path, text))) == atoms
+
+
+@pytest.mark.parametrize("shift", ["1/5", ".2", "0.2", "6/5", "1/2-3/10"])
+def test_operations_of_a_supercell(shift: str, tmp_path: Path) -> None:
+    """A cell five times as long as the hexagonal one has operations that no space group lists."""
+    cell = CELL.replace("length_a 5.0", "length_a 25.0").replace("gamma 90", "gamma 120")
+    listed = [f"'{sign}x+{k}/5,{sign}y,z'\n" for k in range(5) for sign in ("", "-")]
+    listed[2] = f"'x + {shift}, Y, z'\n"
+    shifts = "loop_\n_space_group_symop_operation_xyz\n" + "".join(listed)
+    assert len(only_crystal(read_text(tmp_path, cif("Na1 Na 0.01 0.3 0.1", cell=cell, symmetry=shifts)))) == 10
+    mirror = "loop_\n_space_group_symop_operation_xyz\nx,y,z\n-x+1/5y,y,z\n"
+    assert len(only_crystal(read_text(tmp_path, cif("Na1 Na 0.1 0.3 0.1", cell=cell, symmetry=mirror)))) == 2
+
+
+def test_a_broken_block_costs_no_other_one(tmp_path: Path) -> None:
+    broken = NACL.replace("Cl1 Cl", "Cl1 Cl Cl")
+    items = read_text(tmp_path, NACL + broken + NACL + "data_authors\n_publ_author_name A. B.\n")
+    assert [type(item) for item in items] == [Crystal, Rejected, Crystal]
+    assert "line 11 of the data block" in only_rejected(items[1:2]).reason
 
 
 def test_odd_but_clear_files_are_read(tmp_path: Path) -> None:
@@ -433,6 +475,36 @@ CUBIC = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
         (cif("Na1 Na 0 0 0", symmetry="_symmetry_space_group_name_H-M 'F d -3 m'\n"), "bad_symmetry"),
         (cif("Na1 Na 0 0 0", symmetry="_symmetry_space_group_name_H-M 'no group'\n"), "bad_symmetry"),
         (cif("Na1 Na 0 0 0", symmetry=CUBIC, cell=CELL.replace("a 5.0", "a 6.0")), "bad_symmetry"),
+        *(
+            (cif("Na1 Na 0 0 0", symmetry=P1 + f"'{operation}'\n"), "bad_symmetry")
+            for operation in (
+                "2*x,y,z",
+                "x,y",
+                "x,y,z,z",
+                "h,k,l",
+                "a,b,c",
+                "x,y,z+1/0",
+                "x y,y,z",
+                "x,y,.-z",
+                "*x,y,z",
+                "x+,y,z",
+                "x,y,99999999999999999999z",
+                "x,y,zz",
+                f"x,y,{'9' * 400}z",
+            )
+        ),
+        *(
+            (cif("Na1 Na 0 0 0", symmetry=named(**names)), "bad_symmetry")
+            for names in (
+                {"number": "227"},
+                {"number": "231"},
+                {"hall": "P 1 21 1"},
+                {"name": "P n n m", "number": "225"},
+                {"name": "P m -3 m", "hall": "-F 4 2 3"},
+                {"name": "R -3 m :H"},
+                {"name": "P n c b"},
+            )
+        ),
         (cif(*(f"Na{k} Na {k / 2001:.5f} 0 0" for k in range(2001))), "too_large"),
         (cif(*(f"Na{k} Na {k / 97:.4f} .1 .2" for k in range(97)), symmetry=CUBIC), "too_large"),
         (cif(), "empty"),
@@ -442,6 +514,11 @@ CUBIC = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
         ("A letter, by mistake.\n", "no_structure"),
         (cif("Na1 Na 0 0 0", tags="label type_symbol Cartn_x Cartn_y Cartn_z"), "no_structure"),
         (cif("Na1 Na 0 0 0", "Cl1 Cl 0.5"), "unreadable"),
+        (NACL + "_cell_length_a 6.0\n", "unreadable"),
+        (NACL + "_cell_length_b\n", "unreadable"),
+        (NACL + "_word it is\n", "unreadable"),
+        (NACL + "_quoted 'it is\n", "unreadable"),
+        (NACL + "loop_\n_a\n_b\n", "empty"),
         (cif("Na1 Na 0 zero 0"), "unreadable"),
         (cif("Na1 Na 0 0,5 0"), "unreadable"),
         (NACL + "_publ_section_comment\n;\nnever closed\n", "unreadable"),

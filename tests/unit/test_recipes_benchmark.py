@@ -23,7 +23,7 @@ def made_run(folder: Path, name: str, scores: list[float], **changes: Any) -> Pa
         {"epoch": epoch, "val_score": score, "val_mae": {"band_gap": score / 2}, "seconds": 10.0}
         for epoch, score in enumerate(scores, start=1)
     ]
-    facts = {"crystals": {"train": 12800}, "split": {"protocol": "union (sample)", "digest": "0123456789abcdef"}}
+    facts = {"materials": {"train": 12800}, "split": {"protocol": "union (sample)", "digest": "0123456789abcdef"}}
     for file, content in {CONFIG: config.as_dict(), HISTORY: history, MANIFEST: facts}.items():
         (run / file).write_text(json.dumps(content))
     return run

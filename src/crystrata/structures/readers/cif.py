@@ -1,28 +1,31 @@
 """CIF: cell, symmetry and sites, read strictly. What a crystal cannot be made of for certain is refused by name.
 
-pymatgen tokenises the file and knows the space groups. The rest of its CIF parser is not used, because it repairs in
-silence: it drops sites, reads "Wat" as oxygen, rounds coordinates, and takes an unknown space group for P1.
+gemmi reads the syntax and knows the space groups; the rest is decided here. pymatgen's parser of CIFs is not used: it
+repairs silently, drops sites, reads "Wat" as oxygen, and takes an unknown space group for P1.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import attempt, check_atom_count, checked_crystal
-from crystrata.structures.readers.cif_atoms import check_metric, expand
+from crystrata.structures.readers.checks import attempt, check_atom_count, checked_crystal, element_number
 from crystrata.structures.readers.cif_blocks import Tags, number, parse_block, structure_blocks
-from crystrata.structures.readers.cif_species import site_numbers
-from crystrata.structures.readers.cif_symmetry import operations
+from crystrata.structures.readers.cif_symmetry import expand, operations
 from crystrata.structures.readers.disorder import is_full, majority_rows, note_of
 from crystrata.structures.readers.source import StructureFile
 
 _CELL_TAGS = tuple(f"_cell_{name}" for name in "length_a length_b length_c angle_alpha angle_beta angle_gamma".split())
+_TYPE = re.compile(r"([A-Za-z]+)(?:\d*\.?\d*[+-]?|[+-]\d*\.?\d*)")  # Si, Fe3+, O2-, Cu+, Fe+3, Ca2
+_LETTERS = re.compile(r"[A-Za-z]*")
+_PLACEHOLDER = re.compile(r"(wat|vac|dum)", re.IGNORECASE)  # water, vacancy, dummy: begin like W, V, D
 
 
 def read_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
@@ -49,7 +52,7 @@ def _crystal(id: str, block: str, majority_species: bool) -> Crystal:
     tags = parse_block(block)
     _refuse_special(tags)
     positions = _positions(tags)
-    numbers = site_numbers(tags)
+    numbers = _site_numbers(tags)
     cell = _cell(tags)
     choices: list[str] = []
     if majority_species:
@@ -60,8 +63,7 @@ def _crystal(id: str, block: str, majority_species: bool) -> Crystal:
         rows = list(range(len(numbers)))
         _refuse_partial(tags)
     _refuse_alternatives(tags, rows)
-    rotations, translations = operations(tags)
-    check_metric(cell, rotations)
+    rotations, translations = operations(tags, cell)
     frac, owners = expand(cell, positions, rotations, translations)
     crystal = checked_crystal(id, cell, np.array(numbers)[owners], frac, orientation_given=False)
     return replace(crystal, note=note_of(choices))
@@ -94,6 +96,55 @@ def _positions(tags: Tags) -> np.ndarray:
     return np.array(
         [[number(v, f"a coordinate of {n!r}") for v in row] for n, *row in zip(names, x, y, z, strict=True)]
     )
+
+
+def _site_numbers(tags: Tags) -> list[int]:
+    """Return the atomic number of every row of the site table.
+
+    Raises:
+        CrystalError: `unknown_species`: a symbol or label names no element for certain.
+    """
+    labels = tags.get("_atom_site_label", [])
+    types = tags.get("_atom_site_type_symbol") or ["?"] * len(labels)
+    upper_case = all(symbol == symbol.upper() for symbol in types)
+    declared = _declared_elements(tags)
+    return [
+        _from_type(symbol, upper_case)
+        if symbol.strip() not in ("", "?", ".")
+        else _from_label(labels[row] if row < len(labels) else "?", declared)
+        for row, symbol in enumerate(types)
+    ]
+
+
+def _declared_elements(tags: Tags) -> set[str]:
+    """Return the elements of the declared formula; an empty set if none is stated."""
+    formula = tags.text("_chemical_formula_sum", "_chemical_formula_structural", "_chemical_formula_moiety") or ""
+    return {symbol for symbol in re.findall(r"[A-Z][a-z]?", formula) if symbol in SYMBOLS}
+
+
+def _from_type(symbol: str, upper_case: bool) -> int:
+    match = _TYPE.fullmatch(symbol.strip())
+    letters = match[1] if match else symbol.strip()
+    # Old databases write every symbol in capitals. In a mixed table CO is a group of two atoms, not cobalt.
+    if upper_case and letters.isalpha():
+        letters = letters.capitalize()
+    return element_number(letters)
+
+
+def _from_label(label: str, declared: set[str]) -> int:
+    """Read a label by the standard (an element, then anything but a letter), else as the declared formula allows."""
+    letters = _LETTERS.match(label.strip())
+    word = letters[0] if letters else ""
+    if len(word) == 1 or (word in SYMBOLS and (not declared or word in declared)):
+        return element_number(word)
+    # OA, OW1, SiT, CA1: only an element that the formula names, and only if there is one reading.
+    readings = {word[:1].upper(), word[:2].capitalize()} & declared
+    if len(readings) != 1 or word in SYMBOLS or _PLACEHOLDER.match(word):
+        raise CrystalError(
+            "unknown_species",
+            f"the site {label!r} names no element for certain; add _atom_site_type_symbol to the file",
+        )
+    return element_number(readings.pop())
 
 
 def _labels(tags: Tags) -> list[str]:

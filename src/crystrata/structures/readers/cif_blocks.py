@@ -1,17 +1,22 @@
-"""The data blocks of a CIF as tags and values, split with care before pymatgen's tokeniser sees them."""
+"""The data blocks of a CIF as tags and values. gemmi reads the syntax: loops, quotes, text fields, comments."""
 
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from gemmi import cif
 
 from crystrata.structures.crystal import CrystalError
 from crystrata.structures.readers.source import MEND
 
-MAX_LINE = 10_000  # characters; the standard allows 2,048, and quotes in a line cost quadratic time
-
-_KEYWORD = re.compile(r"^\s*(data_|loop_|global_|save_|stop_)", re.IGNORECASE)
+_FIELD_OR_BLOCK = re.compile(r"^(?:;.*?^;|(?P<cut>;)|(?P<block>[ \t]*data_))", re.IGNORECASE | re.MULTILINE | re.DOTALL)
+_LISTS_ATOMS = re.compile(r"^[ \t]*_atom_site[_.](?:label|type_symbol|fract_x|cartn_x)\b", re.IGNORECASE | re.MULTILINE)
+_READ = (  # beginnings of the tags that matter
+    "_atom_site_", "_cell_angle", "_cell_length", "_cell_modulation", "_cell_wave_vector", "_chemical_formula",
+    "_space_group", "_symmetry",
+)  # fmt: skip
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d*\)?)?")  # 5.431(2): value and uncertainty
 
 
@@ -40,65 +45,58 @@ def number(text: str, what: str) -> float:
     raise CrystalError("unreadable", f"{what} is {text!r}, no number; {MEND}")
 
 
-def block_texts(text: str) -> list[str]:
-    """Split a CIF into the texts of its data blocks, without the `data_` of their first lines.
+def structure_blocks(text: str) -> list[str]:
+    """Return the texts of the data blocks that list atoms; others hold authors, reflections, powder patterns.
 
-    Blocks of the same name stay apart, `data_` inside a text field is no block, and keywords become lower case:
-    pymatgen's own splitting gets these three wrong without a word.
+    gemmi reads the blocks one by one, so that a broken block, or two of the same name, do not cost the whole file.
 
     Raises:
-        CrystalError: `unreadable`: a text field has no end, or a line is longer than any CIF's.
+        CrystalError: `unreadable`: a text field has no end.
     """
     # The minus sign of typesetters is meant; other non-ASCII characters must break a number, not vanish from it.
     text = text.replace("\u2212", "-").replace("\u00a0", " ").encode("ascii", "replace").decode()
-    blocks: list[list[str]] = []
-    in_field = False
-    for line in text.split("\n"):
-        if line.startswith(";"):
-            in_field = not in_field
-        elif not in_field:
-            if not line.strip():
-                continue
-            if len(line) > MAX_LINE:
-                raise CrystalError("unreadable", f"a line has more than {MAX_LINE} characters; {MEND}")
-            if keyword := _KEYWORD.match(line):
-                line = keyword[0].strip().lower() + line[keyword.end() :]
-                if keyword[1].lower() == "data_":
-                    blocks.append([])
-                    line = line[len("data_") :]
-        if blocks:
-            blocks[-1].append(line)
-    if in_field:
-        raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {MEND}")
-    return ["\n".join(lines) for lines in blocks]
-
-
-def structure_blocks(text: str) -> Iterator[str]:
-    """Yield the texts of the blocks that list atoms (other blocks hold authors, reflections, powder patterns)."""
-    for block in block_texts(text):
-        if re.search(r"^\s*_atom_site[_.](label|type_symbol|fract_x|cartn_x)\b", block, re.IGNORECASE | re.MULTILINE):
-            yield block
+    starts = []
+    for found in _FIELD_OR_BLOCK.finditer(text):
+        if found["cut"]:
+            raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {MEND}")
+        if found["block"]:
+            starts.append(found.start())
+    blocks = (text[start:end] for start, end in pairwise([*starts, len(text)]))
+    return [block for block in blocks if _LISTS_ATOMS.search(block)]
 
 
 def parse_block(block: str) -> Tags:
-    """Return the tags of one block.
+    """Return the tags of one block that a structure is made of.
 
     Raises:
-        CrystalError: `empty` for a table without rows, `unreadable` for broken syntax.
+        CrystalError: `empty` for a table without rows; `unreadable` for broken syntax, a missing or surplus value, or a
+            tag with two different values.
     """
-    from pymatgen.io.cif import CifBlock
-
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            data = CifBlock.from_str(f"data_{block}").data
-    except ZeroDivisionError:
-        raise CrystalError("empty", "a table of the file has no rows; export it again") from None
-    except (ValueError, IndexError) as error:
-        raise CrystalError("unreadable", f"a table has missing or surplus values ({error}); {MEND}") from None
-    # A value that belongs to no tag shifts the meaning of what follows.
-    if stray := [str(warning.message) for warning in caught if "Possible issue" in str(warning.message)]:
-        raise CrystalError("unreadable", f"a value belongs to no tag ({stray[0].rpartition(': ')[2]}); {MEND}")
-    return Tags(
-        (key.lower().replace(".", "_"), value if isinstance(value, list) else [value]) for key, value in data.items()
-    )
+        document = cif.read_string(block, 0)
+        document.check_for_missing_values()
+        items = list(document.sole_block())
+    except (ValueError, RuntimeError) as error:
+        what = str(error).replace("parse error", "a value is surplus or badly quoted")
+        what = re.sub(r"^string:(\d+)\S*( in data_\S*:)?", r"line \1 of the data block:", what)
+        raise CrystalError("unreadable", f"{what}; {MEND}") from None
+    tags = Tags()
+    for item in items:
+        pair: Any = item.pair  # (tag, value) or None
+        if pair:
+            _add(tags, pair[0], [pair[1]])
+        elif loop := item.loop:
+            if not loop.length():
+                raise CrystalError("empty", f"the table of {loop.tags[0]} has no rows; export the file again")
+            values = loop.values
+            for column, tag in enumerate(loop.tags):
+                _add(tags, tag, values[column :: loop.width()])
+    return tags
+
+
+def _add(tags: Tags, tag: str, values: list[str]) -> None:
+    key = tag.lower().replace(".", "_")
+    if key.startswith(_READ):
+        stated = [value if value in ("?", ".") else cif.as_string(value) for value in values]
+        if tags.setdefault(key, stated) != stated:
+            raise CrystalError("unreadable", f"{tag} has two different values in one data block; remove the wrong one")

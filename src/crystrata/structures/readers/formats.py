@@ -10,8 +10,8 @@ from crystrata.structures.crystal import Crystal, CrystalError, Rejected
 from crystrata.structures.readers.ase_db import read_ase_db
 from crystrata.structures.readers.checks import rejected
 from crystrata.structures.readers.cif import read_cif, read_magnetic_cif
-from crystrata.structures.readers.json_forms import read_json
-from crystrata.structures.readers.plain import read_poscar, read_xyz
+from crystrata.structures.readers.json_structures import read_json
+from crystrata.structures.readers.poscar_xyz import read_poscar, read_xyz
 from crystrata.structures.readers.source import StructureFile
 
 Reader = Callable[[StructureFile], Iterator[Crystal | Rejected]]
