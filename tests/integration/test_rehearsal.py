@@ -319,7 +319,7 @@ def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
         ('[rehearsal]\ncatalogue = "demo"\nreplay = 1.5', "a whole number of samples"),
         ('[rehearsal]\ncatalogue = "demo"\ntraining = 3', "wrong kind"),
         ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nepoch = 3', "did you mean 'epochs'"),
-        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the rehearsal"),
+        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the steps"),
         ('[rehearsal]\ncatalogue = "demo"\nlast = "metal"', "last is a list, not 'metal'"),
         ('[rehearsal]\ncatalogue = "demo"\nlast = ["metal", "band_gap", "metal"]', "last names 'metal' twice"),
         ('[rehearsal]\ntasks = "metal"', "tasks is a list, not 'metal'"),

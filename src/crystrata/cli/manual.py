@@ -21,6 +21,7 @@ from crystrata.reports import manual
 from crystrata.runs.config import RunConfig
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.tasks import Task
+from crystrata.workflows.documents.older_keys import RENAMED, TRAINER
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"
@@ -74,7 +75,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
     "yaml-run": partial(manual.keys, RunConfig),
     "yaml-task": partial(manual.keys, Task),
-    "yaml-older": manual.older_keys,
+    "yaml-older": partial(manual.spellings, {"trainer": TRAINER, "model.init_args": RENAMED}),
 }
 """Name of a block -> what makes its content."""
 

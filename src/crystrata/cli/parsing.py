@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,12 +22,19 @@ NOBODY_READS = 1
 """Exit code where the reader of the output has gone (`| head`): the one that rich gives."""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines break at spaces alone: the name of a flag or protocol stays in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, naming the nearest known flag for an unknown one."""
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         keywords.setdefault("allow_abbrev", False)
-        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        keywords.setdefault("formatter_class", _Help)
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]

@@ -73,7 +73,8 @@ class RunConfig:
         max_samples: Materials in all parts together.
         outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
         outlier_z: Robust score above which a label is an outlier.
-        split: Protocol of the split, such as `random` or `official:ehull`.
+        split: Protocol of the split: random, official:<benchmark>, union, union-strict, formation-energy,
+            by-chemical-system, by-prototype, refit, union-refit; by-table, saved or test-all for tables of one's own.
         splits_file: Official ids (default: leaderboard_splits.parquet beside the data file, or the leaderboard's
             download), or the splits.json of another run for `saved`.
         val_split: Share of the validation part, of materials whose part no table states.
