@@ -185,14 +185,14 @@ def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) ->
         return
     name, facts = before["source"]["name"], prepared.facts
     for words, old, new in (
-        ("materials", before["source"]["digest"], facts["source"]["digest"]),
-        ("descriptors", before.get("descriptor"), facts.get("descriptor")),
-        ("a split", before["split"]["digest"], facts["split"]["digest"]),
-        ("labels", before["labels_digest"], facts["labels_digest"]),
+        ("other materials", before["source"]["digest"], facts["source"]["digest"]),
+        ("other descriptors", before.get("descriptor"), facts.get("descriptor")),
+        ("other labels", before["labels_digest"], facts["labels_digest"]),
+        ("another split", before["split"]["digest"], facts["split"]["digest"]),
     ):
         if old != new:
             raise UsageError(
-                f"{path} was started with other {words} ({name}): name the same source, tables and descriptors"
+                f"{path} was started with {words} ({name}): name the same source, tables and descriptors"
             )
 
 
