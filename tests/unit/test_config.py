@@ -32,7 +32,7 @@ OTHER_RESULT: dict[str, Any] = {
     "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
     "structure_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
     "composition": "mlp", "composition_settings": {"hidden_dims": [None, 8]}, "descriptor": {"kind": "statistics"},
-    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrast": 0.1},
+    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrastive": 0.1},
     "val_split": 0.2, "test_split": 0.2, "split_seed": 1, "redraw_masks": False, "weigh_by_labels": False,
 }  # fmt: skip
 """Another result, by field."""
