@@ -77,7 +77,7 @@ def test_a_run_starts_from_the_weights_of_another(lite_run: Path) -> None:
 
 def test_a_start_is_refused_where_it_does_not_fit(lite_run: Path, cgcnn_run: Path, joined: Path) -> None:
     network = weights(lite_run)
-    with pytest.raises(UsageError, match=r"encoder cgcnn.*must have the same"):
+    with pytest.raises(UsageError, match=r"structure cgcnn.*must have the same"):
         start_from(network, weights(cgcnn_run), str(cgcnn_run))
     trained, _ = read_start(joined)  # of several networks the first
     assert start_from(network, trained, str(joined)) != []

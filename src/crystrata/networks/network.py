@@ -104,7 +104,7 @@ class Network(nn.Module):
         """Return a network of the same encoders with the heads of some of its tasks; it shares the weights."""
         tasks = {task.name: task for task in self.config.tasks}
         network = Network(self.config.with_tasks(tuple(tasks[name] for name in names)))
-        for name, part in self.named_children():
+        for name, part in (*self.named_children(), *self.named_buffers(recurse=False)):
             if name != "heads":
                 setattr(network, name, part)
         network.heads = nn.ModuleDict({name: self.heads[name] for name in names})
