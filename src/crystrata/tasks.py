@@ -102,8 +102,8 @@ class Task:
         data_files: Tables of the task, concatenated; none where the source or a table in memory has its labels.
         composition_column: Column of the compositions or ids, or None for the index of the table.
         split_column: Column of train, val or test; it may be missing.
-        predict_idx: What is predicted: train, val, test, all, or a list of materials; None for test, or all where no test
-            part is.
+        predict_idx: What is predicted: train, val, test, all, or a list of materials; None for test, or all where
+            there is no test part.
 
     Raises:
         UsageError: A value is out of range, or missing for this kind.
