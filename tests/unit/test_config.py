@@ -7,13 +7,17 @@ from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
+from known_tasks import dataset_of
 
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.splits import Split
 from crystrata.errors import UsageError
 from crystrata.jarvis_properties import GROUPS
 from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
 from crystrata.settings import words_of
 from crystrata.tasks import Task
+from crystrata.training.fit import network_config
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
@@ -28,7 +32,7 @@ OTHER_RESULT: dict[str, Any] = {
     "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
     "structure_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
     "composition": "mlp", "composition_settings": {"hidden_dims": [None, 8]}, "descriptor": {"kind": "statistics"},
-    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrast": 0.1},
+    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrastive": 0.1},
     "val_split": 0.2, "test_split": 0.2, "split_seed": 1, "redraw_masks": False, "weigh_by_labels": False,
 }  # fmt: skip
 """Another result, by field."""
@@ -221,3 +225,16 @@ def test_a_run_has_something_to_learn() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             RunConfig(**values)
+
+
+def test_a_composition_encoder_needs_no_widths() -> None:
+    dataset = dataset_of()
+    data = BatchDataModule(dataset, Split(dataset.train, dataset.train, dataset.train, "random", 0), batch_size=8)
+    settings = {
+        name: network_config(RunConfig(dataset.tasks, composition=name), data).composition_settings
+        for name in ("mlp", "transformer")
+    }
+    assert settings == {"mlp": {"hidden_dims": [12, 256, 128]}, "transformer": {"input_dim": 12}}
+    wrong = RunConfig(dataset.tasks, composition="mlp", composition_settings={"hidden_dims": [7, 8]})
+    with pytest.raises(UsageError, match="set to read 7 numbers, but a descriptor has 12"):
+        network_config(wrong, data)

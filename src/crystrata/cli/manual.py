@@ -33,7 +33,7 @@ def flags(parser: argparse.ArgumentParser) -> str:
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.option_strings and action.dest != "help"]
         if actions:
-            rows = [[_spelled(action), _default(action), action.help] for action in actions]
+            rows = [[_spelled(action), _default(action), _meaning(action)] for action in actions]
             title = f"*{group.title}*\n\n" if group.title != "options" else ""
             parts.append(title + manual.table(("flag", "default", "meaning"), rows))
     return "\n".join(parts)
@@ -42,7 +42,14 @@ def flags(parser: argparse.ArgumentParser) -> str:
 def _spelled(action: argparse.Action) -> str:
     value = action.metavar or action.dest.upper()
     shape = {0: "", "?": f" [{value}]", "+": f" {value} ..."}.get(action.nargs or "", f" {value}")
-    return manual.code(action.option_strings[-1] + ("" if action.nargs == 0 else shape))
+    name = next(one for one in action.option_strings if one.startswith("--"))
+    return manual.code(name + ("" if action.nargs == 0 else shape))
+
+
+def _meaning(action: argparse.Action) -> str:
+    """Return the help without the default, which has a column of its own."""
+    text = (action.help or "").replace("%%", "%")
+    return text if _default(action) is None else text.removesuffix(f" (default: {action.default})")
 
 
 def _default(action: argparse.Action) -> str | None:

@@ -37,8 +37,7 @@ class ContinualConfig:
 
     Attributes:
         catalogue: `demo` or `full`, a list of tasks over JARVIS columns, or None.
-        tasks: Plain values of further tasks, as `Task.from_dict` takes them; one without `data_files` reads the
-            JARVIS table by composition.
+        tasks: Further tasks, with the keys of a task; one without `data_files` reads the JARVIS table by composition.
         data_file: JARVIS file; None takes the one that CRYSTRATA_JARVIS names.
         curves_file: Table of phonon densities of states by jid, which join a catalogue as a task, or None.
         max_compositions: Compositions of the JARVIS table that are used; None takes all.
