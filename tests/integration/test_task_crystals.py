@@ -99,7 +99,6 @@ def test_the_graph_encoder_starts_from_a_trained_one(
     for change, told in (
         ({"structure_start": str(lite_run)}, "has structure e3nn"),
         ({"structure_settings": settings}, "has structure_settings"),
-        ({"structure": None, "composition": "mlp", "composition_settings": MLP}, "structure_start is for networks"),
     ):
         other = replace(config, **{"structure_start": str(cgcnn_run), **change})  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=told):
