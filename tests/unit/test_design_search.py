@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.batch import Targets
-from crystrata.tasks import Task
 from crystrata.design.composition import CompositionSettings, optimize_composition
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.latent import LatentSettings, optimize_latent
@@ -24,6 +23,7 @@ from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.latent import Latent
 from crystrata.networks.network import Network
+from crystrata.tasks import Task
 
 FORMULAS = ["NaCl", "Fe2O3", "Li2O", "TiO2", "SiO2", "MgB2", "LiFePO4", "GaAs", "BaTiO3", "CaF2", "Cu", "YBa2Cu3O7"]
 SQUARES = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}

@@ -11,14 +11,13 @@ from torch import Tensor
 
 from crystrata.datasets.batch import Targets
 from crystrata.errors import InputError, UsageError
-from crystrata.networks.layers import AttentionBlock
-from crystrata.networks.fusion import GatedFusion
+from crystrata.networks.fusion import GatedFusion, LatentStage
 from crystrata.networks.heads import build_task_head
 from crystrata.networks.heads.classification import ClassificationHead
 from crystrata.networks.heads.curve import LEAST_WIDTH, KernelHead
 from crystrata.networks.heads.sequence import step_grid
 from crystrata.networks.kmd import KernelMean
-from crystrata.networks.fusion import LatentStage
+from crystrata.networks.layers import AttentionBlock
 from crystrata.networks.scaling import CLIP, CoordinateScaling, Scaling
 
 

@@ -348,7 +348,7 @@ class Network(nn.Module):
         crystals = 0 if batch.crystals is None else len(batch.crystals)
         for name in self.config.self_supervised:
             counts.append(torch.tensor(len(batch) if name == MASKED_FEATURES else crystals))
-        return torch.stack([count.to(self.device, torch.get_default_dtype()) for count in counts])
+        return torch.stack([count.to(next(self.parameters())) for count in counts])
 
     def _self_supervised_loss(
         self, name: str, batch: Batch, composition: Tensor | None, structure: Latent | None
