@@ -191,9 +191,7 @@ def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) ->
         ("another split", before["split"]["digest"], facts["split"]["digest"]),
     ):
         if old != new:
-            raise UsageError(
-                f"{path} was started with {words} ({name}): name the same source, tables and descriptors"
-            )
+            raise UsageError(f"{path} was started with {words} ({name}): name the same source, tables and descriptors")
 
 
 def _earlier(config: RunConfig, console: Console) -> TrainingRecord | None:
