@@ -25,6 +25,10 @@ def build_parser(program: str = "crystrata design") -> Parser:
         description="Find compositions with wanted properties by gradient through a trained network of compositions, "
         "and candidate crystals by substitution into known structures. `crystrata design study` compares several "
         "ways to search.",
+        examples=(
+            '--want "band_gap=1.4" --want "formation_energy<-0.5" --max-elements 3',
+            '--want "bulk_modulus>300" --without As,Cd,Hg,Tl,Pb --structures 3',
+        ),
     )
     parser.add_argument(
         "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",

@@ -15,6 +15,10 @@ def build_parser(program: str = "crystrata design study") -> Parser:
         prog=program,
         description="Search recipes for several scenarios, each by latent searches and searches of compositions from "
         "the same seeds, and compare them in tables and figures. The same command continues a study that was cut.",
+        examples=(
+            "--config examples/design/three_scenarios.toml",
+            "--config study.toml --checkpoint jarvis-compositions",
+        ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
     parser.add_argument(
