@@ -26,12 +26,12 @@ import torch
 from rich.console import Console
 
 from crystrata.compositions.keys import group_key, known_weights
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import Constraints
-from crystrata.design.described import best_neutral
-from crystrata.design.latent import LatentSettings, optimize_latent
-from crystrata.design.recipes import integer_formula, neutral_formula
-from crystrata.design.targets import Targets, Want
+from crystrata.design.formulas import integer_formula, neutral_formula
+from crystrata.design.latent_search import LatentSettings, optimize_latent
+from crystrata.design.objectives import Targets, Want
+from crystrata.design.results import best_neutral
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.files import write_json, write_text

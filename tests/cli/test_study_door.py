@@ -18,9 +18,9 @@ from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.catalogues import catalogue_tasks
+from crystrata.design.objectives import Targets, Want
 from crystrata.design.study_config import SeedChoice, StudyConfig
 from crystrata.design.study_seeds import choose_seeds
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.batch import Targets
-from crystrata.tasks import Task
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.targets import Want
+from crystrata.design.objectives import Want
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.latent import Latent
 from crystrata.networks.network import Network
+from crystrata.tasks import Task
 
 FORMULAS = ["NaCl", "Fe2O3", "Li2O", "TiO2", "SiO2", "MgB2", "LiFePO4", "GaAs", "BaTiO3", "CaF2", "Cu", "YBa2Cu3O7"]
 SQUARES = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}
@@ -63,6 +63,15 @@ def gap_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
         head = model.network.head("gap")
         latent = Latent(model.network.composition_latents(x))
         return head.predict(head(latent), latent).numpy()
+
+
+def test_the_gradient_of_the_descriptor_is_the_kernel(model: DesignModel) -> None:
+    weights = torch.rand(2, ELEMENTS, dtype=torch.double).softmax(1).requires_grad_()
+    jacobian = torch.autograd.functional.jacobian(model.descriptors, weights)
+    assert jacobian.dtype == torch.double
+    matrix = torch.tensor(model.kernel.matrix, dtype=torch.float32).double().T
+    torch.testing.assert_close(jacobian[0, :, 0], matrix)
+    assert (jacobian[0, :, 1] == 0).all()
 
 
 def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignModel) -> None:

@@ -92,7 +92,7 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    from crystrata.design.targets import Targets
+    from crystrata.design.objectives import Targets
     from crystrata.design.trained import TrainedCompositions
     from crystrata.prediction.trained_model import load_model
     from crystrata.runs.find import find_model
@@ -111,10 +111,10 @@ def _run(flags: argparse.Namespace) -> int:
 
 
 def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from crystrata.design.composition import CompositionSettings
+    from crystrata.design.composition_search import CompositionSettings
     from crystrata.design.constraints import Constraints
-    from crystrata.design.latent import LatentSettings
-    from crystrata.design.targets import Want
+    from crystrata.design.latent_search import LatentSettings
+    from crystrata.design.objectives import Want
     from crystrata.workflows.design_run import DesignRequest
 
     steps = {} if flags.steps is None else {"steps": flags.steps}

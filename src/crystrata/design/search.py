@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import Constraints
-from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.targets import Want
+from crystrata.design.objectives import Want
 from crystrata.errors import UsageError
 
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_type_hints
 import torch
 
 from crystrata.datasets.splits import PARTS
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.latent import LatentSettings
-from crystrata.design.recipes import MOST_ATOMS
-from crystrata.design.targets import Targets, Want
+from crystrata.design.formulas import MOST_ATOMS
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Targets, Want
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table

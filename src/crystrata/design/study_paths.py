@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from crystrata.compositions.keys import formula_amounts, known_weights
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.described import best_neutral, judged
-from crystrata.design.latent import LatentSettings, decoder_of
-from crystrata.design.recipes import Recipe, formula_of
+from crystrata.design.formulas import Recipe, formula_of
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Targets, Want
+from crystrata.design.results import best_neutral, judged
 from crystrata.design.search import search_recipes
 from crystrata.design.study_config import StudyConfig
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
@@ -51,7 +51,7 @@ class StudyPath:
         """
         with _told_of(self.name):
             if isinstance(self.settings, LatentSettings):
-                decoder_of(trained.model)
+                trained.model.decoder()
             else:
                 self.constraints.locked_amounts(seeds if self.seeded else None, len(seeds))
 

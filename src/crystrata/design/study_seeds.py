@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from crystrata.compositions.keys import formula_amounts, group_key
-from crystrata.design.described import judged
+from crystrata.design.objectives import Targets
+from crystrata.design.results import judged
 from crystrata.design.study_config import SeedChoice
-from crystrata.design.targets import Targets
 from crystrata.design.trained import TrainedCompositions
 from crystrata.errors import UsageError
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystrata.design.recipes import LEAST
+from crystrata.design.formulas import LEAST
+from crystrata.design.objectives import Want
 from crystrata.design.study_paths import PathResult, recipe_text
-from crystrata.design.targets import Want
 from crystrata.elements import SYMBOLS
 
 if TYPE_CHECKING:

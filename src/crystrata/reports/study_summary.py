@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crystrata import __version__
-from crystrata.design.recipes import LEAST
+from crystrata.design.formulas import LEAST
 from crystrata.design.study_paths import PathResult
 from crystrata.reports.study_figures import ScenarioResult, path_title
 from crystrata.reports.tables import markdown

@@ -18,14 +18,14 @@ from crystrata import __version__
 from crystrata.compositions.keys import known_weights
 from crystrata.datasets.splits.prototypes import prototype_keys
 from crystrata.design import METHODS, Method
-from crystrata.design.candidates import Candidate, candidates, strained
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.described import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
-from crystrata.design.latent import LatentSettings
-from crystrata.design.recipes import MOST_ATOMS
+from crystrata.design.formulas import MOST_ATOMS
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Targets, Want
+from crystrata.design.results import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
 from crystrata.design.search import Found, search_recipes
-from crystrata.design.targets import Targets, Want
+from crystrata.design.substitution import Candidate, candidates, strained
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError, unknown_name

@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from crystrata.design.described import judged
+from crystrata.design.objectives import Targets, Want
+from crystrata.design.results import judged
 from crystrata.design.study_config import StudyConfig
 from crystrata.design.study_paths import PathResult, StudyPath, paths_of, plain_path, run_path
 from crystrata.design.study_seeds import choose_seeds
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import lock, write_bytes, write_json, write_text

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 
 from crystrata.compositions.keys import known_weights
-from crystrata.design.recipes import MOST_ATOMS, Recipe, neutral_neighbours
-from crystrata.design.targets import Targets
+from crystrata.design.formulas import MOST_ATOMS, Recipe, neutral_neighbours
+from crystrata.design.objectives import Targets
 from crystrata.design.trained import TrainedCompositions
 
 FORMULA, RECIPE, ERROR, LOSS = "formula", "recipe", "rounding error", "loss"

@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.design.composition import checked_seeds
-from crystrata.design.frozen import untouched
-from crystrata.design.model import DesignModel
-from crystrata.design.targets import Targets, Want
+from crystrata.design.composition_search import checked_seeds
+from crystrata.design.model import DesignModel, untouched
+from crystrata.design.objectives import Targets, Want
 from crystrata.errors import UsageError, unknown_name
-from crystrata.tasks import Task
 
 Space = Literal["latent", "input"]
 SPACES: tuple[Space, ...] = ("latent", "input")
@@ -122,34 +120,18 @@ def optimize_latent(
         return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
 
 
-def decoder_of(model: DesignModel) -> Task:
-    """Return the task that decodes latents.
-
-    Raises:
-        UsageError: There is none, or the latents have no bounds.
-    """
-    network = model.network
-    decoder = next((task for task in network.tasks if task.kind == "autoencoder"), None)
-    if decoder is None:
-        raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
-    if network.stage.kind == "none":
-        raise UsageError("the space `latent` needs a bounded latent: train with the latent stage tanh or deposit")
-    return decoder
-
-
 class _Space:
     """Where the search takes place: the variable, its latent, its descriptor."""
 
     def __init__(self, model: DesignModel, settings: LatentSettings) -> None:
         self.model, self.alpha = model, settings.ae_align_scale
         self.in_latents = settings.space == "latent"
-        self.decoder = decoder_of(model) if self.in_latents else None
+        self.decoder = model.decoder() if self.in_latents else None
 
     def start(self, x0: Tensor) -> Tensor:
         """Return the variable at descriptors (B R, D)."""
-        network = self.model.network
         if not self.in_latents:
-            return network.standardised(x0)
+            return self.model.standardised(x0)
         return torch.atanh(self.model.latents(x0).clamp(-1 + 1e-6, 1 - 1e-6))
 
     def latent(self, variable: Tensor) -> Tensor:
@@ -158,10 +140,9 @@ class _Space:
 
     def descriptor(self, variable: Tensor) -> Tensor:
         """Return the descriptor of a variable, decoded from a latent."""
-        network = self.model.network
         if self.decoder is None:
-            return variable * network.descriptor_scale + network.descriptor_mean
-        return network.predict(self.decoder.name, self.latent(variable))
+            return self.model.descriptors_of_standardised(variable)
+        return self.model.decoded(self.decoder, self.latent(variable))
 
     def drift(self, variable: Tensor) -> Tensor:
         """Return the mean squared distance of latents from what decoding and encoding make of them, (B R,)."""

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 
 from crystrata.compositions.keys import group_key
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.design.charges import charges_of, neutral, neutral_formulas
-from crystrata.design.recipes import Recipe, formula_of, integer_formula, neutral_formula, neutral_neighbours
+from crystrata.design.formulas import (
+    Recipe,
+    charges_of,
+    formula_of,
+    integer_formula,
+    neutral,
+    neutral_formula,
+    neutral_formulas,
+    neutral_neighbours,
+)
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 

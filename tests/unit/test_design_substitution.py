@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.design.candidates import candidates, strained
+from crystrata.design.substitution import candidates, strained
 from crystrata.errors import UsageError
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal

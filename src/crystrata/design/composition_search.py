@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.frozen import untouched
-from crystrata.design.model import DesignModel
+from crystrata.design.model import DesignModel, untouched
+from crystrata.design.objectives import Targets, Want
 from crystrata.design.simplex import Simplex, temperature
-from crystrata.design.targets import Targets, Want
 from crystrata.errors import UsageError
 
 _ABSENT = 1e-12  # weight that the logits of an absent element start from
@@ -69,8 +68,7 @@ class CompositionDesign:
         weights: Atomic fractions of the best recipes, which keep to every constraint, (B, n).
         losses: Their losses, (B,).
         values: What is predicted for each wish, (B, T).
-        initial_weights: Where the recipes started, (B, n).
-        initial_values: (B, T).
+        initial_values: Of the exact recipes at the start, (B, T).
         trajectory: What was predicted on the way, (S, B, T).
         weight_trajectory: The recipes on the way, (S, B, n), if they were kept.
     """
@@ -78,7 +76,6 @@ class CompositionDesign:
     weights: np.ndarray
     losses: np.ndarray
     values: np.ndarray
-    initial_weights: np.ndarray
     initial_values: np.ndarray
     trajectory: np.ndarray
     weight_trajectory: np.ndarray | None = None
@@ -138,7 +135,7 @@ def _search(
 
     optimizer = torch.optim.Adam([logits], lr=settings.lr)
     best, trajectory, path = _Best(simplex.final(logits), judged), [], []
-    first, first_values = best.weights, best.values
+    initial_values = best.values
     for step in range(settings.steps):
         weights = simplex.recipe(logits, temperature(step / max(settings.steps - 1, 1), settings.annealing_scale))
         losses, values = judged(weights)
@@ -159,8 +156,7 @@ def _search(
         weights=best.weights.cpu().numpy(),
         losses=best.losses.cpu().numpy(),
         values=best.values.cpu().numpy(),
-        initial_weights=first.cpu().numpy(),
-        initial_values=first_values.cpu().numpy(),
+        initial_values=initial_values.cpu().numpy(),
         trajectory=torch.stack(trajectory).numpy(),
         weight_trajectory=torch.stack(path).numpy() if settings.keep_weights else None,
     )
