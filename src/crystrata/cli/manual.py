@@ -41,7 +41,8 @@ def flags(parser: argparse.ArgumentParser) -> str:
 def _spelled(action: argparse.Action) -> str:
     value = action.metavar or action.dest.upper()
     shape = {0: "", "?": f" [{value}]", "+": f" {value} ..."}.get(action.nargs or "", f" {value}")
-    return manual.code(action.option_strings[-1] + ("" if action.nargs == 0 else shape))
+    flag = next((one for one in action.option_strings if one.startswith("--")), action.option_strings[0])
+    return manual.code(flag + ("" if action.nargs == 0 else shape))
 
 
 def _default(action: argparse.Action) -> str | None:
