@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from crystrata.design.composition_search import CompositionSettings, optimize_co
 from crystrata.design.constraints import Constraints
 from crystrata.design.formulas import integer_formula, neutral_formula
 from crystrata.design.latent_search import LatentSettings, optimize_latent
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import best_neutral
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
@@ -51,7 +52,7 @@ CALLS = 3 * STEPS["composition"]  # of the network, for each recipe
 JUDGES = (1, 2, 3)
 USUAL = [symbol for symbol in SYMBOLS[:83] if symbol not in ("He", "Ne", "Ar", "Kr", "Xe", "Tc", "Pm")]
 
-Search = Callable[[TrainedCompositions, list[Want], int], np.ndarray]
+Search = Callable[[TrainedCompositions, list[Objective], int], np.ndarray]
 
 
 def main() -> int:
@@ -114,9 +115,9 @@ def targets(table: pd.DataFrame, run: Path, count: int) -> pd.DataFrame:
 def by_composition(constraints: Constraints | None = None) -> Search:
     """Return the search for compositions by gradient."""
 
-    def search(trained: TrainedCompositions, wants: list[Want], count: int) -> np.ndarray:
+    def search(trained: TrainedCompositions, objectives: list[Objective], count: int) -> np.ndarray:
         settings = CompositionSettings(starts=count, steps=STEPS["composition"])
-        return optimize_composition(trained.model, wants, constraints=constraints, settings=settings).weights
+        return optimize_composition(trained.model, objectives, constraints=constraints, settings=settings).weights
 
     return search
 
@@ -124,24 +125,26 @@ def by_composition(constraints: Constraints | None = None) -> Search:
 def by_latent(space: Any, alpha: float = 0.5) -> Search:
     """Return the search for latents or descriptors, from random compositions."""
 
-    def search(trained: TrainedCompositions, wants: list[Want], count: int) -> np.ndarray:
+    def search(trained: TrainedCompositions, objectives: list[Objective], count: int) -> np.ndarray:
         seeds = random_recipes(np.random.default_rng(0), count, USUAL, MOST)
         settings = LatentSettings(space, steps=STEPS[space], ae_align_scale=alpha)
-        return optimize_latent(trained.model, wants, seeds=seeds, settings=settings).weights[:, 0]
+        return optimize_latent(trained.model, objectives, seeds=seeds, settings=settings).weights[:, 0]
 
     return search
 
 
-def without_gradients(trained: TrainedCompositions, wants: list[Want], *, evolve: bool) -> np.ndarray:
-    """Return the best of random compositions for each wish, or of their descendants."""
-    goals = Targets(wants, trained.model.network)
+def without_gradients(trained: TrainedCompositions, objectives: list[Objective], *, evolve: bool) -> np.ndarray:
+    """Return the best of random compositions for each objective, or of their descendants."""
+    function = ObjectiveFunction(objectives, trained.model.network)
 
     @torch.inference_mode()
     def losses(recipes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        own = Targets([Want(w.task, w.relation, tuple(np.asarray(w.value)[rows])) for w in wants], goals.network)
+        own = ObjectiveFunction(
+            [replace(one, value=tuple(np.asarray(one.value)[rows])) for one in objectives], function.network
+        )
         return own.losses(trained.model.latents(trained.model.descriptors(torch.as_tensor(recipes).float()))).numpy()
 
-    count = len(np.asarray(wants[0].value))
+    count = len(np.asarray(objectives[0].value))
     return evolved(losses, count, CALLS, USUAL, MOST, generations=45 if evolve else 1)
 
 
@@ -153,8 +156,8 @@ METHODS: dict[str, Search] = {
     "latent, alignment 0.5": by_latent("latent"),
     "latent, alignment 0": by_latent("latent", 0.0),
     "input": by_latent("input"),
-    "evolution, as many calls": lambda trained, wants, _: without_gradients(trained, wants, evolve=True),
-    "random search, as many calls": lambda trained, wants, _: without_gradients(trained, wants, evolve=False),
+    "evolution, as many calls": lambda trained, objectives, _: without_gradients(trained, objectives, evolve=True),
+    "random search, as many calls": lambda trained, objectives, _: without_gradients(trained, objectives, evolve=False),
 }
 
 
@@ -168,9 +171,9 @@ def judged(
 ) -> dict[str, Any]:
     """Search for every compound with restarts, keep what the searching network finds best, and let others judge."""
     repeated = wanted.loc[wanted.index.repeat(RESTARTS)]
-    wants = [Want(task, "=", tuple(repeated[task].tolist())) for task in TASKS]
+    objectives = [Objective(task, "=", tuple(repeated[task].tolist())) for task in TASKS]
     started, clock = time.process_time(), time.perf_counter()
-    recipes = search(trained, wants, len(repeated))
+    recipes = search(trained, objectives, len(repeated))
     seconds, wall = time.process_time() - started, time.perf_counter() - clock
     best = miss(predictions([trained], recipes), repeated, errors).max(axis=1).reshape(-1, RESTARTS).argmin(axis=1)
     chosen = recipes.reshape(len(wanted), RESTARTS, -1)[np.arange(len(wanted)), best]
@@ -179,8 +182,10 @@ def judged(
     figures = {"own": own, "recipe": told(judges, chosen, wanted, errors)}
     near = known_weights(formulas)[0]
     figures["formula"] = told(judges, near, wanted, errors)
-    goals = Targets([Want(task, "=", tuple(wanted[task].tolist())) for task in TASKS], trained.model.network)
-    best_of = best_neutral(trained, goals, chosen, MAX_ATOMS)
+    function = ObjectiveFunction(
+        [Objective(task, "=", tuple(wanted[task].tolist())) for task in TASKS], trained.model.network
+    )
+    best_of = best_neutral(trained, function, chosen, MAX_ATOMS)
     refined = np.array(
         [known_weights([near])[0][0] if one is None else one for one, near in zip(best_of, formulas, strict=True)]
     )
@@ -196,10 +201,10 @@ def predictions(networks: list[TrainedCompositions], recipes: np.ndarray) -> np.
     """Return the mean prediction of formation energy and gap, (n, 2)."""
     parts = []
     for one in networks:
-        goals = Targets([Want(task, "least") for task in TASKS], one.model.network)
+        function = ObjectiveFunction([Objective(task, "least") for task in TASKS], one.model.network)
         with torch.inference_mode():
             latent = one.model.latents(one.model.descriptors(torch.as_tensor(recipes).float()))
-            parts.append(goals.values(latent).numpy())
+            parts.append(function.values(latent).numpy())
     return np.mean(parts, axis=0)
 
 

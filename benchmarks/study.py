@@ -44,7 +44,7 @@ CONFIG = ROOT / "examples/design/three_scenarios.toml"
 PAGE = Path(__file__).with_name("results") / "study.md"
 HEADS, HEAD_EPOCHS = ("metal", "formation_energy", "magnetisation"), 8
 SHOWN = {
-    COMPARISON: "bars of every wish",
+    COMPARISON: "bars of every objective",
     ELEMENTS: "elements of the recipes",
     SCATTER: "recipes and seeds",
 }
@@ -104,9 +104,9 @@ def _way(scenario: Mapping[str, Any], path: str) -> dict[str, int]:
     """Return wished value -> how far the mean of a path is on the way there from that of the seeds, in percent."""
     seeds, reached = (np.mean(values, 0) for values in (scenario["seed_values"], scenario["paths"][path]["values"]))
     return {
-        wish["title"]: round(100 * (end - start) / (wish["value"] - start))
-        for wish, start, end in zip(scenario["wishes"], seeds, reached, strict=True)
-        if not wish["classes"]
+        objective["title"]: round(100 * (end - start) / (objective["value"] - start))
+        for objective, start, end in zip(scenario["objectives"], seeds, reached, strict=True)
+        if not objective["classes"]
     }
 
 

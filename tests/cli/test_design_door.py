@@ -1,4 +1,4 @@
-"""`crystrata design`: from wishes to recipes and candidate crystals, on a small trained network."""
+"""`crystrata design`: from objectives to recipes and candidate crystals, on a small trained network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ def pull_of(formula: str) -> float:
 
 def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "out"
-    flags = ["--run", str(run), "--want", "pull=2.6", "--want", "kind=oxide", "--elements", "Li,Na,Mg,Al,Si,O,Ti"]
+    flags = [
+        "--run",
+        str(run),
+        "--objective",
+        "pull=2.6",
+        "--objective",
+        "kind=oxide",
+        "--elements",
+        "Li,Na,Mg,Al,Si,O,Ti",
+    ]
     assert main([*flags, "--max-elements", "3", "--starts", "6", "--steps", "150", "--output", str(folder)]) == 0
     printed = capsys.readouterr().out
     table = pd.read_csv(folder / "recipes.csv")
@@ -59,7 +68,7 @@ def test_structures_are_found_predicted_and_written(
     flags = [
         "--run",
         str(run),
-        "--want",
+        "--objective",
         "pull=2.4",
         "--seeds",
         "MgO,SrS",
@@ -83,7 +92,7 @@ def test_structures_are_found_predicted_and_written(
 
 
 def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
+    flags = ["--run", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
     for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
         assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
     seen = {
@@ -99,7 +108,7 @@ def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--elements", "Mg,O", "--max-elements", "2", "--steps", "5"]
+    flags = ["--run", str(run), "--objective", "pull=max", "--elements", "Mg,O", "--max-elements", "2", "--steps", "5"]
     flags += ["--output", str(tmp_path), "--starts", "3"]
     assert main([*flags, "--structures", "2", "--formulas", "1", "--source", "demo"]) == 0
     table = pd.read_csv(tmp_path / "structures.csv")
@@ -113,7 +122,7 @@ def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None
 def test_latents_need_seeds_and_know_no_constraints(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--output", str(tmp_path)]
+    flags = ["--run", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
     assert main([*flags, "--method", "latent"]) == 2
     assert "starts from compositions: give --seeds" in capsys.readouterr().err
     assert main([*flags, "--method", "latent", "--seeds", "MgO,NaCl", "--steps", "10"]) == 0
@@ -124,20 +133,23 @@ def test_latents_need_seeds_and_know_no_constraints(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--want", "pul=1"], "did you mean 'pull'"),
-        (["--want", "pull"], "is no wish"),
-        (["--want", "pull=1", "--elements", "Mg,Xq"], "unknown element 'Xq'"),
-        (["--want", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
-        (["--want", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
-        (["--want", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
-        (["--want", "pull=1", "--hold", "O"], "give seeds"),
-        (["--want", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
-        (["--want", "pull=1", "--starts", "0"], "starts must be above 0"),
-        (["--want", "pull=nan"], "must be a finite number, not nan"),
-        (["--want", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
-        (["--want", "pull=1", "--seeds", "UO2"], "the seed UO2 holds U, not allowed in a recipe"),
-        (["--want", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
-        (["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"], "--without is for --method"),
+        (["--objective", "pul=1"], "did you mean 'pull'"),
+        (["--objective", "pull"], "is not an objective"),
+        (["--objective", "pull=1", "--elements", "Mg,Xq"], "unknown element 'Xq'"),
+        (["--objective", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
+        (["--objective", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
+        (["--objective", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
+        (["--objective", "pull=1", "--hold", "O"], "give seeds"),
+        (["--objective", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
+        (["--objective", "pull=1", "--starts", "0"], "starts must be above 0"),
+        (["--objective", "pull=nan"], "must be a finite number, not nan"),
+        (["--objective", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
+        (["--objective", "pull=1", "--seeds", "UO2"], "the seed UO2 holds U, not allowed in a recipe"),
+        (["--objective", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
+        (
+            ["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"],
+            "--without is for --method",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_line_with_the_way_out(
@@ -152,7 +164,7 @@ def test_a_wrong_call_is_one_line_with_the_way_out(
 
 def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = export_model(run, tmp_path / "shared", "made")
-    flags = ["--want", "pull=2.2", "--starts", "3", "--steps", "20"]
+    flags = ["--objective", "pull=2.2", "--starts", "3", "--steps", "20"]
     for source, name in ((run, "straight"), (folder, "exported")):
         assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
     tables = [(tmp_path / name / "recipes.csv").read_text() for name in ("straight", "exported")]
@@ -163,5 +175,5 @@ def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: p
 
 
 def test_a_run_of_crystals_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--run", str(tmp_path), "--want", "gap=1"]) != 0
+    assert main(["--run", str(tmp_path), "--objective", "gap=1"]) != 0
     assert "best.pt" in capsys.readouterr().err

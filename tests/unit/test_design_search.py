@@ -17,7 +17,7 @@ from crystrata.design.composition_search import CompositionSettings, optimize_co
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.objectives import Want
+from crystrata.design.objectives import Objective
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig
@@ -77,7 +77,7 @@ def test_the_gradient_of_the_descriptor_is_the_kernel(model: DesignModel) -> Non
 def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignModel) -> None:
     reached = gap_of(model, fractions_of(FORMULAS))
     wanted = float(np.quantile(reached, 0.3))
-    found = optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=5))
+    found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=5))
     np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
     np.testing.assert_allclose(gap_of(model, found.weights), found.values[:, 0], atol=1e-4)
     assert found.trajectory.shape == (300, 5, 1)
@@ -86,39 +86,39 @@ def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignMode
 
 def test_each_recipe_may_have_a_value_of_its_own(model: DesignModel) -> None:
     wanted = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
-    found = optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=3))
+    found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=3))
     np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
-    with pytest.raises(UsageError, match="3 values are wanted of 4 recipes"):
-        optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=4))
+    with pytest.raises(UsageError, match="3 values for 4 compositions"):
+        optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=4))
 
 
 @pytest.mark.parametrize(("relation", "sign"), [("least", -1), ("most", 1)])
 def test_an_extreme_goes_further_than_the_seeds(model: DesignModel, relation: str, sign: int) -> None:
     seeds = fractions_of(FORMULAS[:4])
-    found = optimize_composition(model, [Want("gap", relation)], seeds=seeds)  # type: ignore[arg-type]
+    found = optimize_composition(model, [Objective("gap", relation)], seeds=seeds)  # type: ignore[arg-type]
     assert (sign * (found.values[:, 0] - found.initial_values[:, 0]) > 0).all()
 
 
 def test_a_bound_that_holds_moves_nothing(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
     calm = CompositionSettings(seed_blend=1.0)
-    found = optimize_composition(model, [Want("gap", "<", 1e6)], seeds=seeds, settings=calm)
+    found = optimize_composition(model, [Objective("gap", "<", 1e6)], seeds=seeds, settings=calm)
     np.testing.assert_allclose(found.weights, seeds, atol=1e-5)
 
 
 def test_class_probabilities_rise(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:4])
-    found = optimize_composition(model, [Want("kind", "class", classes=("salt", "glass"))], seeds=seeds)
+    found = optimize_composition(model, [Objective("kind", "class", classes=("salt", "glass"))], seeds=seeds)
     assert (found.values > found.initial_values).all()
     assert (found.values <= 1).all()
 
 
 def test_a_seed_alone_keeps_its_elements_and_a_blend_lets_others_in(model: DesignModel) -> None:
     seeds = fractions_of(["NaCl", "SiO2"])
-    wants = [Want("gap", "most")]
-    strict = optimize_composition(model, wants, seeds=seeds, settings=CompositionSettings(seed_blend=1.0))
+    objectives = [Objective("gap", "most")]
+    strict = optimize_composition(model, objectives, seeds=seeds, settings=CompositionSettings(seed_blend=1.0))
     assert (strict.weights[seeds == 0] < 1e-4).all()
-    open_ = optimize_composition(model, wants, seeds=seeds)
+    open_ = optimize_composition(model, objectives, seeds=seeds)
     assert (open_.weights[seeds == 0] > 1e-3).any()
     assert (open_.losses <= strict.losses + 1e-6).all()
 
@@ -128,7 +128,7 @@ def test_diversity_falls_with_its_scale(model: DesignModel) -> None:
     counts = [
         (
             optimize_composition(
-                model, [Want("gap", "=", 1.0)], settings=CompositionSettings(diversity_scale=scale, starts=8)
+                model, [Objective("gap", "=", 1.0)], settings=CompositionSettings(diversity_scale=scale, starts=8)
             ).weights
             > 0.01
         )
@@ -145,7 +145,7 @@ def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) ->
     for scale in (1.0, 0.1):
         found = optimize_composition(
             model,
-            [Want("gap", "most")],
+            [Objective("gap", "most")],
             seeds=seeds,
             constraints=Constraints(element_step_scale=dict.fromkeys(SYMBOLS, scale)),
             settings=CompositionSettings(steps=30, keep_weights=True),
@@ -155,7 +155,7 @@ def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) ->
         moved.append(np.ptp(last - first))  # in logits, whatever all of them have in common
     assert moved[1] == pytest.approx(0.1 * moved[0], rel=0.3)  # Adam's steps have one size: the update is scaled
     held = Constraints(element_step_scale={"Fe": 0.0})
-    kept = optimize_composition(model, [Want("gap", "most")], seeds=seeds, constraints=held)
+    kept = optimize_composition(model, [Objective("gap", "most")], seeds=seeds, constraints=held)
     assert kept.weights[0, SYMBOLS.index("Fe")] == pytest.approx(1 / 7, abs=1e-7)
 
 
@@ -182,7 +182,7 @@ def test_constraints_hold_together_in_a_search(
     seeds = fractions_of(["LiFePO4", "LiMn2P"])
     found = optimize_composition(
         made_model(),
-        [Want("gap", "=", 2.0), Want("kind", "class", classes=("salt",))],
+        [Objective("gap", "=", 2.0), Objective("kind", "class", classes=("salt",))],
         seeds=seeds,
         constraints=constraints,
         settings=CompositionSettings(steps=25),
@@ -202,9 +202,9 @@ def test_constraints_hold_together_in_a_search(
 def searched(model: DesignModel, what: str) -> None:
     seeds = fractions_of(FORMULAS[:2])
     if what == "composition":
-        optimize_composition(model, [Want("gap", "=", 1.0)], seeds=seeds, settings=CompositionSettings(steps=3))
+        optimize_composition(model, [Objective("gap", "=", 1.0)], seeds=seeds, settings=CompositionSettings(steps=3))
     else:
-        optimize_latent(model, [Want("gap", "=", 1.0)], seeds=seeds, settings=LatentSettings(what, steps=3))  # type: ignore[arg-type]
+        optimize_latent(model, [Objective("gap", "=", 1.0)], seeds=seeds, settings=LatentSettings(what, steps=3))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("what", ["composition", "latent", "input"])
@@ -235,7 +235,7 @@ def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch
 
 def test_a_latent_search_tells_three_values_and_the_last_is_that_of_a_recipe(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
-    found = optimize_latent(model, [Want("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
+    found = optimize_latent(model, [Objective("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
     assert found.values.shape == found.recipe_values.shape == (3, 2, 1)
     np.testing.assert_allclose(found.values, 2.0, atol=0.05)
     np.testing.assert_allclose(found.weights.sum(axis=2), 1, atol=1e-6)
@@ -251,14 +251,14 @@ def test_alignment_keeps_a_latent_where_descriptors_are(model: DesignModel) -> N
     gaps = []
     for alpha in (0.0, 1.0):
         settings = LatentSettings(ae_align_scale=alpha, steps=150)
-        found = optimize_latent(model, [Want("gap", "=", 2.5)], seeds=seeds, settings=settings)
+        found = optimize_latent(model, [Objective("gap", "=", 2.5)], seeds=seeds, settings=settings)
         gaps.append(np.abs(found.values - found.decoded_values).mean())
     assert gaps[1] < gaps[0]
 
 
 def test_in_the_space_of_descriptors_nothing_is_decoded(model: DesignModel) -> None:
     found = optimize_latent(
-        model, [Want("gap", "=", 2.0)], seeds=fractions_of(FORMULAS[:2]), settings=LatentSettings("input")
+        model, [Objective("gap", "=", 2.0)], seeds=fractions_of(FORMULAS[:2]), settings=LatentSettings("input")
     )
     np.testing.assert_allclose(found.values, found.decoded_values, atol=1e-5)
     np.testing.assert_allclose(found.values, 2.0, atol=0.05)
@@ -267,20 +267,29 @@ def test_in_the_space_of_descriptors_nothing_is_decoded(model: DesignModel) -> N
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (lambda model: optimize_composition(model, []), "nothing is wanted"),
-        (lambda model: optimize_composition(model, [Want.parse("gpa=1")]), "did you mean 'gap'"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1"), Want.parse("gap<2")]), "wanted twice"),
-        (lambda model: optimize_composition(model, [Want.parse("kind=metals")]), "did you mean 'metal'"),
-        (lambda model: optimize_composition(model, [Want.parse("kind<1")]), "kind is a class"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=metal")]), "gap is a number"),
-        (lambda model: optimize_composition(model, [Want.parse("curve=1")]), "only numbers and classes"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1")], seeds=np.zeros((1, ELEMENTS))), "every row"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1")], seeds=np.ones((1, 4))), "amounts of 103"),
+        (lambda model: optimize_composition(model, []), "no objective: give at least one"),
+        (lambda model: optimize_composition(model, [Objective.parse("gpa=1")]), "did you mean 'gap'"),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1"), Objective.parse("gap<2")]),
+            "gap has two objectives",
+        ),
+        (lambda model: optimize_composition(model, [Objective.parse("kind=metals")]), "did you mean 'metal'"),
+        (lambda model: optimize_composition(model, [Objective.parse("kind<1")]), "kind is a class"),
+        (lambda model: optimize_composition(model, [Objective.parse("gap=metal")]), "gap is a number"),
+        (lambda model: optimize_composition(model, [Objective.parse("curve=1")]), "must be numbers or classes"),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1")], seeds=np.zeros((1, ELEMENTS))),
+            "every row",
+        ),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1")], seeds=np.ones((1, 4))),
+            "amounts of 103",
+        ),
         (lambda model: CompositionSettings(seed_blend=2), "seed_blend must be from 0 to 1"),
         (lambda model: LatentSettings(ae_align_scale=-1), "ae_align_scale must be from 0 to 1"),
         (lambda model: LatentSettings("laten"), "did you mean 'latent'"),  # type: ignore[arg-type]
-        (lambda model: Want.parse("gap is 1"), "is no wish"),
-        (lambda model: Want.parse("gap<wide"), "is no number"),
+        (lambda model: Objective.parse("gap is 1"), "is not an objective"),
+        (lambda model: Objective.parse("gap<wide"), "is not a number"),
         (lambda model: DesignModel(model.network, KernelMean(form="nd")), "reads .* numbers"),
     ],
 )
@@ -292,13 +301,13 @@ def test_what_cannot_be_is_refused(model: DesignModel, run: Callable[[DesignMode
 def test_a_latent_search_needs_a_decoder_and_a_bounded_latent() -> None:
     seeds = fractions_of(["NaCl"])
     with pytest.raises(UsageError, match="needs an autoencoder"):
-        optimize_latent(made_model(tasks=TASKS[:3]), [Want("gap", "most")], seeds=seeds)
+        optimize_latent(made_model(tasks=TASKS[:3]), [Objective("gap", "most")], seeds=seeds)
     with pytest.raises(UsageError, match="bounded latent"):
-        optimize_latent(made_model("none"), [Want("gap", "most")], seeds=seeds)
+        optimize_latent(made_model("none"), [Objective("gap", "most")], seeds=seeds)
 
 
-def test_wishes_are_read() -> None:
-    assert Want.parse("band_gap=1.4") == Want("band_gap", "=", 1.4)
-    assert Want.parse("formation_energy < -0.5") == Want("formation_energy", "<", -0.5)
-    assert Want.parse("gap=max") == Want("gap", "most")
-    assert Want.parse("kind=metal|salt") == Want("kind", "class", classes=("metal", "salt"))
+def test_objectives_are_read() -> None:
+    assert Objective.parse("band_gap=1.4") == Objective("band_gap", "=", 1.4)
+    assert Objective.parse("formation_energy < -0.5") == Objective("formation_energy", "<", -0.5)
+    assert Objective.parse("gap=max") == Objective("gap", "most")
+    assert Objective.parse("kind=metal|salt") == Objective("kind", "class", classes=("metal", "salt"))

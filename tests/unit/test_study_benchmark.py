@@ -13,14 +13,14 @@ DOCS = Path(__file__).parents[2] / "docs/inverse-design.md"
 
 
 def scenario(name: str, seeds: list[list[float]], **paths: list[list[float]]) -> dict[str, Any]:
-    """Return what `results.json` holds of a scenario that wants a class, -2 of one value and 10 of another."""
-    wishes = [
+    """Return what `results.json` holds of a scenario that asks for a class, -2 of one value and 10 of another."""
+    objectives = [
         {"title": "P(metal)", "value": None, "classes": ["metal"]},
         {"title": "energy", "value": -2.0, "classes": []},
         {"title": "moment", "value": 10.0, "classes": []},
     ]
     found = {name: {"values": values} for name, values in paths.items()}
-    return {"scenario": name, "wishes": wishes, "seed_values": seeds, "paths": found}
+    return {"scenario": name, "objectives": objectives, "seed_values": seeds, "paths": found}
 
 
 def test_shares_are_those_of_the_means_on_the_way_from_the_seeds() -> None:

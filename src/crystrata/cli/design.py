@@ -31,8 +31,8 @@ def build_parser(program: str = "crystrata design") -> Parser:
         help="completed run over tasks on compositions, or the name or folder of a shipped model",
     )  # fmt: skip
     parser.add_argument(
-        "--want", required=True, action="append", metavar="WISH",
-        help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; as often as there are wishes",
+        "--objective", "--want", required=True, action="append", dest="objectives", metavar="OBJECTIVE",
+        help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; may be repeated",
     )  # fmt: skip
     _add_constraints(parser.add_argument_group("constraints"))
     _add_search(parser.add_argument_group("search"))
@@ -92,7 +92,7 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
 
 
 def _run(flags: argparse.Namespace) -> int:
-    from crystrata.design.objectives import Targets
+    from crystrata.design.objectives import ObjectiveFunction
     from crystrata.design.trained import TrainedCompositions
     from crystrata.prediction.trained_model import load_model
     from crystrata.runs.find import find_model
@@ -101,7 +101,7 @@ def _run(flags: argparse.Namespace) -> int:
 
     console, request = terminal(), _request(flags)
     trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.run), flags.device)
-    Targets(request.wants, trained.model.network)  # before crystals are opened, which may take long
+    ObjectiveFunction(request.objectives, trained.model.network)  # before crystals are opened, which may take long
     graphs = known = None
     if request.structures:
         graphs = load_model(find_model(Path(flags.models_dir), flags.model), flags.device)
@@ -114,7 +114,7 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
     from crystrata.design.composition_search import CompositionSettings
     from crystrata.design.constraints import Constraints
     from crystrata.design.latent_search import LatentSettings
-    from crystrata.design.objectives import Want
+    from crystrata.design.objectives import Objective
     from crystrata.workflows.design_run import DesignRequest
 
     steps = {} if flags.steps is None else {"steps": flags.steps}
@@ -140,7 +140,7 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
         **(steps if given else {}),
     )
     return DesignRequest(
-        wants=tuple(map(Want.parse, flags.want)),
+        objectives=tuple(map(Objective.parse, flags.objectives)),
         constraints=constraints,
         method=flags.method,
         seeds=tuple(_names(flags.seeds)),

@@ -1,6 +1,6 @@
 """Compositions with wanted properties: gradient descent on the logits of atomic fractions, under constraints.
 
-B recipes, n elements, T wishes, S steps.
+B recipes, n elements, T objectives, S steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.model import DesignModel, untouched
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.simplex import Simplex, temperature
 from crystrata.errors import UsageError
 
@@ -30,7 +30,7 @@ class CompositionSettings:
     Attributes:
         seed_blend: Share of the seed at the start; the rest is spread over all allowed elements, so that these can
             enter.
-        diversity_scale: 1 lets a recipe be as mixed as it wants, 0 charges it the entropy of its fractions.
+        diversity_scale: 1 lets a recipe be as mixed as it objectives, 0 charges it the entropy of its fractions.
         annealing_scale: How soft the choice of elements begins, 0 to 1.
         steps: Steps of Adam.
         lr: Their size.
@@ -67,7 +67,7 @@ class CompositionDesign:
     Attributes:
         weights: Atomic fractions of the best recipes, which keep to every constraint, (B, n).
         losses: Their losses, (B,).
-        values: What is predicted for each wish, (B, T).
+        values: What is predicted for each objective, (B, T).
         initial_values: Of the exact recipes at the start, (B, T).
         trajectory: What was predicted on the way, (S, B, T).
         weight_trajectory: The recipes on the way, (S, B, n), if they were kept.
@@ -83,7 +83,7 @@ class CompositionDesign:
 
 def optimize_composition(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     *,
     seeds: np.ndarray | None = None,
     constraints: Constraints | None = None,
@@ -97,30 +97,30 @@ def optimize_composition(
 
     Args:
         model: The network.
-        wants: What is wanted.
+        objectives: What is wanted.
         seeds: Amounts of the elements to start from, (B, n); random starts if not given.
         constraints: What recipes keep to.
         settings: How it is searched.
         progress: Told the steps that are done, and all.
 
     Raises:
-        UsageError: Wishes, constraints, seeds or settings contradict each other or the network.
+        UsageError: Objectives, constraints, seeds or settings contradict each other or the network.
     """
     constraints, settings = constraints or Constraints(), settings or CompositionSettings()
-    targets = Targets(wants, model.network)
+    function = ObjectiveFunction(objectives, model.network)
     seeds = None if seeds is None else checked_seeds(seeds)
     rows = settings.starts if seeds is None else len(seeds)
-    targets.require_rows(rows)
+    function.require_rows(rows)
     simplex = Simplex(constraints, constraints.locked_amounts(seeds, rows), model.device)
     step_scale = torch.as_tensor(constraints.step_scale, dtype=torch.get_default_dtype(), device=model.device)
     logits = _first_logits(seeds, constraints, settings).to(model.device).requires_grad_()
     with untouched(model.network):
-        return _search(model, targets, simplex, logits, step_scale, settings, progress)
+        return _search(model, function, simplex, logits, step_scale, settings, progress)
 
 
 def _search(
     model: DesignModel,
-    targets: Targets,
+    function: ObjectiveFunction,
     simplex: Simplex,
     logits: Tensor,
     step_scale: Tensor,
@@ -131,7 +131,7 @@ def _search(
         """Return loss (B,) and predictions (B, T)."""
         latent = model.latents(model.descriptors(weights))
         entropy = -(weights * weights.clamp(min=_ABSENT).log()).sum(1)
-        return targets.losses(latent) + (1 - settings.diversity_scale) * entropy, targets.values(latent)
+        return function.losses(latent) + (1 - settings.diversity_scale) * entropy, function.values(latent)
 
     optimizer = torch.optim.Adam([logits], lr=settings.lr)
     best, trajectory, path = _Best(simplex.final(logits), judged), [], []

@@ -1,6 +1,6 @@
 """Latents, or descriptors, with wanted properties, and the recipes that come nearest to them.
 
-B seeds, R restarts of each, n elements, D descriptor width, d latent width, T wishes, S steps.
+B seeds, R restarts of each, n elements, D descriptor width, d latent width, T objectives, S steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crystrata.design.composition_search import checked_seeds
 from crystrata.design.model import DesignModel, untouched
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.errors import UsageError, unknown_name
 
 Space = Literal["latent", "input"]
@@ -62,7 +62,7 @@ class LatentDesign:
     """What a search found. Of the three values of each result only the last is that of something one can make.
 
     Attributes:
-        values: What is predicted for each wish in the latent that was found, (B, R, T).
+        values: What is predicted for each objective in the latent that was found, (B, R, T).
         decoded_values: After decoding it and encoding that again; in the space of descriptors, the same.
         weights: Recipes whose descriptors are nearest to the decoded ones, atomic fractions (B, R, n).
         recipe_values: What is predicted for the recipes, (B, R, T).
@@ -84,7 +84,7 @@ class LatentDesign:
 
 def optimize_latent(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     *,
     seeds: np.ndarray,
     settings: LatentSettings | None = None,
@@ -96,28 +96,28 @@ def optimize_latent(
 
     Args:
         model: The network, with a bounded latent stage and an autoencoder for the space `latent`.
-        wants: What is wanted.
+        objectives: What is wanted.
         seeds: Amounts of the elements to start from, (B, n).
         settings: How it is searched.
         progress: Told the steps that are done, and all.
 
     Raises:
-        UsageError: Wishes, seeds or settings contradict each other or the network.
+        UsageError: Objectives, seeds or settings contradict each other or the network.
     """
     settings, seeds = settings or LatentSettings(), checked_seeds(seeds)
-    targets = Targets(wants, model.network)
-    targets.require_rows(len(seeds) * settings.restarts)
+    function = ObjectiveFunction(objectives, model.network)
+    function.require_rows(len(seeds) * settings.restarts)
     space = _Space(model, settings)
     with untouched(model.network):
         x0 = model.descriptors(torch.as_tensor(seeds, dtype=torch.get_default_dtype(), device=model.device))
         with torch.no_grad():
-            initial_values = targets.values(model.latents(x0))
+            initial_values = function.values(model.latents(x0))
             start = space.start(x0.repeat_interleave(settings.restarts, 0))
         generator = torch.Generator().manual_seed(settings.random_seed)
         noise = settings.noise * torch.randn(start.shape, generator=generator)
         noise[:: settings.restarts] = 0
-        found, trajectory = _search(space, targets, start + noise.to(start.device), settings, progress)
-        return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
+        found, trajectory = _search(space, function, start + noise.to(start.device), settings, progress)
+        return _described(model, function, space, found, trajectory, initial_values, settings.restarts)
 
 
 class _Space:
@@ -154,7 +154,7 @@ class _Space:
 
 def _search(
     space: _Space,
-    targets: Targets,
+    function: ObjectiveFunction,
     start: Tensor,
     settings: LatentSettings,
     progress: Callable[[int, int], None] | None,
@@ -165,14 +165,14 @@ def _search(
     optimizer, trajectory = torch.optim.Adam([variable], lr=settings.lr), []
     for step in range(settings.steps):
         latent = space.latent(variable)
-        losses = targets.losses(latent)
+        losses = function.losses(latent)
         if space.alpha:
             losses = losses + space.alpha * space.drift(variable)
         with torch.no_grad():
             better = losses < lowest
             lowest = losses.where(better, lowest)
             best = variable.where(better[:, None], best)
-            trajectory.append(targets.values(latent).cpu())
+            trajectory.append(function.values(latent).cpu())
         (variable.grad,) = torch.autograd.grad(losses.sum(), variable)
         optimizer.step()
         if progress is not None:
@@ -183,7 +183,7 @@ def _search(
 @torch.no_grad()
 def _described(
     model: DesignModel,
-    targets: Targets,
+    function: ObjectiveFunction,
     space: _Space,
     found: Tensor,
     trajectory: Tensor,
@@ -199,10 +199,10 @@ def _described(
         return table.reshape(-1, restarts, *table.shape[1:])
 
     return LatentDesign(
-        values=by_seed(targets.values(space.latent(found))),
-        decoded_values=by_seed(targets.values(model.latents(x))),
+        values=by_seed(function.values(space.latent(found))),
+        decoded_values=by_seed(function.values(model.latents(x))),
         weights=by_seed(weights),
-        recipe_values=by_seed(targets.values(model.latents(model.descriptors(recipes)))),
+        recipe_values=by_seed(function.values(model.latents(model.descriptors(recipes)))),
         residuals=by_seed(residuals),
         descriptors=by_seed(x),
         initial_values=initial_values.cpu().numpy(),

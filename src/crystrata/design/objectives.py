@@ -1,4 +1,4 @@
-"""What is wanted of a material, and how far a prediction is from it. B recipes, T wishes."""
+"""Design objectives, and how far a prediction is from them. B compositions, T objectives, d latent width."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from crystrata.networks.network import Network
 Relation = Literal["=", "<", ">", "least", "most", "class"]
 _TEXT = re.compile(r"\s*([^=<>\s]+)\s*([=<>])\s*(.+?)\s*")
 _EXTREMES: dict[str, Relation] = {"min": "least", "max": "most"}
+_FORMS = "TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS"
 
 
 @dataclass(frozen=True)
-class Want:
-    """One wish.
+class Objective:
+    """A desired value, bound, extreme or class of one task.
 
     Attributes:
         task: Name of the task.
-        relation: `=`, `<` or `>` a value; `least` or `most`, as far as it goes; `class`, one of some classes.
-        value: The value, in the unit of the task; or one for each recipe.
-        classes: Names of the classes that are as good; their probabilities add up.
+        relation: `=`, `<` or `>` for a value; `least` or `most` to minimise or maximise; `class` for classes.
+        value: The value, in the unit of the task, or one value per composition.
+        classes: Names of equally acceptable classes; their probabilities add up.
         weight: Weight of its loss.
 
     Raises:
@@ -45,30 +46,30 @@ class Want:
 
     def __post_init__(self) -> None:
         if (self.relation in ("=", "<", ">")) != (self.value is not None):
-            raise UsageError(f"{self.task}: the relation {self.relation!r} and the value {self.value} do not fit")
+            raise UsageError(f"{self.task}: the relation {self.relation!r} does not go with the value {self.value}")
         if (self.relation == "class") != bool(self.classes):
-            raise UsageError(f"{self.task}: name the wanted classes")
+            raise UsageError(f"{self.task}: the relation `class`, and only that one, needs classes")
         if self.value is not None and not np.isfinite(self.value).all():
-            raise UsageError(f"{self.task}: the wanted value must be a finite number, not {self.value}")
+            raise UsageError(f"{self.task}: the value must be a finite number, not {self.value}")
         if not self.weight > 0:
             raise UsageError(f"{self.task}: the weight must be above 0, not {self.weight}")
 
     @classmethod
-    def parse(cls, text: str) -> Want:
+    def parse(cls, text: str) -> Objective:
         """Read `band_gap=1.4`, `formation_energy<-0.5`, `band_gap=max`, `material=metal` or `material=AC|QC`.
 
         Raises:
-            UsageError: It is none of these.
+            UsageError: The text has none of these forms.
         """
         found = _TEXT.fullmatch(text)
         if not found:
-            raise UsageError(f"{text!r} is no wish: write TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=max or TASK=CLASS")
+            raise UsageError(f"{text!r} is not an objective: write {_FORMS}")
         task, relation, value = found.groups()
         try:
             number = float(value)
         except ValueError:
             if relation != "=":
-                raise UsageError(f"{text!r}: {value!r} is no number") from None
+                raise UsageError(f"{text!r}: {value!r} is not a number") from None
         else:
             return cls(task, "=" if relation == "=" else "<" if relation == "<" else ">", number)
         if value in _EXTREMES:
@@ -76,93 +77,101 @@ class Want:
         return cls(task, "class", classes=tuple(value.split("|")))
 
 
-class Targets:
-    """Wishes as a loss on latents, on the standardised scale of each task.
+class ObjectiveFunction:
+    """The loss of latents under some objectives, on the standardised scale of each task.
 
     Args:
-        wants: At least one, each for a task of its own.
+        objectives: At least one, each for a different task.
         network: Must have the tasks.
 
     Raises:
-        UsageError: There is no wish, two are for one task, a task or class is unknown, or no head answers like this.
+        UsageError: There is no objective, two are for the same task, a task or class is unknown, or a head predicts
+            neither a number nor a class.
     """
 
-    def __init__(self, wants: Sequence[Want], network: Network) -> None:
-        if not wants:
-            raise UsageError("nothing is wanted: give at least one target")
-        names = [want.task for want in wants]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise UsageError(f"{min(twice)} is wanted twice")
-        self.wants, self.network = tuple(wants), network
+    def __init__(self, objectives: Sequence[Objective], network: Network) -> None:
+        if not objectives:
+            raise UsageError("no objective: give at least one")
+        names = [objective.task for objective in objectives]
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UsageError(f"{min(repeated)} has two objectives: give one for each task")
+        self.objectives, self.network = tuple(objectives), network
         self._tasks = {task.name: task for task in network.tasks}
-        for want in wants:
-            self._check(want)
+        for objective in objectives:
+            self._check(objective)
 
-    def _check(self, want: Want) -> None:
-        if want.task not in self._tasks:
-            raise unknown_name("task", want.task, list(self._tasks))
-        task, head = self._tasks[want.task], self.network.head(want.task)
+    def _check(self, objective: Objective) -> None:
+        name = objective.task
+        if name not in self._tasks:
+            raise unknown_name("task", name, list(self._tasks))
+        task, head = self._tasks[name], self.network.head(name)
         if isinstance(head, ClassificationHead):
-            for name in want.classes:
-                if name not in task.classes:
-                    raise unknown_name(f"class of {want.task}", name, task.classes)
-            if want.relation != "class":
-                raise UsageError(f"{want.task} is a class: write {want.task}={task.classes[0]}")
+            for label in objective.classes:
+                if label not in task.classes:
+                    raise unknown_name(f"class of {name}", label, task.classes)
+            if objective.relation != "class":
+                raise UsageError(f"{name} is a class: write {name}={task.classes[0]}")
         elif not (isinstance(head, ScalarHead) and head.components is None):
-            raise UsageError(f"{want.task} is a {task.kind}: only numbers and classes can be wanted")
-        elif want.relation == "class":
-            raise UsageError(f"{want.task} is a number: {'|'.join(want.classes)!r} is none")
+            raise UsageError(f"{name} is a {task.kind}: objectives must be numbers or classes")
+        elif objective.relation == "class":
+            raise UsageError(f"{name} is a number, and {'|'.join(objective.classes)!r} is not")
 
-    def of_row(self, row: int) -> Targets:
-        """Return the wishes of one recipe alone, where each has values of its own."""
-        wants = [replace(one, value=one.value[row]) if isinstance(one.value, tuple) else one for one in self.wants]
-        return Targets(wants, self.network)
+    def of_row(self, row: int) -> ObjectiveFunction:
+        """Return the objectives of one composition, where each composition has its own values."""
+        objectives = [
+            replace(objective, value=objective.value[row]) if isinstance(objective.value, tuple) else objective
+            for objective in self.objectives
+        ]
+        return ObjectiveFunction(objectives, self.network)
 
     def require_rows(self, rows: int) -> None:
-        """Refuse values for each recipe that are not as many as the recipes.
+        """Refuse values per composition whose number differs from that of the compositions.
 
         Raises:
-            UsageError: They are not.
+            UsageError: It differs.
         """
-        for want in self.wants:
-            if isinstance(want.value, tuple) and len(want.value) != rows:
-                raise UsageError(f"{want.task}: {len(want.value)} values are wanted of {rows} recipes")
+        for objective in self.objectives:
+            if isinstance(objective.value, tuple) and len(objective.value) != rows:
+                raise UsageError(f"{objective.task}: {len(objective.value)} values for {rows} compositions")
 
     def losses(self, latent: Tensor) -> Tensor:
-        """Return the loss of each recipe, (B,): squared distances from values, -log p of classes, summed."""
-        return torch.stack([want.weight * self._loss(want, latent) for want in self.wants]).sum(0)
+        """Return the loss of each composition, (B,), from latents (B, d).
 
-    def _loss(self, want: Want, latent: Tensor) -> Tensor:
-        head = self.network.head(want.task)
+        The sum of squared distances from values, and of -log p of classes.
+        """
+        return torch.stack([one.weight * self._loss(one, latent) for one in self.objectives]).sum(0)
+
+    def _loss(self, objective: Objective, latent: Tensor) -> Tensor:
+        head = self.network.head(objective.task)
         output = head(Latent(latent))
         if isinstance(head, ClassificationHead):
-            return -output.log_softmax(1)[:, self._places(want)].logsumexp(1)
-        if want.value is None:
-            return output if want.relation == "least" else -output
-        distance = output - self.standardised(want)
-        if want.relation != "=":
-            distance = (distance if want.relation == "<" else -distance).clamp(min=0)
+            return -output.log_softmax(1)[:, self._class_indices(objective)].logsumexp(1)
+        if objective.value is None:
+            return output if objective.relation == "least" else -output
+        distance = output - self._standardised(objective)
+        if objective.relation != "=":
+            distance = (distance if objective.relation == "<" else -distance).clamp(min=0)
         return distance.square()
 
     def values(self, latent: Tensor) -> Tensor:
-        """Return what is predicted for each wish, (B, T): values in their units, probabilities of wanted classes."""
+        """Return the prediction for each objective, (B, T): a value in its unit, or the probability of its classes."""
         columns = []
-        for want in self.wants:
-            head = self.network.head(want.task)
+        for objective in self.objectives:
+            head = self.network.head(objective.task)
             output = head(Latent(latent))
             if isinstance(head, ClassificationHead):
-                columns.append(head.probabilities(output)[:, self._places(want)].sum(1))
+                columns.append(head.probabilities(output)[:, self._class_indices(objective)].sum(1))
             else:
                 columns.append(head.predict(output, Latent(latent)))
         return torch.stack(columns, dim=1)
 
-    def standardised(self, want: Want) -> Tensor:
-        """Return the wanted value on the scale of the network, () or (B,)."""
-        head = self.network.head(want.task)
+    def _standardised(self, objective: Objective) -> Tensor:
+        """Return the value of an objective on the scale of the network, () or (B,)."""
+        head = self.network.head(objective.task)
         if not isinstance(head, ScalarHead):
-            raise TypeError(f"{want.task} has no scale")
+            raise TypeError(f"{objective.task} has no scale")
         scale = head.scaling.scale
-        return head.scaling.standardise(torch.as_tensor(want.value, dtype=scale.dtype, device=scale.device))
+        return head.scaling.standardise(torch.as_tensor(objective.value, dtype=scale.dtype, device=scale.device))
 
-    def _places(self, want: Want) -> list[int]:
-        return [self._tasks[want.task].classes.index(name) for name in want.classes]
+    def _class_indices(self, objective: Objective) -> list[int]:
+        return [self._tasks[objective.task].classes.index(name) for name in objective.classes]

@@ -10,7 +10,7 @@ import torch
 
 from crystrata.compositions.keys import known_weights
 from crystrata.design.formulas import MOST_ATOMS, Recipe, neutral_neighbours
-from crystrata.design.objectives import Targets
+from crystrata.design.objectives import ObjectiveFunction
 from crystrata.design.trained import TrainedCompositions
 
 FORMULA, RECIPE, ERROR, LOSS = "formula", "recipe", "rounding error", "loss"
@@ -19,7 +19,7 @@ DISTANCE, CHARGES, KNOWN, NEAREST = "domain distance", "charges", "known", "near
 
 def describe_recipes(
     trained: TrainedCompositions,
-    targets: Targets,
+    function: ObjectiveFunction,
     weights: np.ndarray,
     *,
     max_atoms: int = MOST_ATOMS,
@@ -32,40 +32,44 @@ def describe_recipes(
 
     Args:
         trained: The run.
-        targets: What was wanted of its network.
+        function: What was wanted of its network.
         weights: Recipes, (B, n).
         max_atoms: Most atoms of a formula.
         level: Of the intervals [%].
         promised: What a search of latents says before there is a recipe: words, such as `in latent` -> values (B, T).
 
     Returns:
-        `formula`, `recipe` and its `rounding error`; for each wish what was promised, what is predicted for the recipe,
-        for the formula, and the ends of its interval; `loss` of the formula, `domain distance` from the training
-        compositions, `charges` that make it neutral, whether it is `known` to the run, and the `nearest known` ones.
+        `formula`, `recipe` and its `rounding error`; for each objective what was promised, the predictions for
+        the recipe and the formula, and the ends of its interval; `loss` of the formula, `domain distance` from the
+        training compositions, `charges` that make it neutral, whether it is `known` to the run, and the `nearest known`
+        ones.
     """
     recipes, rows = [Recipe.of(row, max_atoms) for row in weights], list(range(len(weights)))
-    for row, best in enumerate(best_neutral(trained, targets, weights, max_atoms)):
+    for row, best in enumerate(best_neutral(trained, function, weights, max_atoms)):
         if best is not None:
             recipes.append(Recipe.written_as(weights[row], best))
             rows.append(row)
     weights = weights[rows]
     formulas = [recipe.formula for recipe in recipes]
     rounded, _ = known_weights(formulas)
-    before, _ = judged(trained, targets, weights)
-    after, losses = judged(trained, targets, rounded)
+    before, _ = judged(trained, function, weights)
+    after, losses = judged(trained, function, rounded)
     known, near = set(trained.names), trained.nearest_known(rounded)
     columns = {
         FORMULA: formulas,
         RECIPE: [recipe.text for recipe in recipes],
         ERROR: [recipe.rounding_error for recipe in recipes],
     }
-    for place, want in enumerate(targets.wants):
-        half = trained.half_widths.get(want.task, {}).get(str(level), np.nan)
-        columns |= {f"{want.task} {words}": values[rows, place] for words, values in (promised or {}).items()}
-        columns[f"{want.task} of recipe"] = before[:, place]
-        columns[want.task] = after[:, place]
-        if want.relation != "class":
-            columns |= {f"{want.task} low": after[:, place] - half, f"{want.task} high": after[:, place] + half}
+    for place, objective in enumerate(function.objectives):
+        half = trained.half_widths.get(objective.task, {}).get(str(level), np.nan)
+        columns |= {f"{objective.task} {words}": values[rows, place] for words, values in (promised or {}).items()}
+        columns[f"{objective.task} of recipe"] = before[:, place]
+        columns[objective.task] = after[:, place]
+        if objective.relation != "class":
+            columns |= {
+                f"{objective.task} low": after[:, place] - half,
+                f"{objective.task} high": after[:, place] + half,
+            }
     columns |= {
         LOSS: losses,
         DISTANCE: trained.distance(rounded),
@@ -78,7 +82,7 @@ def describe_recipes(
 
 
 def best_neutral(
-    trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int = MOST_ATOMS
+    trained: TrainedCompositions, function: ObjectiveFunction, weights: np.ndarray, max_atoms: int = MOST_ATOMS
 ) -> list[np.ndarray | None]:
     """Return for each recipe (B, n) the fractions (n,) of the neutral formula of its elements with the lowest loss.
 
@@ -90,18 +94,20 @@ def best_neutral(
         if not len(formulas):
             found.append(None)
             continue
-        _, losses = judged(trained, targets.of_row(row), formulas)
+        _, losses = judged(trained, function.of_row(row), formulas)
         found.append(formulas[losses.argmin()])
     return found
 
 
 @torch.inference_mode()
-def judged(trained: TrainedCompositions, targets: Targets, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def judged(
+    trained: TrainedCompositions, function: ObjectiveFunction, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return predictions (B, T) and losses (B,) of recipes."""
     model = trained.model
     tensor = torch.as_tensor(weights, dtype=torch.get_default_dtype(), device=model.device)
     latent = model.latents(model.descriptors(tensor))
-    return targets.values(latent).cpu().numpy(), targets.losses(latent).cpu().numpy()
+    return function.values(latent).cpu().numpy(), function.losses(latent).cpu().numpy()
 
 
 def _in_words(charges: dict[str, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""One search for recipes, of whichever kind its settings are. B recipes, n elements, T wishes."""
+"""One search for recipes, of whichever kind its settings are. B recipes, n elements, T objectives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crystrata.design.composition_search import CompositionSettings, optimize_co
 from crystrata.design.constraints import Constraints
 from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.objectives import Want
+from crystrata.design.objectives import Objective
 from crystrata.errors import UsageError
 
 
@@ -32,7 +32,7 @@ class Found:
 
 def search_recipes(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     settings: CompositionSettings | LatentSettings,
     *,
     seeds: np.ndarray | None = None,
@@ -42,15 +42,15 @@ def search_recipes(
     """Search by the method of the settings; arguments as those of `optimize_composition` and `optimize_latent`.
 
     Raises:
-        UsageError: Wishes, seeds, constraints, settings and network contradict each other.
+        UsageError: Objectives, seeds, constraints, settings and network contradict each other.
     """
     if isinstance(settings, CompositionSettings):
         found = optimize_composition(
-            model, wants, seeds=seeds, constraints=constraints, settings=settings, progress=progress
+            model, objectives, seeds=seeds, constraints=constraints, settings=settings, progress=progress
         )
         return Found(found.weights)
     if seeds is None:
         raise UsageError(f"a search in the space {settings.space} starts from compositions: give seeds")
-    latent = optimize_latent(model, wants, seeds=seeds, settings=settings, progress=progress)
+    latent = optimize_latent(model, objectives, seeds=seeds, settings=settings, progress=progress)
     parts = (latent.weights, latent.values, latent.decoded_values)
     return Found(*(one.reshape(-1, one.shape[-1]) for one in parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -15,7 +15,7 @@ from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
 from crystrata.design.formulas import MOST_ATOMS
 from crystrata.design.latent_search import LatentSettings
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table
@@ -34,6 +34,9 @@ _SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
     "constraints": (Constraints, tuple(entry.name for entry in fields(Constraints))),
 }
 """Sub-table -> what it sets, and its keys; what else a search knows is decided by the paths."""
+
+OLDER_KEYS = {"want": "objectives"}
+"""Key of an older file, in any table of a study -> its key today."""
 
 _CLASS_TARGET = {"task": str, "classes": tuple[str, ...]}
 """Key of a wanted class -> its kind."""
@@ -78,22 +81,23 @@ class SeedChoice:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is wanted.
+    """Objectives that are searched together.
 
     Attributes:
-        name: Name of its folder.
-        targets: Task -> wanted value, in standard deviations of its training labels from their mean.
-        want: Further wishes in physical units, written as those of `crystrata design`.
-        class_target: `task` and `classes`: what class it should be.
+        name: Name of the scenario and of its folder.
+        targets: Task -> target value, in standard deviations from the mean of its training labels.
+        objectives: Further objectives in physical units, written like those of `crystrata design`.
+        class_target: `task` and `classes`: the target class, or several equally acceptable ones.
         class_weight: Weight of the loss of classes.
 
     Raises:
-        UsageError: Fewer than two wishes, a name that is none of a folder, or keys of `class_target` that are others.
+        UsageError: There are fewer than two objectives, the name cannot name a folder, or `class_target` has other
+            keys.
     """
 
     name: str
     targets: dict[str, float] = field(default_factory=dict)
-    want: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
     class_target: dict[str, Any] = field(default_factory=dict)
     class_weight: float = 5.0
 
@@ -109,30 +113,30 @@ class Scenario:
             checked(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
         if self.class_target and len(self.class_target) < len(_CLASS_TARGET):
             raise UsageError(f"class_target of {self.name} needs a task and classes")
-        if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
-            raise UsageError(f"scenario {self.name} needs two wishes or more: a class target and targets")
+        if len(self.targets) + len(self.objectives) + bool(self.class_target) < 2:
+            raise UsageError(f"scenario {self.name} needs at least two objectives")
 
-    def wants(self, network: Network) -> tuple[Want, ...]:
-        """Return the wishes, classes first, values in physical units.
+    def resolved(self, network: Network) -> tuple[Objective, ...]:
+        """Return the objectives, classes first, values in physical units.
 
         Raises:
             UsageError: They do not fit each other or the network.
         """
         found = [self._physical(name, z, network) for name, z in self.targets.items()]
-        found += map(Want.parse, self.want)
+        found += map(Objective.parse, self.objectives)
         if self.class_target:
-            found.append(Want(self.class_target["task"], "class", classes=tuple(self.class_target["classes"])))
-        Targets(found, network)
-        classes = [Want(w.task, "class", classes=w.classes, weight=self.class_weight) for w in found if w.classes]
-        return (*classes, *(want for want in found if not want.classes))
+            found.append(Objective(self.class_target["task"], "class", classes=tuple(self.class_target["classes"])))
+        ObjectiveFunction(found, network)
+        classes = [replace(objective, weight=self.class_weight) for objective in found if objective.classes]
+        return (*classes, *(objective for objective in found if not objective.classes))
 
-    def _physical(self, task: str, z: float, network: Network) -> Want:
-        """Return the wish for a standardised value; labels that are never negative end at 0."""
-        Targets([Want(task, "=", 0.0)], network)
+    def _physical(self, task: str, z: float, network: Network) -> Objective:
+        """Return the objective for a standardised value; labels that are never negative end at 0."""
+        ObjectiveFunction([Objective(task, "=", 0.0)], network)
         head = network.head(task)
         if not isinstance(head, ScalarHead):
             raise TypeError(f"{task} has no scale")
-        return Want(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
+        return Objective(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
 
 
 @dataclass(frozen=True)
@@ -221,9 +225,17 @@ class StudyConfig:
 def _made(kind: type[_Made], values: Any, table: str) -> _Made:
     """Return a configuration object of plain values."""
     try:
-        return make(kind, _require_table(values, table), table)
+        return make(kind, _with_current_keys(_require_table(values, table), table), table)
     except TypeError as error:
         raise UsageError(f"[{table}] lacks a value: {error}") from None
+
+
+def _with_current_keys(values: Mapping[str, Any], table: str) -> dict[str, Any]:
+    """Return a table with the keys of today in place of older ones."""
+    for older, key in OLDER_KEYS.items():
+        if older in values and key in values:
+            raise UsageError(f"[{table}] has both {key} and {older}, its older name: remove {older}")
+    return {OLDER_KEYS.get(key, key): value for key, value in values.items()}
 
 
 def _settings(values: Any, kind: type, known: Iterable[str], table: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The paths of a study: the ways in which recipes are searched, and what each found.
 
-B recipes, n elements, T wishes.
+B recipes, n elements, T objectives.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
 from crystrata.design.formulas import Recipe, formula_of
 from crystrata.design.latent_search import LatentSettings
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import best_neutral, judged
 from crystrata.design.search import search_recipes
 from crystrata.design.study_config import StudyConfig
@@ -159,7 +159,7 @@ def _told_of(path: str, more: str = "") -> Iterator[None]:
 def run_path(
     path: StudyPath,
     trained: TrainedCompositions,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     seeds: np.ndarray,
     max_atoms: int,
     progress: Callable[[int, int], None] | None = None,
@@ -168,7 +168,7 @@ def run_path(
     clock, cpu = time.perf_counter(), time.process_time()
     found = search_recipes(
         trained.model,
-        wants,
+        objectives,
         path.settings,
         seeds=seeds if path.seeded else None,
         constraints=path.constraints,
@@ -178,7 +178,7 @@ def run_path(
     return PathResult(
         name=path.name,
         weights=found.weights,
-        **_described(trained, Targets(wants, trained.model.network), found.weights, max_atoms),
+        **_described(trained, ObjectiveFunction(objectives, trained.model.network), found.weights, max_atoms),
         cpu_seconds=cpu_seconds,
         seconds=seconds,
         latent_values=found.latent_values,
@@ -186,19 +186,21 @@ def run_path(
     )
 
 
-def _described(trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int) -> dict[str, Any]:
+def _described(
+    trained: TrainedCompositions, function: ObjectiveFunction, weights: np.ndarray, max_atoms: int
+) -> dict[str, Any]:
     """Return what is told of recipes (B, n), by the names of `PathResult`."""
     recipes = [Recipe.of(row, max_atoms) for row in weights]
     formulas = [recipe.formula for recipe in recipes]
-    neutral = best_neutral(trained, targets, weights, max_atoms)
-    neutral_values = np.full((len(weights), len(targets.wants)), np.nan)
+    neutral = best_neutral(trained, function, weights, max_atoms)
+    neutral_values = np.full((len(weights), len(function.objectives)), np.nan)
     if there := [row for row, fractions in enumerate(neutral) if fractions is not None]:
-        neutral_values[there] = judged(trained, targets, np.array([neutral[row] for row in there]))[0]
+        neutral_values[there] = judged(trained, function, np.array([neutral[row] for row in there]))[0]
     return {
-        "values": judged(trained, targets, weights)[0],
+        "values": judged(trained, function, weights)[0],
         "formulas": formulas,
         "rounding_errors": np.array([recipe.rounding_error for recipe in recipes]),
-        "formula_values": judged(trained, targets, known_weights(formulas)[0])[0],
+        "formula_values": judged(trained, function, known_weights(formulas)[0])[0],
         "charges": [recipe.charges for recipe in recipes],
         "neutral_formulas": [None if fractions is None else formula_of(fractions) for fractions in neutral],
         "neutral_values": neutral_values,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from crystrata.compositions.keys import formula_amounts, group_key
-from crystrata.design.objectives import Targets
+from crystrata.design.objectives import ObjectiveFunction
 from crystrata.design.results import judged
 from crystrata.design.study_config import SeedChoice
 from crystrata.design.trained import TrainedCompositions
@@ -15,13 +15,13 @@ from crystrata.errors import UsageError
 
 
 def choose_seeds(
-    trained: TrainedCompositions, targets: Targets, choice: SeedChoice, without: Collection[str] = ()
+    trained: TrainedCompositions, function: ObjectiveFunction, choice: SeedChoice, without: Collection[str] = ()
 ) -> list[str]:
     """Return reduced formulas: first all that are named, then the best of the pool, of other elements each.
 
     Args:
         trained: The run.
-        targets: What is wanted.
+        function: What is wanted.
         choice: How they are chosen.
         without: Elements that none of the pool may have.
 
@@ -31,22 +31,24 @@ def choose_seeds(
     named = list(dict.fromkeys(group_key(name) for name in (*choice.append, *choice.formulas)))
     if named:
         trained.seeds(named)
-    pool = [] if choice.strategy == "explicit" else _ordered(trained, targets, choice, without)
+    pool = [] if choice.strategy == "explicit" else _ordered(trained, function, choice, without)
     seeds = [*named, *_one_of_each(pool, named)[: max(0, choice.count - len(named))]]
     if not seeds:
         raise UsageError(f"the part {choice.pool} of the run has no such compounds: take another pool of seeds")
     return seeds
 
 
-def _ordered(trained: TrainedCompositions, targets: Targets, choice: SeedChoice, without: Collection[str]) -> list[str]:
+def _ordered(
+    trained: TrainedCompositions, function: ObjectiveFunction, choice: SeedChoice, without: Collection[str]
+) -> list[str]:
     """Return the compounds of the pool, the best first."""
     elements = {name: formula_amounts(name).keys() for name in trained.parts[choice.pool]}
     pool = [name for name, symbols in elements.items() if len(symbols) > 1 and symbols.isdisjoint(without)]
     if choice.strategy == "random" or not pool:
         return [pool[place] for place in np.random.default_rng(choice.random_seed).permutation(len(pool))]
-    values, losses = judged(trained, targets, trained.seeds(pool))
+    values, losses = judged(trained, function, trained.seeds(pool))
     if choice.strategy == "probability":
-        if not targets.wants[0].classes:
+        if not function.objectives[0].classes:
             raise UsageError("seeds by probability need a class target: add one, or take the strategy loss")
         losses = -values[:, 0]
     return [pool[place] for place in np.argsort(losses, kind="stable")]

@@ -1,6 +1,6 @@
 """Figures of a scenario: what its paths reached, which elements they took, and what became of each seed.
 
-B recipes, n elements, T wishes.
+B recipes, n elements, T objectives.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystrata.design.formulas import LEAST
-from crystrata.design.objectives import Want
+from crystrata.design.objectives import Objective
 from crystrata.design.study_paths import PathResult, recipe_text
 from crystrata.elements import SYMBOLS
 
@@ -32,7 +32,7 @@ class ScenarioResult:
 
     Attributes:
         name: Of the scenario.
-        wants: Wishes, classes first.
+        objectives: Objectives, classes first.
         seeds: Formulas.
         seed_weights: Their atomic fractions, (B, n).
         seed_values: What is predicted of them, (B, T).
@@ -40,7 +40,7 @@ class ScenarioResult:
     """
 
     name: str
-    wants: Sequence[Want]
+    objectives: Sequence[Objective]
     seeds: Sequence[str]
     seed_weights: np.ndarray
     seed_values: np.ndarray
@@ -48,13 +48,15 @@ class ScenarioResult:
 
     @property
     def titles(self) -> list[str]:
-        """What each wish is about: `P(metal)`, `formation_energy`."""
-        return [f"P({' or '.join(want.classes)})" if want.classes else want.task for want in self.wants]
+        """What each objective is about: `P(metal)`, `formation_energy`."""
+        return [f"P({' or '.join(one.classes)})" if one.classes else one.task for one in self.objectives]
 
     @property
     def goals(self) -> list[float]:
-        """The wanted value of each wish: 1 of classes, NaN where it is an extreme."""
-        return [1.0 if want.classes else want.value if isinstance(want.value, float) else np.nan for want in self.wants]
+        """The wanted value of each objective: 1 of classes, NaN where it is an extreme."""
+        return [
+            1.0 if one.classes else one.value if isinstance(one.value, float) else np.nan for one in self.objectives
+        ]
 
 
 def path_title(name: str) -> str:
@@ -80,14 +82,14 @@ def _family(name: str) -> str:
 
 
 def comparison_figure(result: ScenarioResult) -> Figure:
-    """Return mean and standard deviation of each wish over the recipes of each path, and a line where it is wanted."""
+    """Return mean and standard deviation of each objective over the recipes of each path, with a line at its value."""
     from matplotlib.figure import Figure
 
     names = ["seeds", *(path_title(path.name) for path in result.paths)]
     colours = [_SEED, *path_colours([path.name for path in result.paths])]
     tables = [result.seed_values, *(path.values for path in result.paths)]
-    figure = Figure(figsize=(1.9 + 2.7 * len(result.wants), 0.9 + 0.32 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(result.wants), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(1.9 + 2.7 * len(result.objectives), 0.9 + 0.32 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(result.objectives), sharey=True, squeeze=False)[0]
     for column, (panel, title, goal) in enumerate(zip(panels, result.titles, result.goals, strict=True)):
         values = np.array([[table[:, column].mean(), table[:, column].std()] for table in tables])
         panel.barh(range(len(names)), values[:, 0], xerr=values[:, 1], color=colours, height=0.7,
@@ -131,10 +133,10 @@ def element_figure(result: ScenarioResult) -> Figure:
 
 
 def scatter_figure(result: ScenarioResult) -> Figure:
-    """Return the first wish over each other one, a point for each recipe; seeds are grey."""
+    """Return the first objective over each other one, a point for each recipe; seeds are grey."""
     from matplotlib.figure import Figure
 
-    others = range(1, len(result.wants))
+    others = range(1, len(result.objectives))
     figure = Figure(figsize=(1.9 + 3.3 * len(others), 3.4), layout="constrained")
     panels = figure.subplots(1, len(others), sharey=True, squeeze=False)[0]
     colours = path_colours([path.name for path in result.paths])
@@ -163,7 +165,7 @@ def _goal_lines(panel: Axes, across: float, up: float) -> None:
 
 
 def listing_figure(result: ScenarioResult, path: PathResult) -> Figure:
-    """Return a table of what a path made of each seed: recipe, formula, the first wish, changes of the others."""
+    """Return a table of what a path made of each seed: recipe, formula, the first objective, changes of the others."""
     from matplotlib.figure import Figure
 
     head = ["seed", "recipe", "nearest formula", result.titles[0], *(f"change of {name}" for name in result.titles[1:])]

@@ -23,7 +23,7 @@ def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float
         half_widths: Task -> level [%] -> half the width of its interval.
         level: Of the intervals that are told.
     """
-    known = {want.task: half_widths.get(want.task, {}).get(level) for want in result.wants}
+    known = {one.task: half_widths.get(one.task, {}).get(level) for one in result.objectives}
     told = [f"{task} +/- {width:.3g}" for task, width in known.items() if width is not None]
     intervals = f"\n{level} % of the validation labels lie within {', '.join(told)} of a prediction.\n" if told else ""
     parts = [
@@ -53,8 +53,8 @@ def spread(values: np.ndarray) -> str:
 
 def recipe_table(result: ScenarioResult) -> pd.DataFrame:
     """Return what the recipes of each path reached, below what is wanted and where the seeds are."""
-    goals = [f"{goal:.3g}" if np.isfinite(goal) else want.relation
-             for goal, want in zip(result.goals, result.wants, strict=True)]  # fmt: skip
+    goals = [f"{goal:.3g}" if np.isfinite(goal) else objective.relation
+             for goal, objective in zip(result.goals, result.objectives, strict=True)]  # fmt: skip
     seeds = map(spread, result.seed_values.T)
     rows = [["wanted", *goals, "", ""], ["seeds", *seeds, _elements(result.seed_weights), ""]]
     rows += [
@@ -100,7 +100,7 @@ def latent_table(result: ScenarioResult) -> pd.DataFrame:
         for column, title in enumerate(result.titles)
         if (three := _three(path)) is not None
     ]
-    return pd.DataFrame(rows, columns=["path", "wish", "in the latent", "decoded and encoded", "of the recipe"])
+    return pd.DataFrame(rows, columns=["path", "objective", "in the latent", "decoded and encoded", "of the recipe"])
 
 
 def _three(path: PathResult) -> tuple[np.ndarray, ...] | None:
@@ -126,10 +126,10 @@ def study_results(result: ScenarioResult, half_widths: dict[str, dict[str, float
     """Return everything that a scenario found as plain JSON values."""
     return {
         "scenario": result.name,
-        "wishes": [
-            {"title": title, "task": want.task, "relation": want.relation, "value": want.value,
-             "classes": list(want.classes), "weight": want.weight, "half_widths": half_widths.get(want.task, {})}
-            for title, want in zip(result.titles, result.wants, strict=True)
+        "objectives": [
+            {"title": title, "task": one.task, "relation": one.relation, "value": one.value,
+             "classes": list(one.classes), "weight": one.weight, "half_widths": half_widths.get(one.task, {})}
+            for title, one in zip(result.titles, result.objectives, strict=True)
         ],
         "seeds": list(result.seeds),
         "seed_values": result.seed_values.tolist(),

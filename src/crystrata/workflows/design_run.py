@@ -1,4 +1,4 @@
-"""From wishes to recipes, and from recipes to candidate crystals: one folder with tables and structure files."""
+"""From objectives to recipes, and from recipes to candidate crystals: one folder with tables and structure files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
 from crystrata.design.formulas import MOST_ATOMS
 from crystrata.design.latent_search import LatentSettings
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
 from crystrata.design.search import Found, search_recipes
 from crystrata.design.substitution import Candidate, candidates, strained
@@ -48,7 +48,7 @@ class DesignRequest:
     """What is asked for.
 
     Attributes:
-        wants: Wishes.
+        objectives: Objectives.
         constraints: What recipes keep to.
         method: `composition` searches under all constraints; `latent` and `input` know none, and need seeds.
         seeds: Formulas to start from; random starts without.
@@ -62,7 +62,7 @@ class DesignRequest:
         UsageError: The method is unknown, or does not go with seeds or constraints.
     """
 
-    wants: tuple[Want, ...]
+    objectives: tuple[Objective, ...]
     constraints: Constraints
     method: Method = "composition"
     seeds: tuple[str, ...] = ()
@@ -110,17 +110,17 @@ def run_design(
         known: Crystals whose structures are taken; needed where some are asked for.
 
     Raises:
-        UsageError: Wishes and constraints contradict each other or the network, or structures are asked for without
+        UsageError: Objectives and constraints contradict each other or the network, or structures are asked for without
             a model of crystals and known ones.
     """
     if request.structures and (graphs is None or known is None):
         raise UsageError("structures need a model of crystals and known crystals")
     started = time.perf_counter()
-    targets = Targets(request.wants, trained.model.network)
+    function = ObjectiveFunction(request.objectives, trained.model.network)
     found = _found(request, trained, console)
     promises = {f"in {request.method}": found.latent_values, "decoded": found.decoded_values}
     promised = {words: values for words, values in promises.items() if values is not None}
-    table = describe_recipes(trained, targets, found.weights, max_atoms=request.max_atoms, promised=promised)
+    table = describe_recipes(trained, function, found.weights, max_atoms=request.max_atoms, promised=promised)
     seconds = time.perf_counter() - started
     _make_room(output)
     write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
@@ -165,7 +165,7 @@ def _found(request: DesignRequest, trained: TrainedCompositions, console: Consol
 
         return search_recipes(
             trained.model,
-            request.wants,
+            request.objectives,
             request.composition if request.method == "composition" else request.latent,
             seeds=trained.seeds(request.seeds) if request.seeds else None,
             constraints=request.constraints,
@@ -188,7 +188,7 @@ def _structures(
             found = candidates(formula, known, _structure_type, most=request.structures, volume_per_atom=volume)
         except UsageError:  # none has this stoichiometry
             continue
-        table = _ranked(found, graphs, request.wants)
+        table = _ranked(found, graphs, request.objectives)
         for one, name in zip(table.pop("crystal"), table["id"], strict=True):
             write_text(output / FOLDER / f"{name}.cif", _as_cif(one))
         tables.append(table)
@@ -202,10 +202,10 @@ def _structure_type(crystal: Any) -> str:
     return prototype_keys(crystal.lattice[None], counts, crystal.numbers, crystal.frac)[0]
 
 
-def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Want]) -> pd.DataFrame:
+def _ranked(found: Sequence[Candidate], graphs: TrainedModel, objectives: Sequence[Objective]) -> pd.DataFrame:
     """Predict candidates, each at the volume of lowest energy, and order them by how far they miss what is wanted.
 
-    The miss of a wish, and of the hull, is counted in half widths of its interval.
+    The miss of an objective, and of the hull, is counted in half widths of its interval.
     """
     scales = _SCALES if "formation_energy" in graphs.properties else (1.0,)
     sizes = [strained(one.crystal, scales) for one in found]
@@ -218,24 +218,24 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
         energy = get_property("formation_energy").column
         table = table.loc[table.groupby("id", sort=False)[energy].idxmin()]
     table["miss"] = 0.0
-    for want in (*wants, Want(STABLE, "<", 0.0)):
-        if want.task in graphs.properties and want.relation != "class":
-            table["miss"] += _miss(table, want)
+    for objective in (*objectives, Objective(STABLE, "<", 0.0)):
+        if objective.task in graphs.properties and objective.relation != "class":
+            table["miss"] += _miss(table, objective)
     return table.sort_values("miss", kind="stable")
 
 
-def _miss(table: pd.DataFrame, want: Want) -> np.ndarray:
-    record = get_property(want.task)
+def _miss(table: pd.DataFrame, objective: Objective) -> np.ndarray:
+    record = get_property(objective.task)
     values = table[record.column].to_numpy()
     low, high = interval_titles(record)
     half = ((table[high] - table[low]) / 2).to_numpy() if high in table else np.ones(len(table))
-    if want.relation in ("least", "most"):  # from the best of these
-        distance = values - values.min() if want.relation == "least" else values.max() - values
+    if objective.relation in ("least", "most"):  # from the best of these
+        distance = values - values.min() if objective.relation == "least" else values.max() - values
     else:
-        distance = values - float(np.asarray(want.value))
-    if want.relation == "<":
+        distance = values - float(np.asarray(objective.value))
+    if objective.relation == "<":
         distance = np.maximum(distance, 0)
-    elif want.relation == ">":
+    elif objective.relation == ">":
         distance = np.maximum(-distance, 0)
     return np.abs(distance) / np.where(np.isfinite(half) & (half > 0), half, 1.0)
 
@@ -250,7 +250,7 @@ def _as_cif(crystal: Any) -> str:
 
 def _show_recipes(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:
     shown = Table(title="Recipes, the nearest to what is wanted first", title_justify="left")
-    tasks = [want.task for want in request.wants]
+    tasks = [objective.task for objective in request.objectives]
     for title in (FORMULA, ERROR, *tasks, DISTANCE, CHARGES, NEAREST):
         shown.add_column(title, overflow="fold")
     for row in table.head(_SHOWN).to_dict("records"):
@@ -273,7 +273,7 @@ def _show_structures(table: pd.DataFrame, request: DesignRequest, console: Conso
         console.print("no known crystal has the stoichiometry of these formulas: no structures", style="yellow")
         return
     shown = Table(title="Structures, by substitution into known ones", title_justify="left")
-    names = [want.task for want in request.wants if want.task in _names(table)]
+    names = [objective.task for objective in request.objectives if objective.task in _names(table)]
     names += [name for name in ("formation_energy", STABLE) if name in _names(table) and name not in names]
     for title in ("structure", "difference", *names, DISTANCE, "warning"):
         shown.add_column(title, overflow="fold")

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from crystrata.design.objectives import Targets, Want
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import judged
 from crystrata.design.study_config import StudyConfig
 from crystrata.design.study_paths import PathResult, StudyPath, paths_of, plain_path, run_path
@@ -49,14 +49,14 @@ class _Planned:
 
     Attributes:
         folder: Of its results.
-        wants: Wishes, classes first.
+        objectives: Objectives, classes first.
         seeds: Formulas.
         paths: Ways to search.
         facts: What decides the result: another one is refused.
     """
 
     folder: Path
-    wants: tuple[Want, ...]
+    objectives: tuple[Objective, ...]
     seeds: list[str]
     paths: list[StudyPath]
     facts: dict[str, Any]
@@ -72,7 +72,7 @@ def run_study(config: StudyConfig, weights: Path, console: Console, device: str 
         device: Where the network runs.
 
     Raises:
-        UsageError: Wishes, seeds, constraints and network contradict each other, or the folder holds another study.
+        UsageError: Objectives, seeds, constraints and network contradict each other, or the folder holds another study.
         CrystrataError: Weights or storage do not allow it.
     """
     folder = Path(config.output) / FOLDER
@@ -98,20 +98,22 @@ def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path) -> li
     """Return the scenarios, each checked against network and folder before the first search."""
     planned = []
     for scenario in config.scenarios:
-        wants = scenario.wants(trained.model.network)
-        seeds = choose_seeds(trained, Targets(wants, trained.model.network), config.seeds, config.without)
+        objectives = scenario.resolved(trained.model.network)
+        seeds = choose_seeds(
+            trained, ObjectiveFunction(objectives, trained.model.network), config.seeds, config.without
+        )
         paths = paths_of(config, seeds)
         for path in paths:
             path.check(trained, trained.seeds(seeds))
         facts = {
             "scenario": asdict(scenario),
-            "wishes": [asdict(want) for want in wants],
+            "objectives": [asdict(objective) for objective in objectives],
             "settings": config.deciding(),
             "paths": [plain_path(path) for path in paths],
             "weights": trained.digest,
         }
         _same_as_before(folder / scenario.name, facts)
-        planned.append(_Planned(folder / scenario.name, wants, seeds, paths, facts))
+        planned.append(_Planned(folder / scenario.name, objectives, seeds, paths, facts))
     return planned
 
 
@@ -140,8 +142,8 @@ def _searched(one: _Planned, trained: TrainedCompositions, max_atoms: int, conso
     """Return what a scenario found, searching what no earlier call has."""
     weights = trained.seeds(one.seeds)
     found = [_path(one, path, trained, weights, max_atoms, console) for path in one.paths]
-    seed_values, _ = judged(trained, Targets(one.wants, trained.model.network), weights)
-    return ScenarioResult(one.folder.name, one.wants, one.seeds, weights, seed_values, found)
+    seed_values, _ = judged(trained, ObjectiveFunction(one.objectives, trained.model.network), weights)
+    return ScenarioResult(one.folder.name, one.objectives, one.seeds, weights, seed_values, found)
 
 
 def _path(
@@ -160,7 +162,7 @@ def _path(
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        result = run_path(path, trained, one.wants, seeds, max_atoms, progress)
+        result = run_path(path, trained, one.objectives, seeds, max_atoms, progress)
     write_json(file, result.as_dict())
     console.print(f"{one.folder.name}, {path.name}: {len(result.weights)} recipes in {result.seconds:.1f} s")
     return result
