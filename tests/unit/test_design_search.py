@@ -74,7 +74,7 @@ def test_the_gradient_of_the_descriptor_is_the_kernel(model: DesignModel) -> Non
     assert (jacobian[0, :, 1] == 0).all()
 
 
-def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignModel) -> None:
+def test_a_value_within_reach_is_met_and_is_that_of_the_composition(model: DesignModel) -> None:
     reached = gap_of(model, fractions_of(FORMULAS))
     wanted = float(np.quantile(reached, 0.3))
     found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=5))
@@ -84,7 +84,7 @@ def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignMode
     assert (np.abs(found.initial_values[:, 0] - wanted) > 0.02).any()  # it was not there from the beginning
 
 
-def test_each_recipe_may_have_a_value_of_its_own(model: DesignModel) -> None:
+def test_each_composition_may_have_a_value_of_its_own(model: DesignModel) -> None:
     wanted = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
     found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=3))
     np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
@@ -233,14 +233,14 @@ def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch
     assert all(one.requires_grad for one in model.network.parameters())
 
 
-def test_a_latent_search_tells_three_values_and_the_last_is_that_of_a_recipe(model: DesignModel) -> None:
+def test_a_latent_search_tells_three_values_and_the_last_is_that_of_a_composition(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
     found = optimize_latent(model, [Objective("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
-    assert found.values.shape == found.recipe_values.shape == (3, 2, 1)
+    assert found.values.shape == found.composition_values.shape == (3, 2, 1)
     np.testing.assert_allclose(found.values, 2.0, atol=0.05)
     np.testing.assert_allclose(found.weights.sum(axis=2), 1, atol=1e-6)
-    recipes = found.weights.reshape(-1, ELEMENTS)
-    np.testing.assert_allclose(gap_of(model, recipes), found.recipe_values.ravel(), atol=1e-4)
+    compositions = found.weights.reshape(-1, ELEMENTS)
+    np.testing.assert_allclose(gap_of(model, compositions), found.composition_values.ravel(), atol=1e-4)
     assert (found.residuals > 0).all()
     assert found.trajectory.shape == (3, 2, 200, 1)
 

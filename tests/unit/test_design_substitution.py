@@ -66,7 +66,7 @@ def test_roles_go_by_amount_and_cells_by_volume() -> None:
 def test_what_has_no_prototype_is_refused() -> None:
     with pytest.raises(UsageError, match="no known crystal has the stoichiometry of Fe2O3"):
         candidates("Fe2O3", TABLE, kind)
-    with pytest.raises(UsageError, match="7 elements: structures are sought for 6"):
+    with pytest.raises(UsageError, match="7 elements: structures can be found for 6"):
         candidates("LiNaKRbCsFCl", TABLE, kind)
 
 

@@ -1,4 +1,7 @@
-"""Formulas of compositions: the nearest small integers, and which are charge-balanced. k, n elements, m formulas."""
+"""Formulas of compositions: rounding to small integers, and charge balance.
+
+n elements in all, k elements of a formula, m formulas.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,24 @@ from crystrata.compositions.keys import formula_amounts, group_key
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 
-LEAST = 1e-3
-"""Atomic fraction below which an element is not written down."""
+LEAST_FRACTION = 1e-3
+"""Elements with a smaller atomic fraction are left out of texts and counts."""
 
 MOST_ATOMS = 20
-_MOST_ELEMENTS = 5  # of a formula that is sought among the neutral ones
-_GOOD_ENOUGH = 0.01  # largest error of an atomic fraction above which a larger formula is looked for
-_MOST_FORMULAS = 300_000  # that are looked at for one set of elements
+_MOST_ELEMENTS = 5  # of a composition whose neutral formulas are listed
+_GOOD_ENOUGH = 0.01  # error of an atomic fraction below which no larger formula is tried
+_MOST_FORMULAS = 300_000  # that are tried for one set of elements
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A composition that was found.
+class Composition:
+    """A composition with a formula for it.
 
     Attributes:
         weights: Atomic fractions, (n,).
-        formula: Nearest formula of small integers, reduced, its elements in alphabetical order; of the neutral ones
-            where there are some.
-        rounding_error: Largest error of an atomic fraction in it.
-        charges: See `charges_of`.
+        formula: Reduced formula of small integers, its elements in alphabetical order.
+        rounding_error: Largest difference between an atomic fraction and that of the formula.
+        charges: Oxidation states of the formula, see `charges_of`.
     """
 
     weights: np.ndarray
@@ -41,39 +43,39 @@ class Recipe:
     charges: dict[str, float] | None
 
     @classmethod
-    def of(cls, weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> Recipe:
-        """Describe atomic fractions (n,) by the nearest neutral formula, or the nearest of all if none is neutral."""
+    def of(cls, weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> Composition:
+        """Return atomic fractions (n,) with the nearest neutral formula, or the nearest of all if none is neutral."""
         formula, error = neutral_formula(weights, max_atoms) or integer_formula(weights, max_atoms)
         return cls(weights, formula, error, charges_of(formula))
 
     @classmethod
-    def written_as(cls, weights: np.ndarray, fractions: np.ndarray) -> Recipe:
-        """Describe atomic fractions (n,) by a formula with these fractions (n,)."""
+    def written_as(cls, weights: np.ndarray, fractions: np.ndarray) -> Composition:
+        """Return atomic fractions (n,) with the formula whose fractions (n,) are given."""
         formula = formula_of(fractions)
         return cls(weights, formula, float(np.abs(fractions - weights).max()), charges_of(formula))
 
-    @property
-    def text(self) -> str:
-        """The fractions, largest first: `O0.571 P0.143 Li0.143 Fe0.143`."""
-        order = np.argsort(-self.weights, kind="stable")
-        return " ".join(f"{SYMBOLS[place]}{self.weights[place]:.3f}" for place in order if self.weights[place] >= LEAST)
+
+def composition_text(weights: np.ndarray) -> str:
+    """Return atomic fractions (n,) as text, the largest first: `O0.571 P0.143 Li0.143 Fe0.143`."""
+    order = np.argsort(-weights, kind="stable")
+    return " ".join(f"{SYMBOLS[place]}{weights[place]:.3f}" for place in order if weights[place] >= LEAST_FRACTION)
 
 
 def integer_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[str, float]:
     """Return the formula nearest to atomic fractions (n,), and its largest error of a fraction.
 
-    The smallest one whose error is below 0.01 is taken; where there is none, the one with the smallest error.
+    It is the smallest formula with an error below 0.01, or else the one with the smallest error.
 
     Args:
         weights: Non-negative, not all zero.
-        max_atoms: Most atoms in it.
+        max_atoms: Largest number of atoms.
 
     Raises:
-        UsageError: There is nothing to write, or no atom allowed.
+        UsageError: All amounts are zero, or `max_atoms` is below 1.
     """
     weights = np.asarray(weights, dtype=np.float64)
     if max_atoms < 1 or not weights.sum() > 0:
-        raise UsageError("a formula needs some amounts, and one atom or more")
+        raise UsageError("a formula needs an amount above 0 and at least one atom")
     weights = weights / weights.sum()
     best, lowest = np.zeros(len(weights), dtype=np.int64), np.inf
     for atoms in range(1, max_atoms + 1):
@@ -87,9 +89,9 @@ def integer_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[s
 
 
 def neutral_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[str, float] | None:
-    """Return the neutral formula of the same elements that is nearest to fractions (n,), and its largest error.
+    """Return the nearest neutral formula of the elements in fractions (n,), and its largest error of a fraction.
 
-    None where `neutral_neighbours` has none.
+    None where `neutral_neighbours` finds no formula.
     """
     formulas = neutral_neighbours(weights, max_atoms)
     if not len(formulas):
@@ -99,10 +101,10 @@ def neutral_formula(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> tuple[s
 
 
 def neutral_neighbours(weights: np.ndarray, max_atoms: int = MOST_ATOMS) -> np.ndarray:
-    """Return the atomic fractions of all neutral formulas of the elements of a recipe (n,), (m, n), small ones first.
+    """Return the atomic fractions (m, n) of all neutral formulas of the elements in a composition (n,), smallest first.
 
-    There are none where all elements are metals, no charges balance, or the elements are more than five. Amounts below
-    half an atom in `max_atoms` do not count.
+    There are none where all elements are metals, no charges balance, or there are more than five elements. Amounts
+    below half an atom in `max_atoms` are ignored.
     """
     places = np.flatnonzero(weights >= 0.5 / max_atoms * weights.sum())
     symbols = [SYMBOLS[place] for place in places]
@@ -120,7 +122,7 @@ def formula_of(fractions: np.ndarray) -> str:
 
 
 def _rounded(amounts: np.ndarray) -> np.ndarray:
-    """Round amounts (n,) to integers of the same sum: what is cut off most is rounded up first."""
+    """Round amounts (n,) to integers of the same sum: the largest remainders are rounded up."""
     counts = np.floor(amounts + 1e-9).astype(np.int64)
     missing = round(amounts.sum()) - int(counts.sum())
     counts[np.argsort(counts - amounts, kind="stable")[:missing]] += 1
@@ -129,12 +131,12 @@ def _rounded(amounts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Ion:
-    """What an element may be in a compound: its common states, and how it pulls on electrons."""
+    """An element in a compound: its common oxidation states and its electronegativity."""
 
     states: tuple[int, ...]
     electronegativity: float
     is_metal: bool
-    mixes: bool  # whether atoms of it may differ in their states: transition metals, lanthanides and actinides
+    mixes: bool  # its atoms may differ in state: transition metals, lanthanides, actinides
 
 
 @cache
@@ -144,20 +146,21 @@ def _ion(symbol: str) -> _Ion:
     element = Element(symbol)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # noble gases have no electronegativity
-        pull = float(element.X)
+        electronegativity = float(element.X)
     mixes = bool(element.is_transition_metal or element.is_lanthanoid or element.is_actinoid)
-    return _Ion(tuple(state for state in element.common_oxidation_states if state), pull, bool(element.is_metal), mixes)
+    states = tuple(state for state in element.common_oxidation_states if state)
+    return _Ion(states, electronegativity, bool(element.is_metal), mixes)
 
 
 def all_metals(symbols: Sequence[str]) -> bool:
-    """Whether charges say nothing, since all elements are metals."""
+    """Return whether all elements are metals, so that charges mean nothing."""
     return all(_ion(symbol).is_metal for symbol in symbols)
 
 
 def _ways(symbols: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return what states the elements may have together: lowest and highest mean state of each, (k,).
+    """Return the possible combinations of states, each as the lowest and highest mean state of the elements, (k,).
 
-    Every element that is negative pulls more on electrons than every one that is positive.
+    Every negative element must be more electronegative than every positive one.
     """
     ions, ways = [_ion(symbol) for symbol in symbols], []
     choices = [[(min(ion.states), max(ion.states))] if ion.mixes and ion.states else
@@ -185,11 +188,10 @@ def neutral(symbols: Sequence[str], counts: np.ndarray) -> np.ndarray:
 
 
 def charges_of(formula: str) -> dict[str, float] | None:
-    """Return mean oxidation states with which a formula is neutral, element -> state.
+    """Return mean oxidation states that make a formula neutral, element -> state.
 
-    Main-group elements have one of their common states, the same for all atoms; those of transition metals,
-    lanthanides and actinides may differ from atom to atom. {} where all elements are metals and charges say nothing;
-    None where no such states are neutral.
+    All atoms of a main-group element have the same common state; atoms of transition metals, lanthanides and actinides
+    may differ in theirs. The result is {} where all elements are metals, and None where no states make it neutral.
     """
     amounts = formula_amounts(formula)
     symbols, counts = list(amounts), np.array(list(amounts.values()))
@@ -204,7 +206,7 @@ def charges_of(formula: str) -> dict[str, float] | None:
 
 
 def neutral_formulas(symbols: Sequence[str], max_atoms: int) -> np.ndarray:
-    """Return all neutral formulas of some elements, each with one atom or more, (m, k), of few atoms first.
+    """Return all neutral formulas that contain every one of some elements, (m, k), smallest first.
 
     For many elements the largest formulas are left out.
     """

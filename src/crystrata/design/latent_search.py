@@ -1,4 +1,4 @@
-"""Latents, or descriptors, with wanted properties, and the recipes that come nearest to them.
+"""Search for latents, or descriptors, and for the compositions nearest to them.
 
 B seeds, R restarts of each, n elements, D descriptor width, d latent width, T objectives, S steps.
 """
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.design.composition_search import checked_seeds
-from crystrata.design.model import DesignModel, untouched
+from crystrata.design.composition_search import seed_fractions
+from crystrata.design.model import DesignModel, frozen
 from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.errors import UsageError, unknown_name
 
@@ -28,12 +28,12 @@ class LatentSettings:
 
     Attributes:
         space: `latent` moves the latent and needs the autoencoder; `input` moves the descriptor.
-        ae_align_scale: Weight of the distance of a latent from what decoding and encoding make of it: 0 lets it drift
-            to where no descriptor belongs.
+        ae_align_scale: Weight of the distance between a latent and its decoded and re-encoded self; with 0, it may
+            drift to where there are no descriptors.
         steps: Steps of Adam.
-        lr: Their size.
+        lr: Learning rate.
         restarts: R, searches from each seed.
-        noise: Standard deviation of the start around the seed; the first search of each seed starts at it.
+        noise: Standard deviation of the start around the seed; the first search of each seed starts at the seed.
         random_seed: Seed of the noise.
 
     Raises:
@@ -59,23 +59,23 @@ class LatentSettings:
 
 @dataclass(frozen=True)
 class LatentDesign:
-    """What a search found. Of the three values of each result only the last is that of something one can make.
+    """Result of a latent search. Of the three predictions, only `composition_values` belong to a real material.
 
     Attributes:
-        values: What is predicted for each objective in the latent that was found, (B, R, T).
-        decoded_values: After decoding it and encoding that again; in the space of descriptors, the same.
-        weights: Recipes whose descriptors are nearest to the decoded ones, atomic fractions (B, R, n).
-        recipe_values: What is predicted for the recipes, (B, R, T).
-        residuals: How far the decoded descriptors are from any recipe, (B, R).
+        values: Predictions for each objective from the optimised latent, (B, R, T).
+        decoded_values: Predictions after decoding and encoding it; in the space of descriptors, the same.
+        weights: Atomic fractions of the compositions whose descriptors are nearest to the decoded ones, (B, R, n).
+        composition_values: Predictions for these compositions, (B, R, T).
+        residuals: Distance of the decoded descriptors from those of the compositions, (B, R).
         descriptors: The decoded descriptors, (B, R, D).
-        initial_values: At the seeds, (B, T).
-        trajectory: What was predicted on the way, (B, R, S, T).
+        initial_values: Predictions at the seeds, (B, T).
+        trajectory: Predictions at every step, (B, R, S, T).
     """
 
     values: np.ndarray
     decoded_values: np.ndarray
     weights: np.ndarray
-    recipe_values: np.ndarray
+    composition_values: np.ndarray
     residuals: np.ndarray
     descriptors: np.ndarray
     initial_values: np.ndarray
@@ -90,25 +90,25 @@ def optimize_latent(
     settings: LatentSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatentDesign:
-    """Move latents or descriptors until they have the wanted properties, and look for recipes there.
+    """Optimise latents or descriptors, then find the nearest compositions.
 
-    Every row is a search of its own, whose best step counts. The network is as before afterwards.
+    Rows are searched independently; the result of each is its best step. The network is left unchanged.
 
     Args:
-        model: The network, with a bounded latent stage and an autoencoder for the space `latent`.
-        objectives: What is wanted.
+        model: The network; the space `latent` needs a bounded latent stage and an autoencoder.
+        objectives: What to search for.
         seeds: Amounts of the elements to start from, (B, n).
-        settings: How it is searched.
-        progress: Told the steps that are done, and all.
+        settings: Settings of the search.
+        progress: Called with the number of finished steps and of all steps.
 
     Raises:
-        UsageError: Objectives, seeds or settings contradict each other or the network.
+        UsageError: Objectives, seeds or settings contradict each other or do not fit the network.
     """
-    settings, seeds = settings or LatentSettings(), checked_seeds(seeds)
+    settings, seeds = settings or LatentSettings(), seed_fractions(seeds)
     function = ObjectiveFunction(objectives, model.network)
     function.require_rows(len(seeds) * settings.restarts)
     space = _Space(model, settings)
-    with untouched(model.network):
+    with frozen(model.network):
         x0 = model.descriptors(torch.as_tensor(seeds, dtype=torch.get_default_dtype(), device=model.device))
         with torch.no_grad():
             initial_values = function.values(model.latents(x0))
@@ -117,11 +117,11 @@ def optimize_latent(
         noise = settings.noise * torch.randn(start.shape, generator=generator)
         noise[:: settings.restarts] = 0
         found, trajectory = _search(space, function, start + noise.to(start.device), settings, progress)
-        return _described(model, function, space, found, trajectory, initial_values, settings.restarts)
+        return _result(model, function, space, found, trajectory, initial_values, settings.restarts)
 
 
 class _Space:
-    """Where the search takes place: the variable, its latent, its descriptor."""
+    """The space of a search: its variable, with the latent and the descriptor of it."""
 
     def __init__(self, model: DesignModel, settings: LatentSettings) -> None:
         self.model, self.alpha = model, settings.ae_align_scale
@@ -129,7 +129,7 @@ class _Space:
         self.decoder = model.decoder() if self.in_latents else None
 
     def start(self, x0: Tensor) -> Tensor:
-        """Return the variable at descriptors (B R, D)."""
+        """Return the variable that belongs to descriptors (B R, D)."""
         if not self.in_latents:
             return self.model.standardised(x0)
         return torch.atanh(self.model.latents(x0).clamp(-1 + 1e-6, 1 - 1e-6))
@@ -141,15 +141,15 @@ class _Space:
     def descriptor(self, variable: Tensor) -> Tensor:
         """Return the descriptor of a variable, decoded from a latent."""
         if self.decoder is None:
-            return self.model.descriptors_of_standardised(variable)
+            return self.model.restored(variable)
         return self.model.decoded(self.decoder, self.latent(variable))
 
     def drift(self, variable: Tensor) -> Tensor:
-        """Return the mean squared distance of latents from what decoding and encoding make of them, (B R,)."""
+        """Return the mean squared distance of latents from their decoded and re-encoded selves, (B R,)."""
         if self.decoder is None:
             return variable.new_zeros(len(variable))
-        again = self.model.latents(self.descriptor(variable))
-        return (self.latent(variable) - again).square().mean(1)
+        encoded = self.model.latents(self.descriptor(variable))
+        return (self.latent(variable) - encoded).square().mean(1)
 
 
 def _search(
@@ -159,7 +159,7 @@ def _search(
     settings: LatentSettings,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the best variables (B R, .) and the predictions on the way, (S, B R, T)."""
+    """Return the best variables (B R, .) and the predictions at every step, (S, B R, T)."""
     variable = start.clone().requires_grad_()
     best, lowest = start.clone(), torch.full((len(start),), torch.inf, device=start.device)
     optimizer, trajectory = torch.optim.Adam([variable], lr=settings.lr), []
@@ -181,7 +181,7 @@ def _search(
 
 
 @torch.no_grad()
-def _described(
+def _result(
     model: DesignModel,
     function: ObjectiveFunction,
     space: _Space,
@@ -191,8 +191,8 @@ def _described(
     restarts: int,
 ) -> LatentDesign:
     x = space.descriptor(found)
-    weights, residuals = model.recipes(x)
-    recipes = torch.as_tensor(weights, dtype=x.dtype, device=x.device)
+    weights, residuals = model.compositions(x)
+    compositions = torch.as_tensor(weights, dtype=x.dtype, device=x.device)
 
     def by_seed(table: Tensor | np.ndarray) -> np.ndarray:
         table = table.cpu().numpy() if isinstance(table, Tensor) else table
@@ -202,7 +202,7 @@ def _described(
         values=by_seed(function.values(space.latent(found))),
         decoded_values=by_seed(function.values(model.latents(x))),
         weights=by_seed(weights),
-        recipe_values=by_seed(function.values(model.latents(model.descriptors(recipes)))),
+        composition_values=by_seed(function.values(model.latents(model.descriptors(compositions)))),
         residuals=by_seed(residuals),
         descriptors=by_seed(x),
         initial_values=initial_values.cpu().numpy(),

@@ -84,7 +84,7 @@ def flags(run: Path, file: Path, output: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def done(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a scenario with three objectives that was carried out."""
+    """The folder of a scenario with three objectives that has finished."""
     folder = tmp_path_factory.mktemp("study")
     file = written(folder, scenario='objectives = ["mass<40"]')
     assert main(flags(run, file, folder / "out")) == 0
@@ -96,7 +96,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def predicted(run: Path, rows: list[dict[str, float]]) -> np.ndarray:
-    """P(oxide), pull and mass of recipes, computed from the network alone."""
+    """P(oxide), pull and mass of compositions, computed from the network alone."""
     network = TrainedCompositions.load(run, "cpu").model.network
     x = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in rows]) @ KernelMean().kernel.matrix
     with torch.no_grad():
@@ -143,7 +143,7 @@ def test_the_wanted_values_are_those_of_the_scale_of_the_labels(done: Path, run:
     assert objectives["P(oxide)"]["weight"] == 5
 
 
-def test_arrays_say_what_the_network_says_of_the_recipes(done: Path, run: Path) -> None:
+def test_arrays_say_what_the_network_says_of_the_compositions(done: Path, run: Path) -> None:
     found = results(done)
     rows = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(found["seeds"])]
     np.testing.assert_allclose(found["seed_values"], predicted(run, rows), rtol=1e-3, atol=1e-4)
@@ -153,8 +153,10 @@ def test_arrays_say_what_the_network_says_of_the_recipes(done: Path, run: Path) 
         whole = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(path["formulas"])]
         np.testing.assert_allclose(path["formula_values"], predicted(run, whole), rtol=1e-3, atol=1e-4)
         for row, formula, error in zip(path["weights"], path["formulas"], path["rounding_errors"], strict=True):
-            recipe = np.array([row.get(symbol, 0.0) for symbol in SYMBOLS])
-            assert error == pytest.approx(np.abs(fractions_of([formula])[0] - recipe / recipe.sum()).max(), abs=1e-6)
+            composition = np.array([row.get(symbol, 0.0) for symbol in SYMBOLS])
+            assert error == pytest.approx(
+                np.abs(fractions_of([formula])[0] - composition / composition.sum()).max(), abs=1e-6
+            )
         assert (path["latent_values"] is not None) == name.startswith("latent")
         assert path["cpu_seconds"] > 0
 
@@ -186,7 +188,7 @@ def test_the_summary_has_the_means_of_the_arrays(done: Path) -> None:
     assert "90 % of the validation labels lie within" in text
 
 
-def test_a_study_goes_on_where_it_was_cut(
+def test_an_interrupted_study_continues(
     done: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
@@ -207,7 +209,7 @@ def test_a_study_goes_on_where_it_was_cut(
     file = written(tmp_path, scenario='objectives = ["mass<40"]')
     assert main(flags(run, file, output)) == 0
     assert searched == ["composition_random_start"]
-    assert "latent_alpha_0: over already" in capsys.readouterr().out
+    assert "latent_alpha_0: already finished" in capsys.readouterr().out
     assert (folder / "comparison.png").is_file()
     after = results(folder)
     for name in PATHS:
@@ -215,7 +217,7 @@ def test_a_study_goes_on_where_it_was_cut(
             assert after["paths"][name][key] == before["paths"][name][key], (name, key)
     assert main(flags(run, file, output)) == 0
     assert searched == ["composition_random_start"]
-    assert "pulling_oxide: over already" in capsys.readouterr().out
+    assert "pulling_oxide: already finished" in capsys.readouterr().out
 
 
 def test_another_configuration_is_refused_and_another_scenario_joins(
@@ -257,7 +259,7 @@ objectives = ["mass=max", "pull<2"]
         (
             "",
             '[[study.scenarios]]\nname = "pulling_oxide"\nobjectives = ["pull=1", "mass=2"]',
-            "two scenarios are called",
+            "two scenarios are named",
         ),
     ],
 )
@@ -273,16 +275,14 @@ def test_a_wrong_study_is_one_line_with_the_way_out(
     assert not (tmp_path / "none").exists()
 
 
-def test_what_a_path_refuses_is_told_with_its_name(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_names_its_path(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path)
     text = file.read_text(encoding="utf-8")
     for before, after, words in [
         ("max_elements = 4", "max_elements = 9",
          "path composition_whitelist (elements of the whitelist): max_elements 9 is more than the 7 allowed elements"),
         ("max_elements = 4", "element_step_scale = { O = 0 }",
-         "path composition_random_start: element_step_scale 0 keeps O at the amount of a seed"),
+         "path composition_random_start: element_step_scale 0 freezes O at the amount of a seed"),
     ]:  # fmt: skip
         file.write_text(text.replace(before, after), encoding="utf-8")
         assert main(flags(run, file, tmp_path / "none")) == 2
@@ -302,7 +302,7 @@ def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
         choose_seeds(trained, function, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)
     ]
     assert draws[0] == draws[1] != draws[2]
-    with pytest.raises(UsageError, match="is no formula"):
+    with pytest.raises(UsageError, match="is not a formula"):
         choose_seeds(trained, function, SeedChoice("explicit", formulas=("Wat",)))
 
 
@@ -351,7 +351,7 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"latent": {"step": 3}}, "did you mean 'steps'"),
         ({"constraints": {"max_element": 3}}, "did you mean 'max_elements'"),
         ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
-        ({"seeds": {"strategy": "explicit"}}, "it needs some"),
+        ({"seeds": {"strategy": "explicit"}}, "give formulas with the strategy explicit"),
         ({"seeds": {"count": 0}}, "must be 1 or more"),
         ({"constraints": {"max_elements": "few"}}, "study.constraints.max_elements must be a whole number, not 'few'"),
         ({"constraints": {"allowed_elements": "Fe"}}, "allowed_elements must be a list, not 'Fe'"),

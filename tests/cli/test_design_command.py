@@ -1,4 +1,4 @@
-"""`crystrata design`: from objectives to recipes and candidate crystals, on a small trained network."""
+"""`crystrata design`: from objectives to compositions and candidate crystals, on a small trained network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def pull_of(formula: str) -> float:
     return float(mean_of("X", [formula])[0])
 
 
-def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compositions_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "out"
     flags = [
         "--run",
@@ -44,7 +44,7 @@ def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.
     ]
     assert main([*flags, "--max-elements", "3", "--starts", "6", "--steps", "150", "--output", str(folder)]) == 0
     printed = capsys.readouterr().out
-    table = pd.read_csv(folder / "recipes.csv")
+    table = pd.read_csv(folder / "compositions.csv")
     assert table["formula"].is_unique
     assert (table["loss"].diff().dropna() >= 0).all()
     best = table.iloc[0]
@@ -91,13 +91,15 @@ def test_structures_are_found_predicted_and_written(
         assert next(one.formula for name, one in read.items() if name.endswith(row["id"])) == row["formula"]
 
 
-def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
+def test_what_is_left_out_is_not_in_a_composition(run: Path, tmp_path: Path) -> None:
     flags = ["--run", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
     for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
         assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
     seen = {
         name: set(
-            np.flatnonzero(fractions_of(pd.read_csv(tmp_path / name / "recipes.csv")["formula"]).any(axis=0)).tolist()
+            np.flatnonzero(
+                fractions_of(pd.read_csv(tmp_path / name / "compositions.csv")["formula"]).any(axis=0)
+            ).tolist()
         )
         for name in ("usual", "named", "without")
     }
@@ -124,10 +126,10 @@ def test_latents_need_seeds_and_know_no_constraints(
 ) -> None:
     flags = ["--run", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
     assert main([*flags, "--method", "latent"]) == 2
-    assert "starts from compositions: give --seeds" in capsys.readouterr().err
+    assert "starts from known compositions: give --seeds" in capsys.readouterr().err
     assert main([*flags, "--method", "latent", "--seeds", "MgO,NaCl", "--steps", "10"]) == 0
-    table = pd.read_csv(tmp_path / "recipes.csv")
-    assert np.isfinite(table[["pull in latent", "pull decoded", "pull of recipe", "pull"]]).all(axis=None)
+    table = pd.read_csv(tmp_path / "compositions.csv")
+    assert np.isfinite(table[["pull in latent", "pull decoded", "pull of composition", "pull"]]).all(axis=None)
 
 
 @pytest.mark.parametrize(
@@ -140,15 +142,15 @@ def test_latents_need_seeds_and_know_no_constraints(
         (["--objective", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
         (["--objective", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
         (["--objective", "pull=1", "--hold", "O"], "give seeds"),
-        (["--objective", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
+        (["--objective", "pull=1", "--seeds", "Wat"], "seed 'Wat' is not a formula"),
         (["--objective", "pull=1", "--starts", "0"], "starts must be above 0"),
         (["--objective", "pull=nan"], "must be a finite number, not nan"),
         (["--objective", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
-        (["--objective", "pull=1", "--seeds", "UO2"], "the seed UO2 holds U, not allowed in a recipe"),
+        (["--objective", "pull=1", "--seeds", "UO2"], "the seed UO2 contains U, which is not allowed"),
         (["--objective", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
         (
             ["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"],
-            "--without is for --method",
+            "--without needs --method",
         ),
     ],
 )
@@ -167,7 +169,7 @@ def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: p
     flags = ["--objective", "pull=2.2", "--starts", "3", "--steps", "20"]
     for source, name in ((run, "straight"), (folder, "exported")):
         assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
-    tables = [(tmp_path / name / "recipes.csv").read_text() for name in ("straight", "exported")]
+    tables = [(tmp_path / name / "compositions.csv").read_text() for name in ("straight", "exported")]
     assert tables[0] == tables[1]
     assert "half width of all" in (folder / "README.md").read_text()
     with pytest.raises(UsageError, match="has no official tests"):
