@@ -68,7 +68,7 @@ def main() -> int:
     tuned = flags.output / FINETUNE
     if not (tuned / FINETUNE_SUMMARY).is_file():
         finetune_heads(training, HEADS, sys.argv, console, epochs=HEAD_EPOCHS)
-    config = replace(read_study(CONFIG, output=output), checkpoint=str(tuned / FINAL))
+    config = replace(read_study(CONFIG, output=output), model=str(tuned / FINAL))
     folder = run_study(config, tuned / FINAL, console, "cpu")
     metrics = {task: f"{records['metric'][task]} {value:.3f}" for task, value in records["at_the_end"].items()}
     _write_page([folder / scenario.name for scenario in config.scenarios], metrics)

@@ -33,7 +33,7 @@ def pull_of(formula: str) -> float:
 def test_compositions_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "out"
     flags = [
-        "--run",
+        "--model",
         str(run),
         "--objective",
         "pull=2.6",
@@ -56,17 +56,17 @@ def test_compositions_have_what_was_wanted(run: Path, tmp_path: Path, capsys: py
         amounts = fractions_of([formula])[0]
         assert 1 <= (amounts > 0).sum() <= 3
         assert {SYMBOLS[place] for place in np.flatnonzero(amounts)} <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
-    told = json.loads((folder / "design.json").read_text())
-    assert told["request"]["constraints"]["max_elements"] == 3
+    record = json.loads((folder / "design.json").read_text())
+    assert record["request"]["constraints"]["max_elements"] == 3
     weights = read_checkpoint(run / "best.pt")["state"]
-    assert told["network"] == {"path": str(run / "best.pt"), "weights": digest_of_weights(weights)}
+    assert record["model"] == {"path": str(run / "best.pt"), "weights": digest_of_weights(weights)}
 
 
 def test_structures_are_found_predicted_and_written(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [
-        "--run",
+        "--model",
         str(run),
         "--objective",
         "pull=2.4",
@@ -74,7 +74,7 @@ def test_structures_are_found_predicted_and_written(
         "MgO,SrS",
         "--elements",
         "Mg,Ca,Sr,O,S",
-        "--hold",
+        "--freeze-elements",
         "O",
     ]
     flags += ["--steps", "5", "--structures", "2", "--formulas", "2", "--source", "demo", "--max-elements", "2"]
@@ -92,7 +92,7 @@ def test_structures_are_found_predicted_and_written(
 
 
 def test_what_is_left_out_is_not_in_a_composition(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
+    flags = ["--model", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
     for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
         assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
     seen = {
@@ -110,7 +110,18 @@ def test_what_is_left_out_is_not_in_a_composition(run: Path, tmp_path: Path) -> 
 
 
 def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--objective", "pull=max", "--elements", "Mg,O", "--max-elements", "2", "--steps", "5"]
+    flags = [
+        "--model",
+        str(run),
+        "--objective",
+        "pull=max",
+        "--elements",
+        "Mg,O",
+        "--max-elements",
+        "2",
+        "--steps",
+        "5",
+    ]
     flags += ["--output", str(tmp_path), "--starts", "3"]
     assert main([*flags, "--structures", "2", "--formulas", "1", "--source", "demo"]) == 0
     table = pd.read_csv(tmp_path / "structures.csv")
@@ -124,7 +135,7 @@ def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None
 def test_latents_need_seeds_and_know_no_constraints(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    flags = ["--run", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
+    flags = ["--model", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
     assert main([*flags, "--method", "latent"]) == 2
     assert "starts from known compositions: give --seeds" in capsys.readouterr().err
     assert main([*flags, "--method", "latent", "--seeds", "MgO,NaCl", "--steps", "10"]) == 0
@@ -141,7 +152,7 @@ def test_latents_need_seeds_and_know_no_constraints(
         (["--objective", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
         (["--objective", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
         (["--objective", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
-        (["--objective", "pull=1", "--hold", "O"], "give seeds"),
+        (["--objective", "pull=1", "--freeze-elements", "O"], "give seeds"),
         (["--objective", "pull=1", "--seeds", "Wat"], "seed 'Wat' is not a formula"),
         (["--objective", "pull=1", "--starts", "0"], "starts must be above 0"),
         (["--objective", "pull=nan"], "must be a finite number, not nan"),
@@ -157,7 +168,7 @@ def test_latents_need_seeds_and_know_no_constraints(
 def test_a_wrong_call_is_one_line_with_the_way_out(
     run: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["--run", str(run), *flags, "--output", str(tmp_path / "none")]) == 2
+    assert main(["--model", str(run), *flags, "--output", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -168,7 +179,7 @@ def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: p
     folder = export_model(run, tmp_path / "shared", "made")
     flags = ["--objective", "pull=2.2", "--starts", "3", "--steps", "20"]
     for source, name in ((run, "straight"), (folder, "exported")):
-        assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
+        assert main(["--model", str(source), *flags, "--output", str(tmp_path / name)]) == 0
     tables = [(tmp_path / name / "compositions.csv").read_text() for name in ("straight", "exported")]
     assert tables[0] == tables[1]
     assert "half width of all" in (folder / "README.md").read_text()
@@ -176,6 +187,19 @@ def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: p
         export_model(run, tmp_path / "other", "made", run)
 
 
-def test_a_run_of_crystals_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--run", str(tmp_path), "--objective", "gap=1"]) != 0
+def test_older_flags_are_understood(run: Path, tmp_path: Path) -> None:
+    values = ["--seeds", "MgO", "--steps", "5", "--max-elements", "2"]
+    for name, flags in (
+        ("current", ["--model", str(run), "--objective", "pull=2.4", "--freeze-elements", "O"]),
+        ("older", ["--run", str(run), "--want", "pull=2.4", "--hold", "O"]),
+    ):
+        assert main([*flags, *values, "--output", str(tmp_path / name)]) == 0
+    tables = [(tmp_path / name / "compositions.csv").read_text() for name in ("current", "older")]
+    assert tables[0] == tables[1]
+
+
+def test_other_models_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path), "--objective", "gap=1"]) != 0
     assert "best.pt" in capsys.readouterr().err
+    assert main(["--model", "jarvis-nine", "--objective", "band_gap=1"]) == 2
+    assert "reads crystal structures, not compositions" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.catalogues import catalogue_tasks
 from crystrata.design.objectives import Objective, ObjectiveFunction
-from crystrata.design.study_config import SeedChoice, StudyConfig
+from crystrata.design.study_config import SeedChoice, StudyConfig, read_study
 from crystrata.design.study_seeds import choose_seeds
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
@@ -79,7 +79,7 @@ def written(folder: Path, study: str = "", scenario: str = "") -> Path:
 
 
 def flags(run: Path, file: Path, output: Path) -> list[str]:
-    return ["study", "--config", str(file), "--checkpoint", str(run), "--output", str(output)]
+    return ["study", "--config", str(file), "--model", str(run), "--output", str(output)]
 
 
 @pytest.fixture(scope="module")
@@ -381,14 +381,15 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
 
 def test_older_keys_are_understood(tmp_path: Path) -> None:
     older = {"name": "one", "want": ["a=1", "b=2"]}
-    assert StudyConfig.from_dict({"scenarios": [older]}).scenarios[0].objectives == ("a=1", "b=2")
+    config = StudyConfig.from_dict({"scenarios": [older], "checkpoint": "mine"})
+    assert (config.scenarios[0].objectives, config.model) == (("a=1", "b=2"), "mine")
+    file = written(tmp_path, 'checkpoint = "mine"')
+    assert (read_study(file).model, read_study(file, model="other").model) == ("mine", "other")
     with pytest.raises(UsageError, match="has both objectives and want, its older name: remove want"):
         StudyConfig.from_dict({"scenarios": [{**older, "objectives": ["a=1", "b=2"]}]})
 
 
 def test_the_shipped_example_is_read() -> None:
-    from crystrata.design.study_config import read_study
-
     config = read_study(Path(__file__).parents[2] / "examples/design/three_scenarios.toml")
     assert len(config.scenarios) == 3
     assert config.seeds.count == 20
@@ -397,11 +398,9 @@ def test_the_shipped_example_is_read() -> None:
 
 @pytest.mark.parametrize("name", ["demo", "full"])
 def test_a_rehearsal_goes_on_with_a_study_of_the_same_file(name: str) -> None:
-    from crystrata.design.study_config import read_study
-
     file = Path(__file__).parents[2] / "examples" / "rehearsal" / f"{name}.toml"
     study_of, rehearsal = read_study(file), read_continual(file)
-    assert study_of.checkpoint == f"{rehearsal.output}/training/final_model.pt"
+    assert study_of.model == f"{rehearsal.output}/training/final_model.pt"
     (scenario,) = study_of.scenarios
     known = {task["name"]: task for task in catalogue_tasks(name)}
     assert {objective.task for objective in map(Objective.parse, scenario.objectives)} <= set(known)

@@ -26,7 +26,7 @@ def build_parser(program: str = "crystrata design") -> Parser:
         "and candidate crystals by substitution into known structures. `crystrata design study` compares searches.",
     )
     parser.add_argument(
-        "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
+        "--model", "--run", default=DEFAULT_COMPOSITIONS, dest="model", metavar="MODEL",
         help="model of compositions: a completed run, or the name or folder of a shipped model",
     )  # fmt: skip
     parser.add_argument(
@@ -58,7 +58,10 @@ def _add_constraints(group: argparse._ArgumentGroup) -> None:
     )  # fmt: skip
     group.add_argument("--max-elements", type=int, metavar="N", help="largest number of elements")
     group.add_argument("--fix", metavar="A=X,...", help="fixed atomic fractions, such as O=0.5")
-    group.add_argument("--hold", metavar="A,B,...", help="elements frozen at their amount in the seed")
+    group.add_argument(
+        "--freeze-elements", "--hold", dest="freeze_elements", metavar="A,B,...",
+        help="elements frozen at their amount in the seed",
+    )  # fmt: skip
     group.add_argument(
         "--min-amount",
         type=float,
@@ -84,10 +87,9 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--structures", type=int, default=0, metavar="N", help="candidate crystals for each formula")
     group.add_argument("--formulas", type=int, default=3, metavar="N", help="number of formulas to find crystals for")
     group.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="model of crystals (default: as in `crystrata predict`)",
-    )
+        "--structure-model", metavar="MODEL",
+        help="model of crystals that evaluates the candidates (default: as in `crystrata predict`)",
+    )  # fmt: skip
     group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
     group.add_argument("--source", default="auto", choices=SOURCES, help="where known crystals come from")
     group.add_argument("--data-file", metavar="FILE", help="local dft_3d file")
@@ -104,11 +106,11 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.design_run import run_design
 
     console, request = terminal(), _request(flags)
-    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.run), flags.device)
+    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.model), flags.device)
     ObjectiveFunction(request.objectives, trained.model.network)  # refuse before reading crystals, which takes long
     structure_model = known = None
     if request.structures:
-        structure_model = load_model(find_model(Path(flags.models_dir), flags.model), flags.device)
+        structure_model = load_model(find_model(Path(flags.models_dir), flags.structure_model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
     run_design(request, trained, Path(flags.output), console, structure_model=structure_model, known=known)
     return 0
@@ -124,7 +126,7 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
     steps = {} if flags.steps is None else {"steps": flags.steps}
     given = flags.method == "composition"
     if not given:
-        for name in ("elements", "without", "max_elements", "fix", "hold", "min_amount"):
+        for name in ("elements", "without", "max_elements", "fix", "freeze_elements", "min_amount"):
             if getattr(flags, name) is not None:
                 raise UsageError(f"--{name.replace('_', '-')} needs --method composition: {flags.method} supports none")
     if flags.seeds and flags.starts is not None:
@@ -133,7 +135,7 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
         allowed_elements=_allowed(flags) if given else None,
         max_elements=flags.max_elements,
         fixed_amounts=_amounts(flags.fix),
-        element_step_scale=dict.fromkeys(_names(flags.hold), 0.0),
+        element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
         min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
     )
     composition = CompositionSettings(

@@ -18,7 +18,7 @@ def build_parser(program: str = "crystrata design study") -> Parser:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
     parser.add_argument(
-        "--checkpoint", metavar="RUN",
+        "--model", "--checkpoint", dest="model", metavar="MODEL",
         help="model of compositions: a completed run, a weights file beside its split such as `final_model.pt`, or the "
         "name or folder of a shipped model; takes precedence over the file",
     )  # fmt: skip
@@ -39,6 +39,6 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.runs.find import find_model
     from crystrata.workflows.study import run_study
 
-    config = read_study(Path(flags.config), checkpoint=flags.checkpoint, output=flags.output)
-    run_study(config, find_model(Path(flags.models_dir), config.checkpoint), terminal(), flags.device)
+    config = read_study(Path(flags.config), model=flags.model, output=flags.output)
+    run_study(config, find_model(Path(flags.models_dir), config.model), terminal(), flags.device)
     return 0

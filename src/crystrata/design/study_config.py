@@ -35,7 +35,7 @@ _SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
 }
 """Sub-table -> class that it configures, and its keys; the paths decide on the other settings of a search."""
 
-OLDER_KEYS = {"want": "objectives"}
+OLDER_KEYS = {"checkpoint": "model", "want": "objectives"}
 """Key in an older file, in any table of a study -> current key."""
 
 _CLASS_TARGET = {"task": str, "classes": tuple[str, ...]}
@@ -145,7 +145,7 @@ class StudyConfig:
 
     Attributes:
         scenarios: Scenarios, each with a folder of its own.
-        checkpoint: Model of compositions: a run, a weights file beside its split, or the name or folder of a shipped
+        model: Model of compositions: a run, a weights file beside its split, or the name or folder of a shipped
             model.
         output: Output folder; the study writes into its sub-folder `inverse_design/`.
         seeds: Choice of the compositions to start from.
@@ -164,7 +164,7 @@ class StudyConfig:
     """
 
     scenarios: tuple[Scenario, ...]
-    checkpoint: str = DEFAULT_COMPOSITIONS
+    model: str = DEFAULT_COMPOSITIONS
     output: str = "artifacts/inverse_design_run"
     seeds: SeedChoice = field(default_factory=SeedChoice)
     latent_alphas: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -218,7 +218,7 @@ class StudyConfig:
     def resume_settings(self) -> dict[str, Any]:
         """Return the values that must be the same for an interrupted scenario to continue."""
         values = asdict(self)
-        for name in ("scenarios", "checkpoint", "output"):
+        for name in ("scenarios", "model", "output"):
             del values[name]
         return values
 

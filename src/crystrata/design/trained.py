@@ -20,9 +20,10 @@ from crystrata.datasets.splits import PARTS
 from crystrata.design.model import DesignModel
 from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
+from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.nearest import nearest
-from crystrata.networks.weights import digest_of_weights, unpack_single
+from crystrata.networks.weights import digest_of_weights, unpack_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
 from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
@@ -71,8 +72,8 @@ class TrainedCompositions:
     @classmethod
     def of_content(cls, content: dict[str, Any], path: Path, device: str = "auto") -> TrainedCompositions:
         """Return the model whose content `read_compositions` has read from a path."""
-        network, facts = unpack_single(content)
-        if not network.reads_compositions:
+        network, facts = unpack_network(content)
+        if isinstance(network, Ensemble) or not network.reads_compositions:  # ensembles read crystals alone
             raise UsageError(
                 f"{path} reads crystal structures, not compositions: inverse design needs a model of compositions, "
                 "such as jarvis-compositions"

@@ -128,8 +128,8 @@ def run_design(
     write_text(output / COMPOSITIONS, table.to_csv(index=False, float_format="%.6g"))
     record = {
         "request": asdict(request),
-        "network": {"path": str(trained.path), "weights": trained.digest},
-        "model_of_crystals": None if structure_model is None else _model_record(structure_model),
+        "model": {"path": str(trained.path), "weights": trained.digest},
+        "structure_model": None if structure_model is None else _model_record(structure_model),
         "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
         "crystrata": __version__,
         "seconds": seconds,
