@@ -30,7 +30,7 @@ def pull_of(formula: str) -> float:
     return float(mean_of("X", [formula])[0])
 
 
-def test_compositions_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compositions_meet_their_objectives(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "out"
     flags = [
         "--model",
@@ -91,7 +91,7 @@ def test_structures_are_found_predicted_and_written(
         assert next(one.formula for name, one in read.items() if name.endswith(row["id"])) == row["formula"]
 
 
-def test_what_is_left_out_is_not_in_a_composition(run: Path, tmp_path: Path) -> None:
+def test_excluded_elements_do_not_occur(run: Path, tmp_path: Path) -> None:
     flags = ["--model", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
     for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
         assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
@@ -132,9 +132,7 @@ def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "structures").glob("*.cif"))
 
 
-def test_latents_need_seeds_and_know_no_constraints(
-    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_latent_searches_need_seeds(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     flags = ["--model", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
     assert main([*flags, "--method", "latent"]) == 2
     assert "starts from known compositions: give --seeds" in capsys.readouterr().err
@@ -165,7 +163,7 @@ def test_latents_need_seeds_and_know_no_constraints(
         ),
     ],
 )
-def test_a_wrong_call_is_one_line_with_the_way_out(
+def test_an_invalid_call_is_one_line_with_a_fix(
     run: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["--model", str(run), *flags, "--output", str(tmp_path / "none")]) == 2

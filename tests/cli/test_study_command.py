@@ -132,7 +132,7 @@ def test_seeds_are_the_most_probable_of_distinct_elements_after_those_appended(d
     assert {frozenset(formula_amounts(name)) for name in better} <= {elements[0]}
 
 
-def test_the_wanted_values_are_those_of_the_scale_of_the_labels(done: Path, run: Path) -> None:
+def test_targets_are_on_the_scale_of_the_labels(done: Path, run: Path) -> None:
     objectives = {one["title"]: one for one in results(done)["objectives"]}
     assert list(objectives) == ["P(oxide)", "pull", "mass"]
     trained = TrainedCompositions.load(run, "cpu")
@@ -143,7 +143,7 @@ def test_the_wanted_values_are_those_of_the_scale_of_the_labels(done: Path, run:
     assert objectives["P(oxide)"]["weight"] == 5
 
 
-def test_arrays_say_what_the_network_says_of_the_compositions(done: Path, run: Path) -> None:
+def test_arrays_are_the_predictions_of_the_network(done: Path, run: Path) -> None:
     found = results(done)
     rows = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(found["seeds"])]
     np.testing.assert_allclose(found["seed_values"], predicted(run, rows), rtol=1e-3, atol=1e-4)
@@ -263,7 +263,7 @@ objectives = ["mass=max", "pull<2"]
         ),
     ],
 )
-def test_a_wrong_study_is_one_line_with_the_way_out(
+def test_an_invalid_study_is_one_line_with_a_fix(
     run: Path, study_lines: str, scenario_lines: str, words: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -397,7 +397,7 @@ def test_the_shipped_example_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["demo", "full"])
-def test_a_rehearsal_goes_on_with_a_study_of_the_same_file(name: str) -> None:
+def test_continual_learning_and_study_share_a_file(name: str) -> None:
     file = Path(__file__).parents[2] / "examples" / "rehearsal" / f"{name}.toml"
     study_of, rehearsal = read_study(file), read_continual(file)
     assert study_of.model == f"{rehearsal.output}/training/final_model.pt"

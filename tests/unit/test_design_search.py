@@ -1,4 +1,4 @@
-"""Searches for compositions and latents: they find what is wanted, keep to constraints, leave the network as it was."""
+"""Searches for compositions and latents: they reach objectives, satisfy constraints, leave the network unchanged."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def model() -> DesignModel:
 
 
 def gap_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
-    """The network's own answer for fractions, computed apart from the search."""
+    """The prediction of the network for fractions, computed apart from the search."""
     with torch.no_grad():
         x = torch.from_numpy(weights @ model.kernel.matrix).float()
         head = model.network.head("gap")
@@ -76,20 +76,20 @@ def test_the_gradient_of_the_descriptor_is_the_kernel(model: DesignModel) -> Non
 
 def test_a_value_within_reach_is_met_and_is_that_of_the_composition(model: DesignModel) -> None:
     reached = gap_of(model, fractions_of(FORMULAS))
-    wanted = float(np.quantile(reached, 0.3))
-    found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=5))
-    np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
+    target = float(np.quantile(reached, 0.3))
+    found = optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=5))
+    np.testing.assert_allclose(found.values[:, 0], target, atol=0.02)
     np.testing.assert_allclose(gap_of(model, found.weights), found.values[:, 0], atol=1e-4)
     assert found.trajectory.shape == (300, 5, 1)
-    assert (np.abs(found.initial_values[:, 0] - wanted) > 0.02).any()  # it was not there from the beginning
+    assert (np.abs(found.initial_values[:, 0] - target) > 0.02).any()  # it did not start there
 
 
 def test_each_composition_may_have_a_value_of_its_own(model: DesignModel) -> None:
-    wanted = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
-    found = optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=3))
-    np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
+    target = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
+    found = optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=3))
+    np.testing.assert_allclose(found.values[:, 0], target, atol=0.02)
     with pytest.raises(UsageError, match="3 values for 4 compositions"):
-        optimize_composition(model, [Objective("gap", "=", wanted)], settings=CompositionSettings(starts=4))
+        optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=4))
 
 
 @pytest.mark.parametrize(("relation", "sign"), [("least", -1), ("most", 1)])
@@ -139,7 +139,7 @@ def test_diversity_falls_with_its_scale(model: DesignModel) -> None:
     assert counts[0] > counts[1] >= counts[2]
 
 
-def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) -> None:
+def test_slow_elements_move_less_and_frozen_ones_not_at_all(model: DesignModel) -> None:
     seeds = fractions_of(["LiFePO4"])
     moved = []
     for scale in (1.0, 0.1):
@@ -154,29 +154,29 @@ def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) ->
         first, last = np.log(found.weight_trajectory[[0, -1], 0])
         moved.append(np.ptp(last - first))  # in logits, whatever all of them have in common
     assert moved[1] == pytest.approx(0.1 * moved[0], rel=0.3)  # Adam's steps have one size: the update is scaled
-    held = Constraints(element_step_scale={"Fe": 0.0})
-    kept = optimize_composition(model, [Objective("gap", "most")], seeds=seeds, constraints=held)
-    assert kept.weights[0, SYMBOLS.index("Fe")] == pytest.approx(1 / 7, abs=1e-7)
+    frozen = Constraints(element_step_scale={"Fe": 0.0})
+    found = optimize_composition(model, [Objective("gap", "most")], seeds=seeds, constraints=frozen)
+    assert found.weights[0, SYMBOLS.index("Fe")] == pytest.approx(1 / 7, abs=1e-7)
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     most=st.one_of(st.none(), st.integers(2, 5)),
     fixed=st.booleans(),
-    held=st.booleans(),
+    frozen=st.booleans(),
     floor=st.sampled_from([0.0, 0.05]),
     whitelist=st.booleans(),
 )
 def test_constraints_hold_together_in_a_search(
-    most: int | None, fixed: bool, held: bool, floor: float, whitelist: bool
+    most: int | None, fixed: bool, frozen: bool, floor: float, whitelist: bool
 ) -> None:
-    if most is not None and most <= fixed + held:
-        most = fixed + held + 1
+    if most is not None and most <= fixed + frozen:
+        most = fixed + frozen + 1
     constraints = Constraints(
         allowed_elements=["Li", "Fe", "P", "O", "Na", "Mn"] if whitelist else None,
         max_elements=most,
         fixed_amounts={"O": 0.5} if fixed else {},
-        element_step_scale={"Li": 0.0} if held else {},
+        element_step_scale={"Li": 0.0} if frozen else {},
         min_nonzero_weight=floor,
     )
     seeds = fractions_of(["LiFePO4", "LiMn2P"])
@@ -193,7 +193,7 @@ def test_constraints_hold_together_in_a_search(
         assert ((found > 0).sum(axis=1) <= most).all()
     if fixed:
         np.testing.assert_allclose(found[:, SYMBOLS.index("O")], 0.5, atol=1e-6)
-    if held:
+    if frozen:
         np.testing.assert_allclose(found[:, SYMBOLS.index("Li")], seeds[:, SYMBOLS.index("Li")], atol=1e-6)
     free = found[:, ~constraints.locked]
     assert (free[free > 0] >= floor - 1e-6).all()
@@ -208,7 +208,7 @@ def searched(model: DesignModel, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["composition", "latent", "input"])
-def test_the_network_is_as_before(what: str) -> None:
+def test_the_network_is_unchanged(what: str) -> None:
     model = made_model()
     model.network.train()
     model.network.composition_encoder.eval()
@@ -224,7 +224,7 @@ def test_the_network_is_as_before(what: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
 
 
-def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_unchanged_after_an_error(model: DesignModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.network.train()
     monkeypatch.setattr(DesignModel, "latents", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -233,7 +233,7 @@ def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch
     assert all(one.requires_grad for one in model.network.parameters())
 
 
-def test_a_latent_search_tells_three_values_and_the_last_is_that_of_a_composition(model: DesignModel) -> None:
+def test_a_latent_search_returns_three_values_the_last_of_a_composition(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
     found = optimize_latent(model, [Objective("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
     assert found.values.shape == found.composition_values.shape == (3, 2, 1)
@@ -293,7 +293,7 @@ def test_in_the_space_of_descriptors_nothing_is_decoded(model: DesignModel) -> N
         (lambda model: DesignModel(model.network, KernelMean(form="nd")), "reads .* numbers"),
     ],
 )
-def test_what_cannot_be_is_refused(model: DesignModel, run: Callable[[DesignModel], object], words: str) -> None:
+def test_invalid_input_is_refused(model: DesignModel, run: Callable[[DesignModel], object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         run(model)
 
