@@ -22,9 +22,10 @@ NonNegativeInt = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Ge(0), Lt(1)]
 
 _WORDS: dict[Any, str] = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping", list: "a list",
+    str: "text", bool: "true or false", int: "a whole number", float: "a number", dict: "a mapping", list: "a list",
     tuple: "a list",
 }  # fmt: skip
+"""Kind -> words; a truth value comes before whole numbers, which it is one of in Python."""
 _LIMITS = {"greater_than": "above {gt:g}", "greater_than_equal": "{ge:g} or more", "less_than": "below {lt:g}",
            "less_than_equal": "at most {le:g}"}  # fmt: skip
 _OF_ERRORS = {"int": "a whole number", "float": "a number", "string": "text", "bool": "true or false",
@@ -134,7 +135,8 @@ def check_arguments(taker: Callable[..., Any], settings: Mapping[str, Any], name
 
 def words_of(cls: type) -> dict[str, str]:
     """Return what the docstring of a class says about each of its fields."""
-    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(cls) or "", re.MULTILINE)
+    section = re.split(r"\n(?=\S)", (inspect.getdoc(cls) or "").partition("Attributes:\n")[2])[0]
+    said = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in said}
 
 

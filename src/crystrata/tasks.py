@@ -72,13 +72,14 @@ class Task:
 
     Attributes:
         name: Name in outputs, tables and files.
-        kind: Row of `KINDS`.
+        kind: What it is: scalar, vector, classification, curve, sequence or autoencoder; of crystals also gap,
+            dielectric, piezoelectric (the tensor) or piezoelectric_largest.
         columns: Columns of the labels; several are averaged, and all must be known. None for an autoencoder.
         unit: Unit of every reported number; "" for a pure number.
         title: Words for a person; the name if "".
         t_column: Column of the coordinate of a curve or sequence, "" for none. Only the sequence head `vec` needs none.
         classes: Names of the classes of a classification.
-        transform: Scale on which the loss is measured, a row of `TRANSFORMS`, fitted on training labels.
+        transform: Scale on which the loss is measured, fitted on training labels: identity, asinh or log1p.
         lower: Physical lower bound of a value, or None. No prediction is below it. A label below it (some computed
             moduli are negative) is masked in training and counts in validation and test.
         plausible: Range that a label is expected in; the outlier check reports what lies outside.
@@ -101,7 +102,8 @@ class Task:
         data_files: Tables of the task, concatenated; none where the source or a table in memory has its labels.
         composition_column: Column of the compositions or ids, or None for the index of the table.
         split_column: Column of train, val or test; it may be missing.
-        predict_idx: A row of `SELECTIONS` or the materials themselves; None for test, or all where no test part is.
+        predict_idx: What is predicted: train, val, test, all, or a list of materials; None for test, or all where
+            there is no test part.
 
     Raises:
         UsageError: A value is out of range, or missing for this kind.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crystrata.cli.main import _VERBS
+from crystrata.cli.main import main as console
 from crystrata.cli.parsing import run_verb, terminal
 from crystrata.cli.predict import main as predict
 
@@ -78,3 +80,16 @@ def test_an_error_of_the_system_without_a_file_is_a_defect() -> None:
 
     with pytest.raises(OSError, match="nobody knows where"):
         run_verb(defect)
+
+
+@pytest.mark.parametrize("verb", [*_VERBS, "design study"])
+def test_help_ends_with_two_examples_and_shows_no_default_that_is_none(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        console([*verb.split(), "--help"])
+    help_text = capsys.readouterr().out
+    assert "default: None" not in help_text
+    examples = help_text.rstrip().splitlines()[-3:]
+    assert examples[0] == "examples:"
+    assert all(line.startswith("  ") and len(line) <= 120 for line in examples[1:])

@@ -1,4 +1,4 @@
-"""The cases of the contract suites as fixtures: every encoder and every head of the tables."""
+"""The cases of the contract suites as fixtures: every structure encoder, every head of a property."""
 
 from __future__ import annotations
 

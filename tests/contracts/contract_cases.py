@@ -1,4 +1,4 @@
-"""The rows of the encoder and head tables as test cases: a new row is tested without new test code."""
+"""Encoders and heads of crystals as test cases: a new row is tested without new test code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any, get_args
 import torch
 from known_crystals import CRYSTALS, SETTINGS, batch_of
 
+from crystrata.datasets.batch import Targets
+from crystrata.jarvis_properties import PROPERTIES, get_property
 from crystrata.networks.angles import AngleForm
 from crystrata.networks.encoders import build_encoder, encoder_class
-from crystrata.networks.encoders.encoder import Encoder, Latent
-from crystrata.networks.heads import HEADS
+from crystrata.networks.encoders.encoder import StructureEncoder
+from crystrata.networks.heads import build_head
 from crystrata.networks.heads.head import Head
+from crystrata.networks.latent import Latent
 from crystrata.presets import ENCODERS
-from crystrata.jarvis_properties import PROPERTIES, Property, get_property
+from crystrata.tasks import KINDS, Task
 
 SMALL = {"channels": 16, "layers": 2, "radial_hidden": 16}
 """Sizes that make an encoder fast; each encoder takes those that it knows."""
@@ -34,7 +37,7 @@ class EncoderCase:
     name: str
     settings: Mapping[str, Any]
 
-    def build(self, seed: int = 0) -> Encoder:
+    def build(self, seed: int = 0) -> StructureEncoder:
         """Make the encoder, its weights a function of the seed."""
         torch.manual_seed(seed)
         return build_encoder(self.name, SETTINGS, self.settings)
@@ -61,10 +64,10 @@ def encoder_cases() -> list[EncoderCase]:
 
 @dataclass(frozen=True)
 class HeadCase:
-    """One row of `HEADS` on one property record."""
+    """One kind of head on one property."""
 
     kind: str
-    record: Property
+    record: Task
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.record.name}"
@@ -72,19 +75,19 @@ class HeadCase:
     def build(self, seed: int = 0, *, fitted: bool = True) -> Head:
         """Make the head, its weights a function of the seed; fit its scaling on the labels of `labels_of`."""
         torch.manual_seed(seed)
-        head = HEADS[self.kind](self.record, LATENT_WIDTH, HIDDEN, SETTINGS)
+        head = build_head(replace(self.record, head={"hidden": (HIDDEN,)}), LATENT_WIDTH, SETTINGS)
         if fitted:
-            head.scaling.fit(labels_of(self.record), crystal_latents().fractions)
+            head.fit(targets_of(labels_of(self.record)), crystal_latents().fractions)
         return head
 
 
 def head_cases() -> list[HeadCase]:
-    """Every row of `HEADS` on the properties that may have it, the scalar one on each of `RECORDS`."""
+    """Every kind on the properties that may have it, the scalar one on each of `RECORDS`."""
     return [
-        HeadCase(kind, replace(get_property(name), head=kind))
-        for kind in HEADS
+        HeadCase(kind, get_property(name).of_kind(kind))
+        for kind in KINDS
         for name in (RECORDS if kind == "scalar" else PROPERTIES)
-        if kind in get_property(name).heads
+        if kind in get_property(name).kinds
     ]
 
 
@@ -93,10 +96,15 @@ def crystal_latents() -> Latent:
     """Latents of the eight fixed crystals, (8, d), as an encoder would hand them over."""
     batch = batch_of(CRYSTALS)
     atoms = torch.randn(len(batch.numbers), LATENT_WIDTH, generator=torch.Generator().manual_seed(5))
-    return Latent.of(atoms, batch)
+    return Latent.of_crystals(atoms, batch)
 
 
-def labels_of(record: Property) -> torch.Tensor:
+def targets_of(labels: torch.Tensor, known: torch.Tensor | None = None) -> Targets:
+    """Labels of one number, known where nothing else is said."""
+    return Targets(labels, torch.ones(len(labels), dtype=torch.bool) if known is None else known)
+
+
+def labels_of(record: Task) -> torch.Tensor:
     """Plausible labels of the eight fixed crystals, (8,), above the property's bound."""
     values = torch.tensor([1.1, 5.2, 1.4, 6.1, 3.3, 0.7, 0.2, 0.1])
     return 10 * values + (-20.0 if record.lower is None else record.lower)

@@ -1,4 +1,4 @@
-"""The rows of the tables of descriptor encoders and task heads as test cases, with labels of every form."""
+"""Encoders of compositions, and heads on any latents, as test cases, with labels of every form."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from torch import Tensor
 from crystrata.datasets.batch import Targets
 from crystrata.networks.encoders import build_composition_encoder
 from crystrata.networks.encoders.encoder import CompositionEncoder
-from crystrata.networks.heads import TASK_HEADS, build_task_head
-from crystrata.networks.heads.head import TaskHead
+from crystrata.networks.heads import build_head, head_class
+from crystrata.networks.heads.head import Head
+from crystrata.networks.latent import Latent
+from crystrata.tasks import Task
 
 SAMPLES, WIDTH, DESCRIPTOR = 6, 8, 12
 LENGTHS = torch.tensor([4, 1, 7, 0, 3, 5])
@@ -22,7 +24,7 @@ LENGTHS = torch.tensor([4, 1, 7, 0, 3, 5])
 
 @dataclass(frozen=True)
 class TaskCase:
-    """One row of `TASK_HEADS` with one choice of settings."""
+    """One kind of task with one choice of settings of its head, of which `transform` is the task's."""
 
     kind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -30,10 +32,29 @@ class TaskCase:
     def __str__(self) -> str:
         return "-".join([self.kind, *(f"{name}={value}" for name, value in self.settings.items())])
 
-    def build(self, seed: int = 0, *, fitted: bool = True) -> TaskHead:
+    @property
+    def task(self) -> Task:
+        """The task."""
+        head = {name: value for name, value in self.settings.items() if name not in ("transform", "input_dim")}
+        return Task(
+            "made",
+            self.kind,  # type: ignore[arg-type]
+            columns=() if self.kind == "autoencoder" else ("label",),
+            transform=self.settings.get("transform", "identity"),
+            classes=("a", "b", "c") if self.kind == "classification" else (),
+            t_column="t" if self.form != "fixed" else None,
+            head=head,
+        )
+
+    @property
+    def form(self) -> str:
+        """Form of the targets that the head reads."""
+        return head_class(self.kind, self.settings.get("subtype", "")).form
+
+    def build(self, seed: int = 0, *, fitted: bool = True) -> Head:
         """Make the head in double precision and in evaluation mode, fitted on `labels`."""
         torch.manual_seed(seed)
-        head = build_task_head(self.kind, WIDTH, self.settings).double().eval()
+        head = build_head(self.task, WIDTH, input_width=self.settings.get("input_dim")).double().eval()
         if fitted:
             head.fit(self.labels())
         return head
@@ -41,7 +62,7 @@ class TaskCase:
     def labels(self) -> Targets:
         """Labels of six samples, about a third unknown."""
         make = torch.Generator().manual_seed(3)
-        form = TASK_HEADS[self.kind].form
+        form = self.form
         if form != "fixed":
             return self._curves(make) if form == "ragged" else self._curves(make).padded()
         if self.kind == "classification":
@@ -62,26 +83,27 @@ class TaskCase:
 
 
 SMALL_ATTENTION = {"d_model": 8, "nhead": 2}
+SQUARES = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}
 TASK_CASES = [
-    TaskCase("regression"),
-    TaskCase("regression", {"transform": "log1p", "hidden": (6, 5)}),
-    TaskCase("regression", {"components": 3, "error": "huber"}),
-    TaskCase("regression", {"components": 2, "transform": "asinh", "hidden": ()}),
-    TaskCase("regression", {"error": "mae"}),
-    TaskCase("classification", {"classes": 3}),
-    TaskCase("classification", {"classes": 3, "class_weights": (0.2, 3.0, 0.7)}),
-    TaskCase("kernel", {"kernels": 7}),
-    TaskCase("kernel", {"kernels": 5, "interaction": True, "learn_centres": True, "error": "huber"}),
-    TaskCase("kernel", {"kernels": 7, "non_negative": True}),
-    TaskCase("kernel", {"kernels": 7, "non_negative": True, "error": "mae", "transform": "log1p"}),
-    TaskCase("rnn", {"hidden": 6}),
-    TaskCase("rnn", {"hidden": 6, "cell": "lstm", "d_in": WIDTH}),
-    TaskCase("vec", {"seq_len": 9}),
-    TaskCase("tcn", {"hidden": 6}),
-    TaskCase("tcn", {"hidden": 6, "d_in": WIDTH}),
-    TaskCase("transformer", SMALL_ATTENTION),
-    TaskCase("transformer", {**SMALL_ATTENTION, "d_in": WIDTH}),
-    TaskCase("hybrid", SMALL_ATTENTION),
+    TaskCase("scalar"),
+    TaskCase("scalar", SQUARES),
+    TaskCase("scalar", {**SQUARES, "transform": "log1p", "hidden": (6, 5)}),
+    TaskCase("vector", {"components": 3, "error": "huber"}),
+    TaskCase("vector", {"components": 2, "transform": "asinh", "hidden": ()}),
+    TaskCase("classification"),
+    TaskCase("classification", {"class_weights": (0.2, 3.0, 0.7)}),
+    TaskCase("curve", {"kernels": 7}),
+    TaskCase("curve", {"kernels": 5, "interaction": True, "learn_centres": True, "error": "huber"}),
+    TaskCase("curve", {"kernels": 7, "non_negative": True}),
+    TaskCase("curve", {"kernels": 7, "non_negative": True, "error": "mae", "transform": "log1p"}),
+    TaskCase("sequence", {"subtype": "rnn", "hidden": 6}),
+    TaskCase("sequence", {"subtype": "rnn", "hidden": 6, "cell": "lstm", "d_in": WIDTH}),
+    TaskCase("sequence", {"subtype": "vec", "seq_len": 9}),
+    TaskCase("sequence", {"subtype": "tcn", "hidden": 6}),
+    TaskCase("sequence", {"subtype": "tcn", "hidden": 6, "d_in": WIDTH}),
+    TaskCase("sequence", {"subtype": "transformer", **SMALL_ATTENTION}),
+    TaskCase("sequence", {"subtype": "transformer", **SMALL_ATTENTION, "d_in": WIDTH}),
+    TaskCase("sequence", {"subtype": "hybrid", **SMALL_ATTENTION}),
     TaskCase("autoencoder", {"input_dim": DESCRIPTOR}),
     TaskCase("autoencoder", {"input_dim": DESCRIPTOR, "non_negative": True}),
 ]
@@ -109,11 +131,36 @@ DESCRIPTOR_CASES = [
     DescriptorCase("mlp", {"hidden_dims": (DESCRIPTOR, 10, WIDTH)}),
     DescriptorCase("mlp", {"hidden_dims": (DESCRIPTOR, 10, 10, WIDTH), "norm": "batch", "residual": True}),
     DescriptorCase("mlp", {"hidden_dims": (DESCRIPTOR, 10, WIDTH), "norm": "none", "dropout": 0.5}),
-    DescriptorCase("none", {"input_dim": DESCRIPTOR, "latent_width": WIDTH}),
     DescriptorCase("transformer", SMALL_TOKENS),
     DescriptorCase("transformer", {**SMALL_TOKENS, "use_cls_token": False, "group": 4}),
     DescriptorCase("transformer", {**SMALL_TOKENS, "apply_layer_norm": False, "dim_feedforward": 10}),
 ]
+
+
+def rows(targets: Targets, index: Tensor) -> Targets:
+    """The labels of some samples, in any form."""
+    if targets.lengths is None:
+        return Targets(targets.values[index], targets.known[index])
+    place = index
+    if targets.is_ragged:
+        place = torch.cat([torch.nonzero(targets.sample == row).flatten() for row in index.tolist()])
+    t = None if targets.t is None else targets.t[place]
+    return Targets(targets.values[place], targets.known[place], t, targets.lengths[index])
+
+
+def output_of(head: Head, h: Tensor, labels: Targets) -> Tensor:
+    """What a head says of latents, (B, d)."""
+    return head(Latent(h), labels)
+
+
+def loss_of(head: Head, h: Tensor, labels: Targets) -> tuple[Tensor, Tensor]:
+    """Its loss sum and count."""
+    return head.loss(output_of(head, h, labels), Latent(h), labels)
+
+
+def prediction_of(head: Head, h: Tensor, labels: Targets) -> Tensor:
+    """Its prediction."""
+    return head.predict(output_of(head, h, labels), Latent(h))
 
 
 def latents(seed: int = 7) -> Tensor:

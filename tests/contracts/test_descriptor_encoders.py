@@ -60,7 +60,6 @@ def test_all_parameters_get_gradients(case: DescriptorCase, training: bool) -> N
         assert parameter.grad.abs().max() > 1e-9, name
 
 
-@pytest.mark.parametrize("case", [case for case in DESCRIPTOR_CASES if case.name != "none"], ids=str)
 def test_every_number_of_the_descriptor_is_read(case: DescriptorCase) -> None:
     x = descriptors().requires_grad_()
     (case.build()(x) * torch.randn(SAMPLES, WIDTH, dtype=torch.double)).sum().backward()
@@ -96,7 +95,7 @@ def test_widths_that_make_no_network(widths: tuple[int, ...]) -> None:
         ("mpl", {}, "did you mean 'mlp'"),
         ("mlp", {"hidden_dims": (3, 2), "norms": "layer"}, "did you mean 'norm'"),
         ("mlp", {"hidden_dims": (3, 2), "lora_rank": 4}, "lora_rank"),
-        ("mlp", {"hidden_dims": (3, 2), "norm": "weight"}, "unknown norm"),
+        ("mlp", {"hidden_dims": (3, 2), "norm": "weight"}, "unknown setting norm"),
         ("mlp", {"hidden_dims": (3, 2), "dropout": 1.0}, "dropout is a fraction"),
         ("transformer", {"input_dim": 12, "d_model": 10, "nhead": 4}, "d_model 10 cannot be shared by nhead 4"),
         ("transformer", {"input_dim": 12, "d_model": 8, "nhead": 4, "group": 5}, "groups of 5"),
@@ -115,8 +114,3 @@ def test_dropout_is_for_training_alone() -> None:
     assert torch.equal(encoder(x[:1]), encoder(x[1:]))
     encoder.train()
     assert not torch.equal(encoder(x)[0], encoder(x)[1])
-
-
-def test_without_an_encoder_every_composition_is_the_same() -> None:
-    encoder = build_composition_encoder("none", {"input_dim": 4, "latent_width": 3})
-    assert torch.equal(encoder(torch.rand(2, 4)), encoder(torch.full((2, 4), torch.nan)))

@@ -32,7 +32,8 @@ from torch import Tensor
 from crystrata.errors import UsageError
 from crystrata.graphs.batch import CrystalBatch
 from crystrata.networks.encoders import build_encoder
-from crystrata.networks.encoders.encoder import Encoder, Latent
+from crystrata.networks.encoders.encoder import StructureEncoder
+from crystrata.networks.latent import Latent
 from crystrata.structures.crystal import Crystal
 from drills.rewritings import supercell
 
@@ -57,8 +58,8 @@ def changed_batch(change: str, exact: bool) -> CrystalBatch:
 
 
 @torch.no_grad()
-def latents(encoder: Encoder, batch: CrystalBatch) -> Tensor:
-    return Latent.of(encoder(batch), batch).crystal
+def latents(encoder: StructureEncoder, batch: CrystalBatch) -> Tensor:
+    return Latent.of_crystals(encoder(batch), batch).pooled
 
 
 def deviation(values: Tensor, reference: Tensor) -> float:
@@ -67,23 +68,23 @@ def deviation(values: Tensor, reference: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def encoder(case: EncoderCase) -> Encoder:
+def encoder(case: EncoderCase) -> StructureEncoder:
     return case.build()
 
 
 @pytest.fixture(scope="module")
-def exact_encoder(case: EncoderCase) -> Encoder:
+def exact_encoder(case: EncoderCase) -> StructureEncoder:
     return case.build().double()
 
 
 @pytest.fixture(scope="module")
-def latent_spread(exact_encoder: Encoder) -> float:
+def latent_spread(exact_encoder: StructureEncoder) -> float:
     """How far the latents of different crystals lie apart."""
     values = latents(exact_encoder, changed_batch("as it is", True))
     return float((values - values.mean(0)).abs().max())
 
 
-def test_form(encoder: Encoder, exact_encoder: Encoder) -> None:
+def test_form(encoder: StructureEncoder, exact_encoder: StructureEncoder) -> None:
     for one, batch in ((encoder, batch_of(CRYSTALS)), (exact_encoder, exact_batch_of(CRYSTALS))):
         values = latents(one, batch)
         assert values.shape == (len(CRYSTALS), one.latent_width)
@@ -92,20 +93,20 @@ def test_form(encoder: Encoder, exact_encoder: Encoder) -> None:
 
 
 @pytest.mark.parametrize("change", REWRITTEN)
-def test_rewriting_a_crystal_changes_nothing_in_float64(exact_encoder: Encoder, change: str) -> None:
+def test_rewriting_a_crystal_changes_nothing_in_float64(exact_encoder: StructureEncoder, change: str) -> None:
     reference = latents(exact_encoder, changed_batch("as it is", True))
     assert deviation(latents(exact_encoder, changed_batch(change, True)), reference) < EXACT
 
 
 @pytest.mark.parametrize("change", REWRITTEN)
 def test_rewriting_a_crystal_changes_nothing_that_float32_could_show(
-    case: EncoderCase, encoder: Encoder, change: str
+    case: EncoderCase, encoder: StructureEncoder, change: str
 ) -> None:
     reference = latents(encoder, changed_batch("as it is", False))
     assert deviation(latents(encoder, changed_batch(change, False)), reference) < case.stored_tolerance
 
 
-def test_primitive_and_conventional_cells_are_one_crystal(exact_encoder: Encoder) -> None:
+def test_primitive_and_conventional_cells_are_one_crystal(exact_encoder: StructureEncoder) -> None:
     corners = np.vstack([np.zeros(3), FCC])
     cells = {
         "silicon": (5.431, [14] * 8, [*corners, *corners + 0.25]),
@@ -119,7 +120,7 @@ def test_primitive_and_conventional_cells_are_one_crystal(exact_encoder: Encoder
     assert deviation(latents(exact_encoder, exact_batch_of(conventional)), reference) < EXACT
 
 
-def test_strain_and_species_are_seen(exact_encoder: Encoder, latent_spread: float) -> None:
+def test_strain_and_species_are_seen(exact_encoder: StructureEncoder, latent_spread: float) -> None:
     strained = [replace(crystal, lattice=crystal.lattice * 1.03) for crystal in CRYSTALS]
     other = [replace(crystal, numbers=crystal.numbers + np.uint8(1)) for crystal in CRYSTALS]
     reference = latents(exact_encoder, exact_batch_of(CRYSTALS))
@@ -128,7 +129,9 @@ def test_strain_and_species_are_seen(exact_encoder: Encoder, latent_spread: floa
         assert moved.min() > 1e-4 * latent_spread
 
 
-def test_a_batch_is_its_crystals_one_by_one(case: EncoderCase, encoder: Encoder, exact_encoder: Encoder) -> None:
+def test_a_batch_is_its_crystals_one_by_one(
+    case: EncoderCase, encoder: StructureEncoder, exact_encoder: StructureEncoder
+) -> None:
     mixed = [LONE_ATOM, *CRYSTALS[::-1], CRYSTALS[3], LONE_ATOM]
     for one, make, tolerance in ((exact_encoder, exact_batch_of, EXACT), (encoder, batch_of, 1e-5)):
         alone = torch.cat([latents(one, make([crystal])) for crystal in mixed])
@@ -136,7 +139,7 @@ def test_a_batch_is_its_crystals_one_by_one(case: EncoderCase, encoder: Encoder,
 
 
 def test_a_millionth_of_an_angstrom_changes_next_to_nothing(
-    case: EncoderCase, encoder: Encoder, exact_encoder: Encoder, latent_spread: float
+    case: EncoderCase, encoder: StructureEncoder, exact_encoder: StructureEncoder, latent_spread: float
 ) -> None:
     path = [moved(at) for crystal in MOVING for at in np.linspace(0, REACH, 12) for moved in [partial(_along, crystal)]]
     nudged = [displaced(crystal, (6e-7, -5e-7, 6e-7), MOVING_ATOM) for crystal in path]
@@ -173,7 +176,7 @@ def crossings() -> tuple[CrystalBatch, CrystalBatch]:
     return exact_batch_of(before), exact_batch_of(after)
 
 
-def test_no_jump_where_a_neighbour_enters_or_leaves(exact_encoder: Encoder, latent_spread: float) -> None:
+def test_no_jump_where_a_neighbour_enters_or_leaves(exact_encoder: StructureEncoder, latent_spread: float) -> None:
     before, after = crossings()
     assert len(before) >= 10
     edges = [torch.bincount(batch.crystal[batch.centre], minlength=len(before)) for batch in (before, after)]
@@ -182,7 +185,7 @@ def test_no_jump_where_a_neighbour_enters_or_leaves(exact_encoder: Encoder, late
     assert jumps < 1e-8 * latent_spread
 
 
-def test_an_atom_alone_in_its_range_is_finite(encoder: Encoder) -> None:
+def test_an_atom_alone_in_its_range_is_finite(encoder: StructureEncoder) -> None:
     batch = batch_of([LONE_ATOM])
     assert len(batch.centre) == 0
     values = encoder(batch)
@@ -201,14 +204,14 @@ def test_every_weight_has_a_finite_gradient(case: EncoderCase) -> None:
         assert parameter.grad.abs().max() > 0, f"{name} takes no part"
 
 
-def test_cached_angles_are_read_where_they_are_declared(encoder: Encoder) -> None:
+def test_cached_angles_are_read_where_they_are_declared(encoder: StructureEncoder) -> None:
     batch = batch_of(CRYSTALS)
     without = replace(batch, pair=batch.pair[:, :0], cosine=batch.cosine[:0])
     same = torch.equal(latents(encoder, batch), latents(encoder, without))
     assert same is not encoder.needs_angles
 
 
-def test_saved_and_loaded_it_is_the_same(case: EncoderCase, encoder: Encoder, tmp_path: Path) -> None:
+def test_saved_and_loaded_it_is_the_same(case: EncoderCase, encoder: StructureEncoder, tmp_path: Path) -> None:
     torch.save(encoder.state_dict(), tmp_path / "weights.pt")
     batch = batch_of(CRYSTALS)
     other = case.build(seed=1)
@@ -223,7 +226,7 @@ def test_it_overfits_eight_crystals(case: EncoderCase) -> None:
     batch, wanted = batch_of(CRYSTALS), torch.tensor([-1.2, 0.4, 1.7, -0.3, 0.9, -1.5, 0.1, -0.8])
     optimizer = torch.optim.Adam([*encoder.parameters(), *readout.parameters()], lr=1e-2)
     for _ in range(300):
-        loss = (readout(Latent.of(encoder(batch), batch).crystal).squeeze(1) - wanted).square().mean()
+        loss = (readout(Latent.of_crystals(encoder(batch), batch).pooled).squeeze(1) - wanted).square().mean()
         if loss < 1e-3:
             return
         optimizer.zero_grad()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract_cases import HeadCase, crystal_latents, labels_of
+from contract_cases import HeadCase, crystal_latents, labels_of, targets_of
 from known_crystals import CRYSTALS, batch_of
 from torch import Tensor
 
-from crystrata.networks.latent import Latent
-from crystrata.networks.heads.head import Head
 from crystrata.jarvis_properties import get_property
+from crystrata.networks.heads.head import Head
+from crystrata.networks.latent import Latent
 
 GARBAGE = (1e30, -1e30, math.inf, -math.inf, math.nan)
 KNOWN = torch.tensor([True, False, True, True, False, False, True, False])
@@ -31,14 +31,14 @@ def labels(head_case: HeadCase) -> Tensor:
 
 def only(latent: Latent, row: int) -> Latent:
     """The latent of one crystal."""
-    return Latent.of(latent.atoms[latent.batch.crystal == row], batch_of([CRYSTALS[row]]))
+    return Latent.of_crystals(latent.atoms[latent.batch.crystal == row], batch_of([CRYSTALS[row]]))
 
 
 def loss_and_gradients(head: Head, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """Return loss sum, count, the gradient of the sum on the crystals' latents (8, d), and those on the weights."""
     values, batch = crystal_latents().atoms.clone().requires_grad_(), crystal_latents().batch
-    latent = Latent.of(values, batch)
-    total, count = head.loss(head(latent), latent, labels, mask)
+    latent = Latent.of_crystals(values, batch)
+    total, count = head.loss(head(latent), latent, targets_of(labels, mask))
     gradients = torch.autograd.grad(total, [values, *head.parameters()])
     crystals = torch.zeros(len(batch), values.shape[1]).index_add(0, batch.crystal, gradients[0])
     return total.detach(), count, crystals, list(gradients[1:])
@@ -48,7 +48,7 @@ def test_form(head: Head, labels: Tensor) -> None:
     latent = crystal_latents()
     output = head(latent)
     assert head.predict(output, latent).shape == (8,)
-    total, count = head.loss(output, latent, labels, KNOWN)
+    total, count = head.loss(output, latent, targets_of(labels, KNOWN))
     assert total.shape == count.shape == ()
     assert int(count) == 4
     assert total > 0
@@ -63,11 +63,11 @@ def test_what_it_says_besides_is_announced(head: Head) -> None:
 
 def test_the_loss_is_the_sum_over_the_known(head: Head, labels: Tensor) -> None:
     latent = crystal_latents()
-    total, _ = head.loss(head(latent), latent, labels, KNOWN)
+    total, _ = head.loss(head(latent), latent, targets_of(labels, KNOWN))
     each = []
     for row in torch.nonzero(KNOWN).flatten().tolist():
         one = only(latent, row)
-        part, count = head.loss(head(one), one, labels[[row]], torch.ones(1, dtype=torch.bool))
+        part, count = head.loss(head(one), one, targets_of(labels[[row]]))
         assert int(count) == 1
         each.append(part)
     torch.testing.assert_close(total, torch.stack(each).sum())
@@ -102,7 +102,7 @@ def test_no_label_at_all_gives_zero_and_no_gradient(head: Head) -> None:
 def test_a_modulus_is_not_negative_though_every_label_was(name: str) -> None:
     head = HeadCase("scalar", get_property(name)).build(fitted=False)
     latent = crystal_latents()
-    head.scaling.fit(torch.linspace(-20.0, -1.0, 8), latent.fractions)
+    head.fit(targets_of(torch.linspace(-20.0, -1.0, 8)), latent.fractions)
     values = head.predict(head(latent), latent)
     assert values.min() == 0
     assert head.predict(torch.full((8,), -1e9), latent).tolist() == [0.0] * 8
@@ -134,11 +134,10 @@ def test_a_head_alone_learns_its_labels(head_case: HeadCase, labels: Tensor) -> 
     if head_case.kind.startswith("piezoelectric"):
         with torch.no_grad():
             labels = labels.where(head.predict(head(latent), latent) > 1e-3, 0.0)
-    everything = torch.ones(8, dtype=torch.bool)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, 300)
     for _ in range(300):
-        total, count = head.loss(head(latent), latent, labels, everything)
+        total, count = head.loss(head(latent), latent, targets_of(labels))
         optimizer.zero_grad()
         (total / count).backward()
         optimizer.step()
@@ -155,7 +154,8 @@ def test_saved_and_loaded_it_keeps_its_scaling(head_case: HeadCase, head: Head, 
     other.load_state_dict(torch.load(tmp_path / "head.pt", weights_only=True))
     assert torch.equal(other.predict(other(latent), latent), head.predict(head(latent), latent))
     assert torch.equal(
-        other.loss(other(latent), latent, labels, KNOWN)[0], head.loss(head(latent), latent, labels, KNOWN)[0]
+        other.loss(other(latent), latent, targets_of(labels, KNOWN))[0],
+        head.loss(head(latent), latent, targets_of(labels, KNOWN))[0],
     )
     assert torch.equal(
         other.scaling.standardise(labels, latent.fractions), head.scaling.standardise(labels, latent.fractions)
@@ -165,7 +165,7 @@ def test_saved_and_loaded_it_keeps_its_scaling(head_case: HeadCase, head: Head, 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_equal_labels_still_give_a_finite_scale(head_case: HeadCase, value: float) -> None:
     head, latent = head_case.build(fitted=False), crystal_latents()
-    head.scaling.fit(torch.full((1,), value), latent.fractions[:1])
-    total, _ = head.loss(head(latent), latent, torch.full((8,), value), KNOWN)
+    head.fit(targets_of(torch.full((1,), value)), latent.fractions[:1])
+    total, _ = head.loss(head(latent), latent, targets_of(torch.full((8,), value), KNOWN))
     assert torch.isfinite(total)
     assert torch.isfinite(head.predict(head(latent), latent)).all()

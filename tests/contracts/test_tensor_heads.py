@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from contract_cases import HIDDEN, EncoderCase, encoder_cases
+from contract_cases import HIDDEN, EncoderCase, encoder_cases, targets_of
 from known_crystals import CRYSTALS, SETTINGS, batch_of, exact_batch_of, rotation, turned
 from torch import Tensor
 
-from crystrata.networks.encoders.encoder import Encoder, Latent
-from crystrata.networks.heads import HEADS
+from crystrata.jarvis_properties import get_property
+from crystrata.networks.encoders.encoder import StructureEncoder
+from crystrata.networks.heads import build_head
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.piezoelectric import voigt_components
-from crystrata.jarvis_properties import get_property
+from crystrata.networks.latent import Latent
 from crystrata.structures.crystal import Crystal
 from crystrata.structures.readers import read_crystals
 
@@ -68,7 +70,7 @@ def _double_precision() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=ENCODERS, ids=str)
-def encoder(request: pytest.FixtureRequest, _double_precision: None) -> Encoder:
+def encoder(request: pytest.FixtureRequest, _double_precision: None) -> StructureEncoder:
     """An encoder in double precision."""
     case: EncoderCase = request.param
     return case.build()
@@ -82,19 +84,20 @@ def head_of(kind: str, width: int) -> Head:
 @cache
 def _first_head(kind: str, width: int) -> Head:
     torch.manual_seed(1)
-    return HEADS[kind](get_property(kind.removesuffix("_largest")), width, HIDDEN, SETTINGS)
+    task = get_property(kind.removesuffix("_largest")).of_kind(kind)
+    return build_head(replace(task, head={"hidden": (HIDDEN,)}), width, SETTINGS)
 
 
-def tensors(kind: str, encoder: Encoder, crystals: list[Crystal]) -> Tensor:
+def tensors(kind: str, encoder: StructureEncoder, crystals: list[Crystal]) -> Tensor:
     """The tensors of crystals, (B, 3, 3) or (B, 3, 3, 3)."""
     batch = exact_batch_of(crystals)
     with torch.no_grad():
-        output: Tensor = head_of(kind, encoder.latent_width)(Latent.of(encoder(batch), batch))
+        output: Tensor = head_of(kind, encoder.latent_width)(Latent.of_crystals(encoder(batch), batch))
     return output
 
 
 @pytest.mark.parametrize("mirrored", [False, True], ids=["rotated", "rotated and reflected"])
-def test_the_tensors_turn_with_the_crystal(encoder: Encoder, mirrored: bool) -> None:
+def test_the_tensors_turn_with_the_crystal(encoder: StructureEncoder, mirrored: bool) -> None:
     crystals = list(POINT_GROUPS.values())
     moved = [turned(crystal, mirrored=mirrored) for crystal in crystals]
     r = torch.from_numpy(rotation(mirrored=mirrored))
@@ -106,17 +109,17 @@ def test_the_tensors_turn_with_the_crystal(encoder: Encoder, mirrored: bool) -> 
     assert (after - before)[-1].abs().max() > 1e-3 * before.abs().max()  # the rotation is not without effect
 
 
-def test_the_dielectric_tensor_is_symmetric_with_principal_values_above_one(encoder: Encoder) -> None:
+def test_the_dielectric_tensor_is_symmetric_with_principal_values_above_one(encoder: StructureEncoder) -> None:
     values = tensors("dielectric", encoder, list(POINT_GROUPS.values()))
     torch.testing.assert_close(values, values.mT, rtol=0, atol=EXACT)
     assert torch.linalg.eigvalsh(values).min() > 1
 
 
-def test_principal_values_stay_finite_and_above_one_at_any_weights(encoder: Encoder) -> None:
+def test_principal_values_stay_finite_and_above_one_at_any_weights(encoder: StructureEncoder) -> None:
     batch = batch_of(list(POINT_GROUPS.values()))
     head = head_of("dielectric", encoder.latent_width).float()
     with torch.no_grad():
-        latent = Latent.of(encoder(exact_batch_of(list(POINT_GROUPS.values()))).float(), batch)
+        latent = Latent.of_crystals(encoder(exact_batch_of(list(POINT_GROUPS.values()))).float(), batch)
         for scale in (0.1, 100.0, 10.0):  # weights of a tenth, of ten times, of a hundred times their first size
             for parameter in head.parameters():
                 parameter.mul_(scale)
@@ -125,7 +128,7 @@ def test_principal_values_stay_finite_and_above_one_at_any_weights(encoder: Enco
             assert torch.diagonal(values, dim1=1, dim2=2).min() > 1
 
 
-def test_the_dielectric_tensor_has_the_symmetry_of_the_crystal_in_its_frame(encoder: Encoder) -> None:
+def test_the_dielectric_tensor_has_the_symmetry_of_the_crystal_in_its_frame(encoder: StructureEncoder) -> None:
     """Cubic: a number. Trigonal, tetragonal, hexagonal: uniaxial about z. Triclinic: no two values equal."""
     for name, value in zip(POINT_GROUPS, tensors("dielectric", encoder, list(POINT_GROUPS.values())), strict=True):
         diagonal, spread = value.diagonal(), (value - torch.eye(3) * value.diagonal().mean()).abs().max()
@@ -141,7 +144,7 @@ def test_the_dielectric_tensor_has_the_symmetry_of_the_crystal_in_its_frame(enco
         assert (diagonal[0] - diagonal[2]).abs() > 1e-6, name
 
 
-def test_the_piezoelectric_tensor_is_zero_with_an_inversion_centre_and_only_then(encoder: Encoder) -> None:
+def test_the_piezoelectric_tensor_is_zero_with_an_inversion_centre_and_only_then(encoder: StructureEncoder) -> None:
     values = tensors("piezoelectric", encoder, list(POINT_GROUPS.values()))
     sizes = dict(zip(POINT_GROUPS, values.abs().amax((1, 2, 3)).tolist(), strict=True))
     largest = max(sizes.values())
@@ -150,18 +153,20 @@ def test_the_piezoelectric_tensor_is_zero_with_an_inversion_centre_and_only_then
 
 
 @pytest.mark.parametrize("kind", ["piezoelectric", "piezoelectric_largest"])
-def test_in_the_precision_of_training_the_predicted_coefficient_is_zero_too(encoder: Encoder, kind: str) -> None:
+def test_in_the_precision_of_training_the_predicted_coefficient_is_zero_too(
+    encoder: StructureEncoder, kind: str
+) -> None:
     batch = batch_of(list(POINT_GROUPS.values()))
     head = head_of(kind, encoder.latent_width).float()
     with torch.no_grad():
-        latent = Latent.of(encoder(exact_batch_of(list(POINT_GROUPS.values()))).float(), batch)
+        latent = Latent.of_crystals(encoder(exact_batch_of(list(POINT_GROUPS.values()))).float(), batch)
         predicted = dict(zip(POINT_GROUPS, head.predict(head(latent), latent).tolist(), strict=True))
     least = min(predicted[name] for name in ACENTRIC)
     assert least > 0
     assert max(abs(predicted[name]) for name in CENTROSYMMETRIC) < ROUNDED * max(predicted.values())
 
 
-def test_the_piezoelectric_tensor_has_the_form_of_its_class(encoder: Encoder) -> None:
+def test_the_piezoelectric_tensor_has_the_form_of_its_class(encoder: StructureEncoder) -> None:
     """Axes and signs: d_14 = d_25 = d_36 alone in zincblende; d_12 = -d_11, d_26 = -2 d_11, d_25 = -d_14 in quartz."""
     values = tensors("piezoelectric", encoder, [POINT_GROUPS[name] for name in VOIGT_FORMS])
     forms = dict(zip(VOIGT_FORMS, voigt_components(values), strict=True))
@@ -185,34 +190,34 @@ def test_the_piezoelectric_tensor_has_the_form_of_its_class(encoder: Encoder) ->
 
 
 @pytest.mark.parametrize("kind", ["dielectric", "piezoelectric", "piezoelectric_largest"])
-def test_gradients_are_finite_where_symmetry_makes_the_tensor_zero(encoder: Encoder, kind: str) -> None:
+def test_gradients_are_finite_where_symmetry_makes_the_tensor_zero(encoder: StructureEncoder, kind: str) -> None:
     """Cubic and centrosymmetric crystals (no anisotropy, no piezoelectricity), and weights that make every tensor 0."""
     crystals = [BY_NAME[name] for name in ("NaCl", "silicon", "SrTiO3", "copper")]
     batch = exact_batch_of(crystals)
     atoms = encoder(batch).detach()
     head = head_of(kind, encoder.latent_width)
-    labels, known = torch.full((len(crystals),), 4.0, dtype=torch.double), torch.ones(len(crystals), dtype=torch.bool)
+    targets = targets_of(torch.full((len(crystals),), 4.0, dtype=torch.double))
     for weight in (1.0, 0.0):
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.mul_(weight)
         values = atoms.clone().requires_grad_()
-        latent = Latent.of(values, batch)
-        total, _ = head.loss(head(latent), latent, labels, known)
+        latent = Latent.of_crystals(values, batch)
+        total, _ = head.loss(head(latent), latent, targets)
         gradients = torch.autograd.grad(total, [values, *head.parameters()])
         assert torch.isfinite(total)
         assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("kind", ["dielectric", "piezoelectric"])
-def test_the_reported_number_does_not_turn(encoder: Encoder, kind: str) -> None:
+def test_the_reported_number_does_not_turn(encoder: StructureEncoder, kind: str) -> None:
     crystals = list(POINT_GROUPS.values())
     head = head_of(kind, encoder.latent_width)
     values = []
     for group in (crystals, [turned(crystal, mirrored=True) for crystal in crystals]):
         batch = exact_batch_of(group)
         with torch.no_grad():
-            latent = Latent.of(encoder(batch), batch)
+            latent = Latent.of_crystals(encoder(batch), batch)
             values.append(head.predict(head(latent), latent))
     torch.testing.assert_close(values[1], values[0], rtol=1e-9, atol=1e-9 * float(values[0].max()))
     assert values[0].min() >= 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -15,14 +14,17 @@ from known_tasks import dataset_of, network_of
 from rich.console import Console
 from torch import Tensor
 
+from crystrata.datasets.batch import Batch
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset
+from crystrata.datasets.dataset import CrystalPropertyDataset, MaterialDataset
 from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
-from crystrata.networks.balance import LossBalance
-from crystrata.networks.network import Network, NetworkConfig
-from crystrata.networks.trainable import TrainableNetwork
-from crystrata.networks.weights import pack_network, unpack_network, unpack_task_network
+from crystrata.jarvis_properties import property_tasks
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.loss_weights import LossWeights
+from crystrata.networks.network import Network
+from crystrata.networks.training_record import TrainingRecord
+from crystrata.networks.weights import pack_network, unpack_single
 from crystrata.training.module import OptimizerSettings, TrainingModule
 
 PROPERTIES = ("formation_energy", "band_gap")
@@ -32,24 +34,21 @@ PROPERTIES = ("formation_energy", "band_gap")
 class Case:
     """A network in double precision with data to train on."""
 
-    network: TrainableNetwork[Any]
-    dataset: Any
-    unpack: Callable[[dict[str, Any]], Any]
+    network: Network
+    dataset: MaterialDataset
 
-    def batches(self, rows: np.ndarray, part: int, epoch: int | None = 0) -> list[Any]:
+    def batches(self, rows: np.ndarray, part: int, epoch: int | None = 0) -> list[Batch]:
         """The micro-batches of a step."""
         return [to_double(batch) for batch in self.dataset.batches(Step(rows, part, epoch), self.network.training_form)]
 
 
-def to_double(batch: Any) -> Any:
+def to_double(batch: Batch) -> Batch:
     """Return a batch whose floating-point parts have double precision."""
 
     def move(part: Tensor) -> Tensor:
         return part.double() if part.is_floating_point() else part
 
-    if hasattr(batch, "moved"):
-        return batch.moved(move)
-    return batch._moved(batch.crystals.moved(move), move)
+    return batch.moved(move)
 
 
 def crystals_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
@@ -57,22 +56,22 @@ def crystals_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     table = table_of(CRYSTALS[:8], formation_energy_peratom=energy, optb88vdw_bandgap=np.arange(8) / 2)
     dataset = CrystalPropertyDataset(table, tmp_path_factory.mktemp("stores"), PROPERTIES, SETTINGS)
     torch.manual_seed(0)
-    network = Network(NetworkConfig("cgcnn", PROPERTIES, {"channels": 8, "layers": 1}, SETTINGS))
-    network.fit_scaling(torch.from_numpy(dataset.targets), dataset.fractions(np.arange(len(dataset))))
-    return Case(network.double(), dataset, unpack_network)
+    network = Network(NetworkConfig(property_tasks(PROPERTIES), "cgcnn", {"channels": 8, "layers": 1}, SETTINGS))
+    network.fit_scaling(dataset.training_targets(), fractions=dataset.fractions(np.arange(len(dataset))))
+    return Case(network.double(), dataset)
 
 
 def compositions_case(_: pytest.TempPathFactory) -> Case:
     dataset = dataset_of()
-    return Case(network_of(dataset, latent_stage="tanh").double(), dataset, unpack_task_network)
+    return Case(network_of(dataset, latent_stage="tanh").double(), dataset)
 
 
 def fusion_case(_: pytest.TempPathFactory) -> Case:
     dataset = dataset_of(structures=True)
-    options = {"graph_encoder": "cgcnn", "graph_settings": {"channels": 8, "layers": 1}, "graph": SETTINGS}
+    options = {"structure": "cgcnn", "structure_settings": {"channels": 8, "layers": 1}, "graph": SETTINGS}
     terms = ("masked_features", "cross_reconstruction")
-    network = network_of(dataset, pretrain=terms, modality_dropout=0.0, **options)
-    return Case(network.double(), dataset, unpack_task_network)
+    network = network_of(dataset, self_supervised=terms, modality_dropout=0.0, **options)
+    return Case(network.double(), dataset)
 
 
 @pytest.fixture(scope="module", params=[crystals_case, compositions_case, fusion_case], ids=lambda make: make.__name__)
@@ -82,27 +81,27 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 ROWS = np.arange(8)
+RECORD = TrainingRecord.of([], [], {})
 
 
 def test_every_task_has_a_loss_and_a_count(case: Case) -> None:
     (batch,) = case.batches(ROWS, 8)
     sums, counts = case.network.loss_sums(batch), case.network.step_counts([batch])
-    assert tuple(sums) == case.network.tasks
+    assert tuple(sums) == case.network.losses
     assert counts.shape == (len(sums),)
     assert all(part.ndim == 0 and bool(part.isfinite()) for part in sums.values())
     assert bool((counts > 0).all())
-    assert set(case.network.unbalanced_tasks) < set(case.network.tasks) | {""}
 
 
 @pytest.mark.parametrize("part", [1, 3, 5])
 def test_micro_batches_add_up_to_the_step(case: Case, part: int) -> None:
     """Counts, loss and gradient of a step are the same in one piece or in several."""
-    chosen = [name for name in case.network.tasks if name != "masked_features"]  # it draws what it hides
+    chosen = [name for name in case.network.losses if name != "masked_features"]  # it draws what it hides
     found = []
     for size in (8, part):
         batches = case.batches(ROWS, size)
-        counts = dict(zip(case.network.tasks, case.network.step_counts(batches), strict=True))
-        balance = LossBalance(chosen, learned=True).double()
+        counts = dict(zip(case.network.losses, case.network.step_counts(batches), strict=True))
+        balance = LossWeights(chosen, learned=True).double()
         sums = [{name: case.network.loss_sums(batch)[name] for name in chosen} for batch in batches]
         loss = torch.stack([balance(s, counts, b.share) for s, b in zip(sums, batches, strict=True)]).sum()
         parameters = list(case.network.parameters())
@@ -114,9 +113,9 @@ def test_micro_batches_add_up_to_the_step(case: Case, part: int) -> None:
 def test_errors_are_finite_and_as_many_as_known_labels(case: Case) -> None:
     (batch,) = case.batches(ROWS, 8, epoch=None)
     case.network.eval()
-    errors = case.network.errors(batch)
+    errors, _ = case.network.validate(batch)
     case.network.train()
-    assert set(errors) == set(case.network.tasks) - set(case.network.unbalanced_tasks)
+    assert set(errors) == set(case.network.task_names)
     assert all(part.ndim == 1 and bool(part.isfinite().all()) and bool((part >= 0).all()) for part in errors.values())
     for name, known in case.dataset.known.items():
         assert len(errors[name]) >= known[ROWS].sum() > 0
@@ -124,9 +123,9 @@ def test_errors_are_finite_and_as_many_as_known_labels(case: Case) -> None:
 
 def test_a_step_can_be_trained_on_and_overfits(case: Case) -> None:
     """A few steps of the trainer on one batch bring the losses down."""
-    network = case.unpack(packed(case))[0].float()
+    network = unpack_single(packed(case))[0].float()
     settings = OptimizerSettings(3e-3, learned_balance=False)
-    task = TrainingModule(network, settings, dict.fromkeys(network.tasks, 1.0), case.dataset.ids, Console())
+    task = TrainingModule(network, settings, dict.fromkeys(network.task_names, 1.0), case.dataset.ids, Console())
     batches = case.dataset.batches(Step(ROWS, 4, 0), network.training_form)
     optimizer, seen = task.configure_optimizers(), []
     network.train()
@@ -146,18 +145,18 @@ def test_a_single_sample_is_a_batch(case: Case) -> None:
 def packed(case: Case) -> dict[str, Any]:
     """The weights file of a case, written and read."""
     file = BytesIO()
-    torch.save(pack_network(case.network.config, case.network.state_dict(), {"of": "tests"}), file)
+    torch.save(pack_network(case.network, case.network.state_dict(), {"of": "tests"}, RECORD), file)
     file.seek(0)
     return torch.load(file, weights_only=True)
 
 
 def test_weights_files_hold_the_whole_network(case: Case) -> None:
-    network, facts = case.unpack(packed(case))
-    assert facts == {"of": "tests"}
+    network, facts = unpack_single(packed(case))
+    assert facts == {"of": "tests", "trained_tasks": []}
     assert network.config.as_dict() == case.network.config.as_dict()
     (batch,) = case.batches(ROWS, 8, epoch=None)
     case.network.eval()
-    wanted, found = case.network.errors(batch), network.double().errors(batch)
+    wanted, found = (one.validate(batch)[0] for one in (case.network, network.double()))
     case.network.train()
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)  # the state passes through float32 buffers
 

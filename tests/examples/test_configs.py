@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from crystrata.cli.trainer import main
-from crystrata.networks.weights import unpack_task_network
+from crystrata.networks.weights import unpack_single
 from crystrata.runs.directory import BEST, CONFIG, HISTORY
 from crystrata.training.checkpoints import read_checkpoint
 
@@ -45,7 +45,7 @@ def fit(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 
 
 def network_of(run: Path) -> Any:
-    return unpack_task_network(read_checkpoint(run / BEST))[0]
+    return unpack_single(read_checkpoint(run / BEST))[0]
 
 
 def history(run: Path) -> list[dict[str, Any]]:
@@ -75,13 +75,13 @@ def test_the_supervised_run(supervised: Path) -> None:
     losses = [record["val_loss"]["total"] for record in history(supervised)]
     assert losses[-1] < 0.8 * losses[0]
     assert list(supervised.rglob("*.ckpt"))  # of the callback
-    assert [task["loss_weight"] for task in config_of(supervised)["tasks"]] == [1.0, 0.5]
+    assert [task.get("loss_weight", 1.0) for task in config_of(supervised)["tasks"]] == [1.0, 0.5]
 
 
 def test_heads_only(fit: Callable[..., Path], supervised: Path) -> None:
     run = fit("heads_only_rnn", f"--model.init_args.start={supervised}")
     network, start = network_of(run), network_of(supervised)
-    assert same(network, start, "encoder")
+    assert same(network, start, "composition_encoder")
     assert same(network, start, "stage")
     assert type(network.head("heat_capacity")).__name__ == "RnnHead"
 
@@ -96,7 +96,7 @@ def test_full_fine_tuning(fit: Callable[..., Path], supervised: Path, over: str,
     assert run.name == f"run_{over}"
     assert type(network.head(task)).__name__ == head
     assert network.head(task).latent_width == 512
-    assert not same(network, network_of(supervised), "encoder")
+    assert not same(network, network_of(supervised), "composition_encoder")
     table = pd.read_parquet(run / "predictions" / f"{task}.parquet")
     assert table.groupby("key").size().unique().tolist() == [{"heat_capacity": 13, "spectrum": 256}[task]]
 
@@ -104,8 +104,8 @@ def test_full_fine_tuning(fit: Callable[..., Path], supervised: Path, over: str,
 def test_the_demo_of_the_scaling_law(fit: Callable[..., Path], models: Path) -> None:
     run = fit("demo_scaling_law", "--data.init_args.task_masking_ratios.task_A=0.5", epochs=3)
     config = config_of(run)
-    assert [task["task_masking_ratio"] for task in config["tasks"]] == [0.5, 1.0]
-    assert config["encoder_settings"] == {"hidden_dims": [2, 128, 256], "norm": "layer", "residual": False}
+    assert [task.get("task_masking_ratio", 1.0) for task in config["tasks"]] == [0.5, 1.0]
+    assert config["composition_settings"] == {"hidden_dims": [2, 128, 256], "norm": "layer", "residual": False}
     assert (config["schedule"], config["redraw_masks"]) == ("constant", False)
     splits = json.loads((run / "splits.json").read_text())
     assert [len(splits[part]) for part in ("train", "val", "test")] == [6, 2, 2]
@@ -132,7 +132,7 @@ def test_heads_only_by_one_flag(fit: Callable[..., Path], mlp: Path) -> None:
     freeze = "--model.init_args.shared_block_optimizer.freeze_parameters=True"
     run = fit("mlp", "--experiment_name", "mlp_heads", "--model.init_args.start", str(mlp), freeze)
     network, start = network_of(run), network_of(mlp)
-    assert same(network, start, "encoder")
+    assert same(network, start, "composition_encoder")
     assert not any(same(network, start, f"heads.{name}") for name in ("bond_energy", "heat_capacity", "autoencoder"))
 
 
@@ -140,7 +140,7 @@ def test_the_surgical_freeze(fit: Callable[..., Path], mlp: Path) -> None:
     run = fit("mlp surgical_freeze", f"--model.init_args.start={mlp}")
     network, start = network_of(run), network_of(mlp)
     changed = {name for name, _ in network.heads.named_children() if not same(network, start, f"heads.{name}")}
-    assert same(network, start, "encoder")
+    assert same(network, start, "composition_encoder")
     assert changed == {"heat_capacity"}
     assert all(record["sigma"] == {} for record in history(run))  # the balance is not trained
 
@@ -149,13 +149,13 @@ def test_the_transformer(fit: Callable[..., Path]) -> None:
     small = ["--model.init_args.encoder_config.d_model=32", "--model.init_args.encoder_config.num_layers=1"]
     run = fit("transformer", *small)
     assert run.parent.name == "tasks_transformer"
-    assert network_of(run).encoder.group == 8
+    assert network_of(run).composition_encoder.group == 8
 
 
 def test_crystals(fit: Callable[..., Path], tmp_path: Path) -> None:
     run = fit("e3nn", f"--data.init_args.data_dir={tmp_path}", "--data.init_args.max_samples=80", epochs=1)
     assert run.parent.name == "multitask_lite_e3nn"
-    assert set(json.loads((run / "results.json").read_text())["properties"]) == {
+    assert set(json.loads((run / "results.json").read_text())["tasks"]) == {
         "formation_energy", "band_gap", "bulk_modulus", "ehull",
     }  # fmt: skip
 
@@ -205,4 +205,4 @@ def test_every_command_of_the_page_can_be_given(
     for command in commands:
         if "--ckpt_path" not in command:
             assert main([*command, "--print_config"]) == 0
-            assert "class_path" in capsys.readouterr().out
+            assert "tasks:" in capsys.readouterr().out

@@ -259,7 +259,7 @@ def test_d17_a_missing_configuration_is_named(
     [
         ("model", "tasks", [{"name": "a", "type": "regression", "num_classes": 2}], "unknown type 'regression'"),
         ("model", "tasks", [{"name": "a", "type": "classification"}], r"missing \['num_classes'\]"),
-        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "classes: a number of at least 2"),
+        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "a number of at least 2"),
         ("model", "tasks", [], "tasks must be a list of at least one"),
         ("model", "shared_hidden", 64, "shared_hidden must be a list of whole numbers"),
         ("model", "shared_hidden", [0], "widths"),

@@ -1,4 +1,4 @@
-"""Runs on the demo crystals, trained through the door that a person uses, and shared by the tests of a session."""
+"""Runs on the demo crystals, trained by the command that a person types, and shared by the tests of a session."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def launch(demo: CrystalTable, data_dir: Path) -> Callable[..., int]:
-    """Calls the training door on the demo crystals; returns its exit code. Figures take a second: only if asked for."""
+    """Calls `crystrata train` on the demo crystals; returns its exit code. Figures take a second: only if asked for."""
 
     def call(models: Path, *flags: object, figures: bool = False) -> int:
         where = ["--source", "demo", "--data-dir", data_dir, "--models-dir", models, "--device", "cpu"]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
             if not figures:
-                patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+                patch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
             return main([*map(str, (*flags, *where))])
 
     return call

@@ -13,10 +13,10 @@ import pytest
 
 from crystrata.cli.main import main
 from crystrata.errors import ModelError, UsageError
+from crystrata.jarvis_properties import get_property, properties
 from crystrata.prediction.calibration import Calibration, read_calibration
+from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predict_files, predict_materials
 from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predict_materials, predict_files
-from crystrata.jarvis_properties import get_property, records
 from crystrata.runs.directory import BEST, CALIBRATION, REPORT, RESULTS, TABLE_MD
 from crystrata.runs.shipped import CARD
 from crystrata.structures.crystal import Crystal
@@ -55,12 +55,13 @@ def same(one: Calibration | None, other: Calibration) -> bool:
 
 def test_results_tables_and_report_tell_the_coverage(lite_run: Path, calibration: Calibration) -> None:
     results = json.loads((lite_run / RESULTS).read_text())
-    assert list(results["intervals"]) == list(results["properties"])
+    assert list(results["intervals"]) == list(results["tasks"])
     for name, figures in results["intervals"].items():
-        known = results["properties"][name]["val"]["n"] if results["properties"][name]["val"] else 0
-        assert (figures is None) == (known < 20) == (name not in calibration.intervals.properties)
-        if figures:
-            assert figures["calibration"] == known
+        known = results["tasks"][name]["val"]["n"] if results["tasks"][name]["val"] else 0
+        assert (known < 20) == (name not in calibration.intervals.properties)
+        assert figures["calibration"] == known
+        if known >= 20:
+            assert figures["levels"]["90"]["half_width"] > 0
             shares = [figures["levels"][level]["all"]["coverage"] for level in ("80", "90", "95")]
             assert shares == sorted(shares)
             groups = figures["levels"]["90"]
@@ -76,7 +77,7 @@ def test_predictions_carry_intervals_at_any_level(model: TrainedModel, root: Pat
     files = [root / "examples" / "cifs"]
     tables = {level: predict_files(model, files, interval=level) for level in (0, 50, 90)}
     assert model.calibration is not None
-    bounded = records(model.calibration.intervals.properties)
+    bounded = properties(model.calibration.intervals.properties)
     assert {"formation_energy", "ehull", "band_gap"} <= {record.name for record in bounded}
     for record in bounded:
         low, high = interval_titles(record)
@@ -173,11 +174,11 @@ def test_a_run_without_a_gap_has_one_group(train: Callable[..., Path], tmp_path:
     assert "no meaning" not in "".join(predict_files(model, [root / "examples" / "cifs"])["warning"])
 
 
-def test_the_door_prints_and_takes_the_level(
+def test_predict_prints_and_takes_the_level(
     run: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     silicon = str(root / "examples" / "cifs" / "silicon.cif")
-    flags = ["predict", "--cif", silicon, "--run", str(run), "--device", "cpu"]
+    flags = ["predict", "--cif", silicon, "--model", str(run), "--device", "cpu"]
     assert main(flags) == 0
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if line.split()[:1] == ["formation_energy"]]

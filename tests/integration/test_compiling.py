@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from known_crystals import CRYSTALS, batch_of
 from torch import Tensor
 
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.networks.network import Network, NetworkConfig
+from crystrata.jarvis_properties import property_tasks
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.network import Network
 from crystrata.runs.directory import HISTORY
 
 RUN = ("--level", "lite", "--epochs", "1", "--max-samples", "60", "--compile")
@@ -76,12 +79,11 @@ def test_a_compiler_that_fails_is_told_of(
 
 def test_evaluation_keeps_the_plain_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = compiled_as(monkeypatch, lambda latents: latents)
-    network = Network(NetworkConfig("e3nn", ("spillage",), {"channels": 8, "layers": 1}))
+    network = Network(NetworkConfig(property_tasks(["spillage"]), "e3nn", {"channels": 8, "layers": 1}))
     network.compile_encoder()
-    monkeypatch.setattr("crystrata.networks.network.Latent.of", lambda latents, batch: latents)
-    monkeypatch.setattr(type(network.encoder), "forward", lambda self, batch: torch.zeros(1))
+    monkeypatch.setattr(type(network.encoder), "forward", lambda self, batch: torch.zeros(len(batch.numbers), 8))
     network.eval()
-    network.encode([1])  # type: ignore[arg-type]
+    network.encode_crystals(batch_of(CRYSTALS))
     assert calls == []
     assert not any("_compiled" in name for name in network.state_dict())
 

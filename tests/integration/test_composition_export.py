@@ -15,13 +15,15 @@ from rich.console import Console
 
 from crystrata.design.trained import TrainedCompositions
 from crystrata.errors import UsageError
-from crystrata.reports.composition_card import composition_card
+from crystrata.reports.model_card import model_card
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.shipped import CARD, DESCRIPTION
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model
-from crystrata.workflows.task_run import run_tasks
+from crystrata.workflows.prepare import Inputs
+from crystrata.workflows.run import run as train
 
 FORMULAS = [f"{metal}{n}{other}" for n in (1, 2, 3) for metal in METALS for other in OTHERS]
 PARTS = np.resize(["train", "val", "train", "test"], len(FORMULAS))
@@ -33,46 +35,49 @@ def trained(folder: Path, table: dict[str, Any], **fields: Any) -> Path:
     tasks = [{"name": name, "kind": "regression", "data_column": name} for name in ("energy", "gap") if name in table]
     values: dict[str, Any] = {
         "descriptor": {"kind": "statistics"},
-        "encoder_settings": {"hidden_dims": [None, 8]},
+        "composition": "mlp",
+        "composition_settings": {"hidden_dims": [None, 8]},
+        "latent_stage": "tanh",
         "epochs": 2,
         "device": "cpu",
         "models_dir": str(folder / "models"),
     }
-    config = TaskRunConfig(tuple(tasks), **{**values, **fields})
-    return run_tasks(config, [], Console(quiet=True), table=pd.DataFrame({"composition": FORMULAS, **table}))
+    config = RunConfig(parse_tasks(tasks), **{**values, **fields})
+    return train(config, [], Console(quiet=True), inputs=Inputs(pd.DataFrame({"composition": FORMULAS, **table})))
 
 
 def card_of(run: Path, folder: Path) -> str:
     return (export_model(run, folder, "made") / CARD).read_text(encoding="utf-8")
 
 
-def row_of(card: str, task: str) -> dict[str, str]:
-    """Column -> cell of a task in the table of a card."""
-    lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("|")]
-    cells = next(line for line in lines if line[0] == task)
-    return dict(zip(lines[0], cells, strict=False))
+def interval_row(card: str, task: str) -> dict[str, str]:
+    """Column -> cell of the intervals of 90 % of a task in a card."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in card.splitlines() if line[:1] == "|"]
+    titles = next(line for line in lines if "level [%]" in line)
+    cells = next(line for line in lines if line[0] == task and len(line) == len(titles) and line[2] == "90")
+    return dict(zip(titles, cells, strict=True))
 
 
 def test_a_run_without_a_test_part_is_exported(tmp_path: Path) -> None:
     run = trained(tmp_path, {"energy": ENERGY}, test_split=0.0, val_split=0.3)
-    found = json.loads((run / RESULTS).read_text())["tasks"]["energy"]
-    assert found["test"] is None
-    assert found["intervals"]["90"]["coverage"] is None
-    row = row_of(card_of(run, tmp_path), "energy")
-    assert row["labels in test"] == "0"
-    assert float(row["half width of 90 %"]) == pytest.approx(found["intervals"]["90"]["half_width"], rel=1e-3)
+    results = json.loads((run / RESULTS).read_text())
+    assert results["tasks"]["energy"]["test"] is None
+    level = results["intervals"]["energy"]["levels"]["90"]
+    assert level["all"]["coverage"] is None
+    row = interval_row(card_of(run, tmp_path), "energy")
+    assert float(row["half width of all"]) == pytest.approx(level["half_width"], rel=1e-3)
 
 
 def test_a_task_without_labels_in_the_test_part_has_no_coverage(tmp_path: Path) -> None:
     gap = np.where(PARTS == "test", np.nan, ENERGY)
-    with pytest.warns(UserWarning, match="task 'gap' has no known label in test"):
-        run = trained(tmp_path, {"energy": ENERGY, "gap": gap, "split": PARTS})
-    tasks = json.loads((run / RESULTS).read_text())["tasks"]
-    assert tasks["gap"]["test"] is None
-    assert tasks["gap"]["intervals"]["90"]["coverage"] is None
-    assert 0 <= tasks["energy"]["intervals"]["90"]["coverage"] <= 1
+    run = trained(tmp_path, {"energy": ENERGY, "gap": gap, "split": PARTS})
+    results = json.loads((run / RESULTS).read_text())
+    assert results["tasks"]["gap"]["test"] is None
+    levels = {name: found["levels"]["90"] for name, found in results["intervals"].items()}
+    assert levels["gap"]["all"]["coverage"] is None
+    assert 0 <= levels["energy"]["all"]["coverage"] <= 1
     card = card_of(run, tmp_path)
-    assert row_of(card, "energy")["its coverage"] == f"{tasks['energy']['intervals']['90']['coverage']:.3f}"
+    assert interval_row(card, "energy")["coverage [%]"] == f"{100 * levels['energy']['all']['coverage']:.4g}"
     assert "nan" not in card.lower()
 
 
@@ -81,22 +86,21 @@ def test_a_card_names_the_command_that_takes_the_model(kind: str, designs: bool,
     run = trained(tmp_path, {"energy": ENERGY}, descriptor={"kind": kind}, epochs=1)
     card = card_of(run, tmp_path)
     assert ("crystrata design" in card) is designs
-    assert (f"crystrata-trainer predict --config FILE --ckpt_path {run.name}" in card) is not designs
+    assert "crystrata predict --model made" in card
     accepted = pytest.raises(UsageError, match="design needs kernel_mean") if not designs else nullcontext()
     with accepted:
         TrainedCompositions.load(tmp_path / "made", "cpu")
     for claim in ("DFT", "most stable"):  # no label of this table is computed, and no polymorph was left out
         assert claim not in card
-    assert "by reduced formula, seed 42" in card
+    assert "`by-table`, seed 42" in card or "`rare first`, seed 42" in card
     assert "all polymorphs get one answer" in card
     description = json.loads((tmp_path / "made" / DESCRIPTION).read_text())
-    description["network"]["graph_encoder"] = "cgcnn"
-    fused = composition_card(description, json.loads((run / RESULTS).read_text()), read_manifest(run))
-    assert "from a formula and its crystal" in fused
+    description["network"]["structure"] = "cgcnn"
+    fused = model_card(description, json.loads((run / RESULTS).read_text()), read_manifest(run))
+    assert "from a formula and a structure" in fused
     assert "polymorphs" not in fused
 
 
 def test_a_card_tells_the_split_that_the_table_states(tmp_path: Path) -> None:
     card = card_of(trained(tmp_path, {"energy": ENERGY, "split": PARTS}, epochs=1), tmp_path)
-    assert "split column, seed 42" in card
-    assert "reduced formula" not in card
+    assert "split column`, seed 42" in card

@@ -25,8 +25,8 @@ RUNS: dict[str, tuple[object, ...]] = {
 FRESH = """
 import json, sys
 from crystrata.cli.train import main
-from crystrata.workflows import evaluation
-evaluation.png_of = lambda figure: b"no figure"
+from crystrata.workflows import evaluate
+evaluate.png_of = lambda figure: b"no figure"
 sys.exit(max(main(flags) for flags in json.loads(sys.argv[1])))
 """
 """Trains several runs in one process: most of its time goes into imports."""

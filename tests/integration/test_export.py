@@ -16,10 +16,10 @@ import torch
 from crystrata.cli.main import main
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import digest_of_json, write_json
-from crystrata.prediction.trained_model import load_model
 from crystrata.prediction.predict import predict_files
-from crystrata.runs.find import find_model
+from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import BEST, RESULTS
+from crystrata.runs.find import find_model
 from crystrata.runs.manifest import read_manifest, update_manifest
 from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION, WEIGHTS
 from crystrata.workflows.export import export_model
@@ -102,7 +102,7 @@ def test_the_card_tells_figures_split_compute_and_what_a_demo_is(exported: Path,
     assert "DEMO: labels are semi-empirical" in card.split("##")[0]
     assert "DEMO" in description["notice"]
     assert description["score"] == results["score"]
-    assert f"| {results['properties']['formation_energy']['test']['mae']:.4g} |" in card
+    assert f"| {results['tasks']['formation_energy']['test']['mae']:.4g} |" in card
     assert f"{results['parameters']:,}" in card
     assert f"| {results['hours']:.4g} |" in card
     assert f"| device | {read_manifest(lite_run)['device']} |" in card
@@ -128,7 +128,7 @@ def test_a_refit_carries_the_figures_of_the_run_that_was_tested(run: Path, lite_
     card, own = (folder / CARD).read_text(), json.loads((lite_run / RESULTS).read_text())
     assert json.loads((folder / DESCRIPTION).read_text())["figures_of"] == run.name
     assert card.index(run.name) < card.index("| mbj_bandgap |") < card.index("held out of its training")
-    assert f"| {own['properties']['formation_energy']['test']['mae']:.4g} |" in card
+    assert f"| {own['tasks']['formation_energy']['test']['mae']:.4g} |" in card
 
 
 @pytest.mark.parametrize("place", [0, 8, 5000, -1])
@@ -170,10 +170,10 @@ def test_a_description_that_is_none_is_refused(folder: Path, text: str) -> None:
         load_model(folder, "cpu")
 
 
-@pytest.mark.parametrize("number", [0, 1, "2", None])
+@pytest.mark.parametrize("number", [0, 1, "3", None])
 def test_a_foreign_format_is_refused(folder: Path, number: object) -> None:
     changed(folder / DESCRIPTION, lambda values: values.update(format=number), sealed=True)
-    with pytest.raises(ModelError, match=rf"has format {number}, this version reads 2"):
+    with pytest.raises(ModelError, match=rf"has format {number}, this version reads 3"):
         load_model(folder, "cpu")
 
 
@@ -184,7 +184,7 @@ def test_a_foreign_format_is_refused(folder: Path, number: object) -> None:
         lambda values: values.pop("facts"),
         lambda values: values.pop("weights_sha256"),
         lambda values: values.update(facts=None),
-        lambda values: values["network"]["settings"].update(channels=16),
+        lambda values: values["network"]["structure_settings"].update(channels=16),
     ],
 )
 def test_a_description_that_fits_no_weights_is_refused(
@@ -246,11 +246,11 @@ def test_only_a_whole_run_is_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is it a run directory"):
         export_model(tmp_path / "nowhere", tmp_path / "out")
     (run / RESULTS).rename(run / "away")
-    with pytest.raises(ModelError, match=r"no readable results\.json"):
+    with pytest.raises(ModelError, match=r"results\.json is missing or damaged"):
         export_model(run, tmp_path / "out")
     (run / "away").rename(run / RESULTS)
     update_manifest(run, status="interrupted")
-    with pytest.raises(ModelError, match="interrupted, not completed: end it with --resume"):
+    with pytest.raises(ModelError, match="interrupted, not completed: finish it with --resume"):
         export_model(run, tmp_path / "out")
     update_manifest(run, status="completed")
     (run / BEST).unlink()
@@ -268,11 +268,11 @@ def test_the_verb_exports_and_inference_finds_the_model_by_name(
     assert capsys.readouterr().out == f"exported: {folder}\n"
     assert find_model(Path("models"), "small") == folder
     silicon = str(root / "examples" / "cifs" / "silicon.cif")
-    assert main(["predict", "--cif", silicon, "--run", "small", "--device", "cpu"]) == 0
+    assert main(["predict", "--cif", silicon, "--model", "small", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert f"model: {folder / WEIGHTS}" in said
     assert "DEMO" in said
     assert main(["predict", "--cif", silicon]) == 2  # a name of its own is no default
-    assert "crystrata export" in capsys.readouterr().err
+    assert f"the shipped model {DEFAULT_MODEL} is neither" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "gone")]) == 2
     assert capsys.readouterr().err.startswith("error: ")

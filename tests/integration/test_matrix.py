@@ -19,7 +19,7 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.registry import read_registry
 from crystrata.workflows import matrix as workflow
-from crystrata.workflows import tier_run
+from crystrata.workflows import run as lifecycle
 
 Run = Callable[..., int]
 
@@ -56,16 +56,16 @@ def test_the_matrix_has_thirty_cells_and_the_baseline() -> None:
         [multi] = [cell.config for cell in cells if (cell.tier, cell.kind) == (tier, "multi")]
         assert multi.properties == NINE
     ehull = next(cell.config for cell in cells if cell.name == "std single ehull")
-    assert ehull.trained_properties == ("formation_energy",)
+    assert [task.name for task in ehull.trained] == ["formation_energy"]
 
 
 @pytest.mark.parametrize(
     "cell", matrix_cells(max_samples=70, seed=3, source="demo", epochs=4), ids=lambda cell: cell.name
 )
 def test_the_command_of_a_cell_trains_the_same_model(cell: Cell) -> None:
-    door = EntryPoint("train_singletask.py", single_task=True) if cell.config.single_task else EntryPoint()
-    flags = build_parser(door).parse_args(cell.command[2:])
-    assert config_of(flags, door) == cell.config
+    entry = EntryPoint("train_singletask.py", single_task=True) if cell.config.single_task else EntryPoint()
+    flags = build_parser(entry).parse_args(cell.command[2:])
+    assert config_of(flags, entry) == cell.config
 
 
 def test_cells_can_be_chosen() -> None:
@@ -127,7 +127,7 @@ def test_cells_are_trained_tabled_and_then_passed_over(
 def test_a_cell_that_fails_is_recorded_and_stops_no_other(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare = tier_run.prepare_data
+    prepare = lifecycle.prepare
     broken = {"band_gap": DataError("the labels are gone"), "bulk_modulus": ZeroDivisionError("a defect")}
 
     def fail_for_some(config: RunConfig, console: Console, **settings: Any) -> object:
@@ -135,13 +135,9 @@ def test_a_cell_that_fails_is_recorded_and_stops_no_other(
             raise broken[config.properties[0]]
         return prepare(config, console, **settings)
 
-    monkeypatch.setattr(tier_run, "prepare_data", fail_for_some)
+    monkeypatch.setattr(lifecycle, "prepare", fail_for_some)
     assert run(properties="band_gap,bulk_modulus,spillage") == 1
-    assert [(entry.properties[0], entry.status) for entry in read_registry(tmp_path)] == [
-        ("band_gap", "failed"),
-        ("bulk_modulus", "failed"),
-        ("spillage", "completed"),
-    ]
+    assert [(entry.properties[0], entry.status) for entry in read_registry(tmp_path)] == [("spillage", "completed")]
     table = (tmp_path / "matrix.md").read_text()
     assert "Failed: lite single band_gap: the labels are gone" in table
     assert "Failed: lite single bulk_modulus: ZeroDivisionError: a defect" in table
@@ -155,10 +151,10 @@ def test_a_cell_that_fails_is_recorded_and_stops_no_other(
 def test_an_interrupted_cell_continues_in_its_own_folder(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tier_run, "evaluate_run", interrupt)
+    monkeypatch.setattr(lifecycle, "evaluate_run", interrupt)
     assert run() == 130  # the whole matrix stops
     monkeypatch.undo()
     [entry] = read_registry(tmp_path)

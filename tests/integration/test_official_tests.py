@@ -13,12 +13,13 @@ import pytest
 
 from crystrata.cli.leaderboard import main as contribute
 from crystrata.cli.train import main
+from crystrata.datasets.materials import Materials
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
-from crystrata.jarvis_properties import NINE, PROPERTIES, get_property
+from crystrata.jarvis_properties import NINE, PROPERTIES, get_property, properties
 from crystrata.reports.leaderboard import file_name
-from crystrata.reports.official import official_answers, official_figures
+from crystrata.reports.official import official_figures, official_predictions
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD
 from crystrata.sources.table import CrystalTable
 
@@ -61,8 +62,8 @@ def train_made(
         models = tmp_path_factory.mktemp("models")
         where = ["--data-dir", data_dir, "--models-dir", models, "--device", "cpu", "--splits-file", official_ids]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crystrata.workflows.preparation.open_source", lambda *_: made)
-            patch.setattr("crystrata.workflows.evaluation.png_of", lambda figure: b"no figure")
+            patch.setattr("crystrata.workflows.prepare.open_source", lambda *_: made)
+            patch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
             assert main(["--level", "lite", "--epochs", "1", "--batch-size", "16", *map(str, (*flags, *where))]) == 0
         (run,) = models.glob("*/run_*")
         return run
@@ -115,7 +116,7 @@ def test_a_union_run_answers_every_official_test(train_made: Callable[..., Path]
 def test_the_official_ehull_alone(train_made: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     run = train_made("--split", "official:ehull", "--properties", "ehull_official", "--max-samples", 1000)
     results = content(run, RESULTS)
-    assert list(results["properties"]) == ["ehull_official"]
+    assert list(results["tasks"]) == ["ehull_official"]
     figure = results["official_tests"]["ehull"]
     assert figure["n"] < figure["ids"] == 6  # one of the tested crystals has no such label
     assert "Official tests" in capsys.readouterr().out
@@ -130,17 +131,19 @@ def test_a_benchmark_without_a_property_of_the_run_has_no_figure(train_made: Cal
 def test_a_run_by_another_protocol_has_no_official_figures(lite_run: Path) -> None:
     assert content(lite_run, RESULTS)["official_tests"] == {}
     assert "Official tests" not in (lite_run / TABLE_MD).read_text() + (lite_run / REPORT).read_text()
-    assert list(content(lite_run, RESULTS)["properties"]) == list(NINE)
+    assert list(content(lite_run, RESULTS)["tasks"]) == list(NINE)
 
 
 def test_a_component_is_the_heads_own_where_it_tells_one() -> None:
     split = Split(np.array([0]), np.array([1]), np.array([2, 4, 5]), "union", 0, {"epsy": np.array([2, 5])})
     labels = pd.DataFrame({"epsy": [9.0, 9.0, 2.0, 9.0, 9.0, 4.0]})
     details = {"dielectric yy": np.array([2.5, 7.0, np.nan])}  # no frame is known of the last crystal
-    names, ids = ["spillage", "dielectric"], list("abcdef")
-    answers = official_answers(split, ids, labels, names, np.full((3, 2), 3.0), details)
+    tasks = properties(["spillage", "dielectric"])
+    materials = Materials(tuple("abcdef"), tuple("abcdef"), table=labels)
+    predicted = {task.name: np.full(3, 3.0) for task in tasks}
+    answers = official_predictions(split, materials, tasks, predicted, details)
     assert answers.to_numpy().tolist() == [["epsy", "c", 2.0, 2.5], ["epsy", "f", 4.0, 3.0]]
-    figures = official_figures(answers, names, labels.iloc[split.train])
+    figures = official_figures(answers, tasks, materials, split.train)
     assert list(figures) == ["epsy"]
     assert figures["epsy"]["median_mae"] == pytest.approx((7.0 + 5.0) / 2)
     assert figures["epsy"]["mae"] == pytest.approx((0.5 + 1.0) / 2)

@@ -15,9 +15,9 @@ import pytest
 
 from crystrata.cli.predict import main
 from crystrata.elements import SYMBOLS
+from crystrata.jarvis_properties import NINE, get_property, properties
+from crystrata.prediction.predict import predict_files, predict_materials
 from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.prediction.predict import predict_materials, predict_files
-from crystrata.jarvis_properties import NINE, get_property, records
 from crystrata.runs.directory import BEST, PREDICTIONS
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal, Rejected
@@ -25,7 +25,7 @@ from crystrata.structures.readers import read_crystals
 
 NAMES = ("quartz", "silicon", "strontium_titanate", "rock_salt", "gallium_arsenide", "barium_titanate")  # no sorting
 FORMULAS = ("O2Si", "Si", "O3SrTi", "ClNa", "AsGa", "BaO3Ti")
-COLUMNS = [record.column for record in records(NINE)]
+COLUMNS = [record.column for record in properties(NINE)]
 Predict = Callable[..., pd.DataFrame]
 
 
@@ -49,11 +49,11 @@ def together(model: TrainedModel, cifs: list[Path]) -> pd.DataFrame:
 
 @pytest.fixture
 def predict(lite_run: Path, tmp_path: Path) -> Predict:
-    """Calls the inference door with the lite run; returns the table that it writes."""
+    """Predicts with the lite run; returns the table that it writes."""
 
     def call(*flags: object) -> pd.DataFrame:
         output = tmp_path / "table.csv"
-        code = main([*map(str, flags), "--run", str(lite_run), "--output", str(output), "--device", "cpu"])
+        code = main([*map(str, flags), "--model", str(lite_run), "--output", str(output), "--device", "cpu"])
         assert code == 0
         return pd.read_csv(output)
 
@@ -77,7 +77,7 @@ def test_the_six_examples(predict: Predict, cifs: list[Path]) -> None:
 
 
 def test_predictions_are_physical(together: pd.DataFrame) -> None:
-    for record in records(NINE):
+    for record in properties(NINE):
         column = together[record.column]
         assert record.lower is None or (column >= record.lower).all(), record.name
     assert together["formation_energy [eV/atom]"].abs().max() < 20
@@ -251,7 +251,7 @@ def test_a_test_crystal_is_predicted_as_training_reported(
 def test_a_cgcnn_run_predicts_its_own_four(cgcnn_run: Path, cifs: list[Path]) -> None:
     model = load_model(cgcnn_run / BEST, "cpu")  # a weights file is as good as its directory
     table = predict_files(model, cifs)
-    wanted = [record.column for record in records(model.properties)]
+    wanted = [record.column for record in properties(model.properties)]
     assert len(wanted) == 4
     assert [column for column in table if column in COLUMNS] == wanted
     assert np.isfinite(table[wanted].to_numpy(dtype=float)).all()

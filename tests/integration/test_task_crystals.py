@@ -14,35 +14,32 @@ from rich.console import Console
 from crystrata.compositions.descriptors import Statistics
 from crystrata.errors import UsageError
 from crystrata.networks.network import Network
-from crystrata.networks.network import Network
 from crystrata.prediction.trained_model import load_model
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.runs.config import RunConfig
 from crystrata.sources.table import CrystalTable
-from crystrata.workflows.task_preparation import prepare_tasks
-from crystrata.workflows.task_run import build_task_training, run_tasks
+from crystrata.tasks import parse_tasks
+from crystrata.training.fit import build
+from crystrata.workflows.prepare import Inputs, prepare
+from crystrata.workflows.run import run
 
 QUIET = Console(quiet=True)
 ENERGY = "formation_energy_peratom"
+MLP = {"hidden_dims": [None, 8]}
 
 
 @pytest.fixture
 def config(
     demo: CrystalTable, data_dir: Path, tmp_path: Path, cgcnn_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> TaskRunConfig:
+) -> RunConfig:
     """A run on the demo crystals with the graph encoder of a trained run."""
     monkeypatch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
     old = load_model(cgcnn_run, "cpu").network
     assert isinstance(old, Network)
-    return TaskRunConfig(
-        ({"name": "energy", "kind": "regression", "data_column": ENERGY, "composition_column": "id"},),
-        descriptor={"kind": "statistics"},
-        encoder="none",
-        encoder_settings={"latent_width": 16},
-        latent_stage="none",
-        graph_encoder="cgcnn",
-        graph_settings=old.config.settings,
+    return RunConfig(
+        parse_tasks([{"name": "energy", "kind": "regression", "data_column": ENERGY, "composition_column": "id"}]),
+        structure="cgcnn",
+        structure_settings=old.config.structure_settings,
         graph=old.graph,
-        modality_dropout=0.0,
         source="demo",
         data_dir=str(data_dir),
         models_dir=str(tmp_path),
@@ -60,10 +57,9 @@ def table(demo: CrystalTable) -> pd.DataFrame:
     return demo.labels.reset_index()
 
 
-def test_an_id_is_that_crystal_and_has_its_formula(
-    config: TaskRunConfig, table: pd.DataFrame, demo: CrystalTable
-) -> None:
-    data = prepare_tasks(config, QUIET, table=table).data
+def test_an_id_is_that_crystal_and_has_its_formula(config: RunConfig, table: pd.DataFrame, demo: CrystalTable) -> None:
+    config = replace(config, composition="mlp", composition_settings=MLP, descriptor={"kind": "statistics"})
+    data = prepare(config, QUIET, inputs=Inputs(table=table)).data
     dataset, crystals = data.dataset, list(demo.crystals())
     number = dict(zip(demo.labels.index, crystals, strict=True))
     assert dataset.structures is not None
@@ -77,13 +73,13 @@ def test_an_id_is_that_crystal_and_has_its_formula(
     assert (parts.groupby("formula")["part"].nunique() == 1).all()  # polymorphs stay together
 
 
-def test_elements_of_the_facts_are_those_of_the_crystals(config: TaskRunConfig, table: pd.DataFrame) -> None:
-    assert {"Na", "Cl"} <= set(prepare_tasks(config, QUIET, table=table).facts["elements"])
+def test_elements_of_the_facts_are_those_of_the_crystals(config: RunConfig, table: pd.DataFrame) -> None:
+    assert {"Na", "Cl"} <= set(prepare(config, QUIET, inputs=Inputs(table=table)).facts["elements"])
 
 
-def test_the_crystal_alone_learns_and_tells_polymorphs_apart(config: TaskRunConfig, table: pd.DataFrame) -> None:
-    run = run_tasks(config, [], QUIET, table=table)
-    found = pd.read_parquet(run / "predictions" / "energy.parquet").set_index("key")
+def test_the_crystal_alone_learns_and_tells_polymorphs_apart(config: RunConfig, table: pd.DataFrame) -> None:
+    path = run(config, [], QUIET, inputs=Inputs(table=table))
+    found = pd.read_parquet(path / "predictions" / "energy.parquet").set_index("key")
     mae = (found["pred"] - found["true"]).abs().mean()
     assert mae < 0.6 * (found["true"] - found["true"].mean()).abs().mean()
     formulas = table.set_index("id")["formula"].loc[found.index]
@@ -91,30 +87,34 @@ def test_the_crystal_alone_learns_and_tells_polymorphs_apart(config: TaskRunConf
 
 
 def test_the_graph_encoder_starts_from_a_trained_one(
-    config: TaskRunConfig, table: pd.DataFrame, cgcnn_run: Path, lite_run: Path
+    config: RunConfig, table: pd.DataFrame, cgcnn_run: Path, lite_run: Path
 ) -> None:
-    prepared = prepare_tasks(config, QUIET, table=table)
+    prepared = prepare(config, QUIET, inputs=Inputs(table=table))
     old = load_model(cgcnn_run, "cpu").network
     assert isinstance(old, Network)
-    network = build_task_training(replace(config, graph_start=str(cgcnn_run)), prepared, QUIET).network
-    assert isinstance(network, Network)
-    assert network.graph_encoder is not None
-    torch.testing.assert_close(network.graph_encoder.state_dict(), old.encoder.state_dict(), rtol=0, atol=0)
-    settings = {**old.config.settings, "layers": 1}
+    network = build(replace(config, structure_start=str(cgcnn_run)), prepared.data, QUIET).network
+    assert network.encoder is not None
+    torch.testing.assert_close(network.encoder.state_dict(), old.encoder.state_dict(), rtol=0, atol=0)
+    settings = {**old.config.structure_settings, "layers": 1}
     for change, told in (
-        ({"graph_start": str(lite_run)}, "has encoder e3nn"),
-        ({"graph_settings": settings}, "has settings"),
-        ({"graph_encoder": None, "encoder": "mlp", "encoder_settings": {"hidden_dims": [None, 8]}}, "cannot start"),
+        ({"structure_start": str(lite_run)}, "has structure e3nn"),
+        ({"structure_settings": settings}, "has structure_settings"),
     ):
-        other = replace(config, **{"graph_start": str(cgcnn_run), **change})  # type: ignore[arg-type]
+        other = replace(config, **{"structure_start": str(cgcnn_run), **change})  # type: ignore[arg-type]
         with pytest.raises(UsageError, match=told):
-            build_task_training(other, prepared, QUIET)
+            build(other, prepared.data, QUIET)
 
 
-@pytest.mark.parametrize("change", [{"graph_encoder": None}, {"pretrain": {"masked_features": 0.1}}])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"structure": None}, "choose an encoder"),
+        ({"self_supervised": {"masked_features": 0.1}}, "choose a composition"),
+    ],
+)
 def test_a_network_that_would_read_nothing_is_refused(
-    config: TaskRunConfig, table: pd.DataFrame, change: dict[str, object]
+    config: RunConfig, table: pd.DataFrame, change: dict[str, object], words: str
 ) -> None:
-    prepared = prepare_tasks(config, QUIET, table=table)
-    with pytest.raises(UsageError, match="encoder none reads the crystal alone"):
-        build_task_training(replace(config, **change), prepared, QUIET)  # type: ignore[arg-type]
+    prepared = prepare(config, QUIET, inputs=Inputs(table=table))
+    with pytest.raises(UsageError, match=words):
+        build(replace(config, **change), prepared.data, QUIET)  # type: ignore[arg-type]

@@ -17,29 +17,35 @@ from same_bits import assert_same_bits
 
 from crystrata.compositions.descriptors import KernelMean, Statistics
 from crystrata.compositions.keys import composition_keys
-from crystrata.errors import ModelError, TrainingError, UsageError
-from crystrata.networks.weights import unpack_task_network
+from crystrata.errors import TrainingError, UsageError
+from crystrata.networks.weights import unpack_network
+from crystrata.prediction.predict import Formula, predict, predict_files
 from crystrata.prediction.trained_model import load_model
+from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, SPLITS, TASK_PREDICTIONS
-from crystrata.runs.task_config import TaskRunConfig
+from crystrata.runs.find import saved_config
 from crystrata.sources.table import CrystalTable
+from crystrata.tasks import parse_tasks
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
-from crystrata.workflows.task_preparation import prepare_tasks
-from crystrata.workflows.task_run import build_task_training, resume_tasks, run_tasks
+from crystrata.training.fit import build
+from crystrata.workflows.prepare import Inputs, prepare
+from crystrata.workflows.run import resume, run
 
 QUIET = Console(quiet=True)
-NO_LABEL = pytest.warns(UserWarning, match="task 'energy' has no known label")
-CONFIG = TaskRunConfig(
-    TASKS,
+LABELS = Inputs(table=label_table())
+CONFIG = RunConfig(
+    parse_tasks(TASKS),
+    composition="mlp",
+    latent_stage="tanh",
     descriptor={"kind": "statistics"},
-    encoder_settings={"hidden_dims": [None, 16, 8]},
+    composition_settings={"hidden_dims": [None, 16, 8]},
     epochs=4,
     batch_size=8,
     accumulate=2,
     lr=1e-2,
     learned_balance=True,
-    pretrain={"masked_features": 0.1},
+    self_supervised={"masked_features": 0.1},
     val_split=0.2,
     test_split=0.2,
     device="cpu",
@@ -54,7 +60,7 @@ def content(run: Path, name: str) -> Any:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is never cut."""
     config = replace(CONFIG, models_dir=str(tmp_path_factory.mktemp("models")))
-    return run_tasks(config, ["of", "tests"], QUIET, table=label_table())
+    return run(config, ["of", "tests"], QUIET, inputs=LABELS)
 
 
 def test_a_run_leaves_its_artifacts(straight: Path) -> None:
@@ -65,12 +71,12 @@ def test_a_run_leaves_its_artifacts(straight: Path) -> None:
     assert manifest["status"] == "completed"
     assert manifest["descriptor"]["digest"] == Statistics().digest
     assert {part: len(ids) for part, ids in content(straight, SPLITS).items() if part in ("train", "val", "test")} == (
-        manifest["compositions"]
+        manifest["materials"]
     )
     assert results["best_epoch"] == manifest["best_epoch"]
-    network, facts = unpack_task_network(read_checkpoint(straight / BEST))
-    assert network.tasks == (*(task["name"] for task in TASKS), "masked_features")
-    assert facts["tasks"][0]["name"] == "energy"
+    network, facts = unpack_network(read_checkpoint(straight / BEST))
+    assert network.losses == (*(task["name"] for task in TASKS), "masked_features")
+    assert facts["trained_tasks"][0] == "energy"
 
 
 def test_results_are_those_of_the_predictions_in_physical_units(straight: Path) -> None:
@@ -90,7 +96,7 @@ def test_results_are_those_of_the_predictions_in_physical_units(straight: Path) 
     assert results["rebuilt"]["test"]["mse"] > 0
 
 
-def cut(config: TaskRunConfig, epoch: int, step: int) -> Path:
+def cut(config: RunConfig, epoch: int, step: int) -> Path:
     """Start a run that fails at a step of an epoch; return its directory."""
 
     def fail(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
@@ -100,67 +106,82 @@ def cut(config: TaskRunConfig, epoch: int, step: int) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MovingAverage, "on_train_batch_start", fail, raising=False)
         with pytest.raises(RuntimeError, match="the machine fails"):
-            run_tasks(config, ["of", "tests"], QUIET, table=label_table())
-    (run,) = config.family_dir.glob("run_*")
-    return run
+            run(config, ["of", "tests"], QUIET, inputs=LABELS)
+    (path,) = config.family_dir.glob("run_*")
+    return path
 
 
 def test_a_run_that_was_cut_and_continued_equals_one_that_was_not(straight: Path, tmp_path: Path) -> None:
-    run = cut(replace(CONFIG, models_dir=str(tmp_path)), 2, 1)
-    assert content(run, MANIFEST)["status"] == "failed"
-    assert resume_tasks(run, ["again"], QUIET, table=label_table()) == run
-    assert_same_bits(run, straight)
-    records = [[{**record, "seconds": 0} for record in content(path, HISTORY)] for path in (run, straight)]
+    again = cut(replace(CONFIG, models_dir=str(tmp_path)), 2, 1)
+    assert content(again, MANIFEST)["status"] == "failed"
+    assert resume(again, saved_config(again), ["again"], QUIET, inputs=LABELS) == again
+    assert_same_bits(again, straight)
+    records = [[{**record, "seconds": 0} for record in content(path, HISTORY)] for path in (again, straight)]
     assert records[0] == records[1]
-    assert content(run, RESULTS)["tasks"] == content(straight, RESULTS)["tasks"]
+    assert content(again, RESULTS)["tasks"] == content(straight, RESULTS)["tasks"]
 
 
 def test_a_run_is_not_continued_with_other_labels(straight: Path, tmp_path: Path) -> None:
-    run = cut(replace(CONFIG, models_dir=str(tmp_path)), 1, 0)
+    path = cut(replace(CONFIG, models_dir=str(tmp_path)), 1, 0)
+    config = saved_config(path)
     with pytest.raises(UsageError, match="started with other labels"):
-        resume_tasks(run, [], QUIET, table=label_table().assign(energy=1.0))
+        resume(path, config, [], QUIET, inputs=Inputs(table=label_table().assign(energy=1.0)))
     with pytest.raises(UsageError, match="started with other descriptors"):
-        resume_tasks(run, [], QUIET, table=label_table(), source=KernelMean())
+        resume(path, config, [], QUIET, inputs=replace(LABELS, descriptors=KernelMean()))
 
 
-def test_weights_of_compositions_are_refused_where_crystals_are_predicted(straight: Path) -> None:
-    with pytest.raises(ModelError, match="composition model"):
-        load_model(straight)
+def test_a_run_is_not_continued_to_fewer_epochs(tmp_path: Path) -> None:
+    path = cut(replace(CONFIG, models_dir=str(tmp_path)), 2, 1)
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(UsageError, match="has 2 epochs behind it, and --epochs 1 asks for fewer"):
+        resume(path, replace(saved_config(path), epochs=1), [], QUIET, inputs=LABELS)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_a_model_of_compositions_predicts_from_formulas(straight: Path) -> None:
+    """Every task has its column, and structures are refused in words."""
+    model = load_model(straight, "cpu")
+    table = predict(model, [Formula("NaCl"), Formula("Xx2")])
+    assert table["error_code"].tolist() == ["", "unknown_species"]
+    assert np.isfinite(table["energy"][0])
+    assert table["family"][0] in ("oxide", "salt", "other")
+    with pytest.raises(UsageError, match="reads formulas and no structures"):
+        predict_files(model, ["some.cif"])
 
 
 def test_an_autoencoder_alone_trains_on_listed_compositions(tmp_path: Path) -> None:
     keys = label_table()["composition"].tolist()
     task = {"name": "rebuilt", "kind": "autoencoder", "predict_idx": keys}
-    config = replace(CONFIG, tasks=(task,), pretrain={}, models_dir=str(tmp_path), epochs=12)
-    run = run_tasks(config, [], QUIET)
-    history = content(run, HISTORY)
+    config = replace(CONFIG, tasks=parse_tasks([task]), self_supervised={}, models_dir=str(tmp_path), epochs=12)
+    path = run(config, [], QUIET)
+    history = content(path, HISTORY)
     assert history[-1]["val_mae"]["rebuilt"] < 0.8 * history[0]["val_mae"]["rebuilt"]
-    assert content(run, RESULTS)["tasks"]["rebuilt"]["val"]["mse"] < 1
+    assert content(path, RESULTS)["tasks"]["rebuilt"]["val"]["mse"] < 1
 
 
 def test_a_head_alone_is_trained_from_another_run(straight: Path, tmp_path: Path) -> None:
     """Head-only fine-tuning: the shared part and frozen heads keep their bits, scaling and all."""
-    frozen = tuple({**task, "optimizer": {"freeze_parameters": task["name"] != "energy"}} for task in TASKS)
+    frozen = parse_tasks([{**task, "optimizer": {"freeze_parameters": task["name"] != "energy"}} for task in TASKS])
     config = replace(
         CONFIG,
         tasks=frozen,
-        pretrain={},
+        self_supervised={},
         freeze_shared=True,
         start=str(straight),
         epochs=2,
         models_dir=str(tmp_path),
         ema=1e-9,
     )
-    run = run_tasks(config, [], QUIET, table=label_table())
-    before, after = (unpack_task_network(read_checkpoint(path / BEST))[0].state_dict() for path in (straight, run))
+    tuned = run(config, [], QUIET, inputs=LABELS)
+    before, after = (unpack_network(read_checkpoint(path / BEST))[0].state_dict() for path in (straight, tuned))
     moved = {name.rsplit(".layers")[0] for name in after if not torch.equal(before[name], after[name])}
     assert moved == {"heads.energy"}
 
 
 def test_blocks_have_optimisers_of_their_own() -> None:
-    tasks = ({**TASKS[0], "optimizer": {"lr": 5e-3, "scheduler_type": "None"}}, TASKS[1])
+    tasks = parse_tasks([{**TASKS[0], "optimizer": {"lr": 5e-3, "scheduler_type": "None"}}, TASKS[1]])
     config = replace(CONFIG, tasks=tasks, learned_balance=False)
-    task = build_task_training(config, prepare_tasks(config, QUIET, table=label_table()), QUIET)
+    task = build(config, prepare(config, QUIET, inputs=LABELS).data, QUIET)
     shared, head = task.configure_optimizers().param_groups
     assert (shared["lr"], head["lr"], head["schedule"]) == (1e-2, 5e-3, "constant")
     assert set(head["params"]) == set(task.network.get_submodule("heads.energy").parameters())
@@ -168,27 +189,27 @@ def test_blocks_have_optimisers_of_their_own() -> None:
 
 
 def test_a_task_without_training_labels_is_named() -> None:
-    with pytest.raises(TrainingError, match="'energy' has no label in the training part"), NO_LABEL:
-        prepare_tasks(CONFIG, QUIET, table=label_table().assign(energy=np.nan))
+    with pytest.raises(TrainingError, match="energy has no label in the training part"):
+        prepare(CONFIG, QUIET, inputs=Inputs(table=label_table().assign(energy=np.nan)))
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"epochs": 0}, "epochs must be positive"),
+        ({"epochs": 0}, "epochs must be above 0"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
-        ({"tasks": (), "pretrain": {}}, "needs a task"),
+        ({"tasks": (), "self_supervised": {}}, "needs a task"),
     ],
 )
 def test_values_out_of_range_are_told(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        replace(CONFIG, **change)
+        RunConfig.from_dict({**CONFIG.as_dict(), **change})
 
 
 def test_configurations_survive_json() -> None:
-    assert TaskRunConfig.from_dict(json.loads(json.dumps(CONFIG.as_dict()))).digest() == CONFIG.digest()
-    with pytest.raises(UsageError, match="configuration key 'epoch'"):
-        TaskRunConfig.from_dict({**CONFIG.as_dict(), "epoch": 3})
+    assert RunConfig.from_dict(json.loads(json.dumps(CONFIG.as_dict()))).digest() == CONFIG.digest()
+    with pytest.raises(UsageError, match="unknown key 'epoch'"):
+        RunConfig.from_dict({**CONFIG.as_dict(), "epoch": 3})
 
 
 def test_crystals_join_in_where_a_composition_has_one(
@@ -199,34 +220,46 @@ def test_crystals_join_in_where_a_composition_has_one(
     table = pd.concat([table, table.iloc[:1].assign(composition="Xe9Kr7")])  # nobody has its crystal
     config = replace(
         CONFIG,
-        tasks=({"name": "energy", "kind": "regression", "data_column": "formation_energy_peratom"},),
-        pretrain={"contrastive": 0.1, "cross_reconstruction": 0.1},
-        graph_encoder="cgcnn",
-        graph_settings={"channels": 8, "layers": 1},
+        tasks=parse_tasks([{"name": "energy", "kind": "regression", "data_column": "formation_energy_peratom"}]),
+        self_supervised={"contrastive": 0.1, "cross_reconstruction": 0.1},
+        structure="cgcnn",
+        structure_settings={"channels": 8, "layers": 1},
         source="demo",
         data_dir=str(data_dir),
         models_dir=str(tmp_path),
         epochs=2,
     )
-    structures = prepare_tasks(config, QUIET, table=table).data.dataset.structures
+    structures = prepare(config, QUIET, inputs=Inputs(table=table)).data.dataset.structures
     assert structures is not None
     assert (structures.row < 0).sum() == 1
-    run = run_tasks(config, [], QUIET, table=table)
-    history = content(run, HISTORY)
+    path = run(config, [], QUIET, inputs=Inputs(table=table))
+    history = content(path, HISTORY)
     assert set(history[-1]["train_loss"]) == {"energy", "contrastive", "cross_reconstruction"}
     assert set(history[-1]["val_mae"]) == {"energy"}
     assert all(np.isfinite(list(record["train_loss"].values())).all() for record in history)
-    assert content(run, MANIFEST)["algorithm"] == "composition+cgcnn"
+    assert content(path, MANIFEST)["algorithm"] == "composition"
 
 
-def test_a_start_that_saw_what_is_tested_is_told_of(
-    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_start_that_learned_what_is_tested_is_refused(straight: Path, tmp_path: Path) -> None:
     start = replace(CONFIG, models_dir=str(tmp_path), start=str(straight), epochs=1)
-    run_tasks(start, [], Console(width=300), table=label_table())
-    assert "warning" not in capsys.readouterr().out
-    other = run_tasks(replace(start, split_seed=5), [], Console(width=300), table=label_table())
-    tested, trained = content(other, SPLITS)["test"], content(straight, SPLITS)["train"]
-    seen = len(set(tested).intersection(trained))
-    assert seen > 0
-    assert f"{seen} of {len(tested)} compositions of the test part were trained on by" in capsys.readouterr().out
+    same = run(start, [], QUIET, inputs=LABELS)
+    assert content(same, RESULTS)["start"]["tested_and_trained_on"] == 0
+    with pytest.raises(UsageError, match=r"were trained on \d+ materials that --split rare first tests on"):
+        run(replace(start, split_seed=5), [], QUIET, inputs=LABELS)
+    assert list(start.family_dir.glob("run_*")) == [same]  # a refused call leaves nothing behind
+
+
+def test_a_start_of_another_task_is_counted(straight: Path, tmp_path: Path) -> None:
+    """Labels of a new task were not learned before: what the start saw of the same materials is in the results."""
+    table = label_table()
+    table = table.assign(other=table["energy"].fillna(0.5) ** 2)
+    other = parse_tasks([{"name": "other", "kind": "regression", "data_column": "other"}])
+    config = replace(
+        CONFIG, tasks=other, self_supervised={}, models_dir=str(tmp_path), start=str(straight), epochs=1, split_seed=5
+    )
+    path = run(config, [], QUIET, inputs=Inputs(table=table))
+    tested, trained = content(path, SPLITS)["test"], content(straight, SPLITS)["train"]
+    told = content(path, RESULTS)["start"]
+    assert told["tested_and_trained_on"] == len(set(tested).intersection(trained)) > 0
+    with pytest.raises(UsageError, match="were trained on"):
+        run(replace(config, strict_start=True), [], QUIET, inputs=Inputs(table=table))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -14,24 +15,42 @@ from hypothesis import strategies as st
 from known_crystals import CRYSTALS, SETTINGS, batch_of
 from torch import Tensor
 
+from crystrata.datasets.batch import Batch, Targets
 from crystrata.elements import MAX_ATOMIC_NUMBER
-from crystrata.networks.balance import LossBalance
-from crystrata.networks.encoders.encoder import atomic_fractions
-from crystrata.networks.network import Network, NetworkConfig, count_parameters
+from crystrata.jarvis_properties import PROPERTIES, property_tasks
+from crystrata.networks.config import NetworkConfig
+from crystrata.networks.latent import atomic_fractions
+from crystrata.networks.loss_weights import LossWeights
+from crystrata.networks.network import Network, count_parameters
 from crystrata.networks.scaling import Scaling
-from crystrata.jarvis_properties import PROPERTIES, get_property
 
 TASKS = ("band_gap", "dielectric", "formation_energy")
+SCALARS = tuple(
+    replace(task, head={"hidden": [8]})
+    for name in TASKS
+    for task in property_tasks([name], {} if name == "formation_energy" else {name: "scalar"})
+)
 
 
-def step(balance: LossBalance, means: Mapping[str, float], count: int = 4) -> Tensor:
+def fit(scaling: Scaling, labels: Tensor, fractions: Tensor) -> None:
+    """Fit a scaling on labels that are all known."""
+    scaling.fit(labels, torch.ones(len(labels), dtype=torch.bool), fractions if scaling.uses_ridge else None)
+
+
+def scaling_of(name: str) -> Scaling:
+    """The scaling of a property's own head."""
+    task = PROPERTIES[name]
+    return Scaling(task.transform, centre="median", ridge=task.additive)
+
+
+def step(balance: LossWeights, means: Mapping[str, float], count: int = 4) -> Tensor:
     """Loss of a step in which each task has `count` labels of the given mean loss."""
     sums = {task: torch.tensor(count * mean, dtype=torch.double) for task, mean in means.items()}
     return balance(sums, {task: torch.tensor(count) for task in means})
 
 
 def test_static_weights_multiply_the_means() -> None:
-    balance = LossBalance(TASKS, learned=False, weights={"dielectric": 3.0})
+    balance = LossWeights(TASKS, learned=False, weights={"dielectric": 3.0})
     loss = step(balance, {"band_gap": 0.5, "dielectric": 0.25, "formation_energy": 1.0})
     assert float(loss) == pytest.approx(0.5 + 3 * 0.25 + 1.0)
     assert list(balance.parameters()) == []
@@ -39,26 +58,26 @@ def test_static_weights_multiply_the_means() -> None:
 
 
 def test_learned_weights_start_at_one_half() -> None:
-    balance = LossBalance(TASKS, learned=True, weights={"dielectric": 3.0})
+    balance = LossWeights(TASKS, learned=True, weights={"dielectric": 3.0})
     assert float(step(balance, {"band_gap": 0.5, "dielectric": 0.25}).detach()) == pytest.approx(0.5 * (0.5 + 0.75))
     assert balance.sigmas() == dict.fromkeys(TASKS, 1.0)
 
 
 def test_sigmas_go_by_name_not_by_place() -> None:
-    balance = LossBalance(TASKS, learned=True).double()
+    balance = LossWeights(TASKS, learned=True).double()
     with torch.no_grad():
         balance.log_sigma["dielectric"].fill_(0.7)
     forwards = step(balance, {"band_gap": 0.5, "dielectric": 0.25})
     backwards = step(balance, {"dielectric": 0.25, "band_gap": 0.5})
     assert float(forwards.detach()) == pytest.approx(0.5 * 0.5 + 0.5 * 0.25 * math.exp(-1.4) + 0.7)
     assert torch.equal(forwards, backwards)
-    other = LossBalance(TASKS[::-1], learned=True).double()
+    other = LossWeights(TASKS[::-1], learned=True).double()
     other.load_state_dict(balance.state_dict())
     assert other.sigmas() == balance.sigmas()
 
 
 def test_an_absent_task_contributes_nothing() -> None:
-    balance = LossBalance(TASKS, learned=True).double()
+    balance = LossWeights(TASKS, learned=True).double()
     with torch.no_grad():
         balance.log_sigma["dielectric"].fill_(0.7)
     sums = {task: torch.tensor(2.0 if task == "band_gap" else 0.0, dtype=torch.double) for task in TASKS}
@@ -75,7 +94,7 @@ def test_an_absent_task_contributes_nothing() -> None:
     mean=st.floats(0.01, 100.0), weight=st.floats(0.1, 10.0), start=st.floats(-2.0, 2.0)
 )  # the minimum is the same wherever the descent starts
 def test_sigma_is_trained_towards_the_root_of_the_weighted_loss(mean: float, weight: float, start: float) -> None:
-    balance = LossBalance(("band_gap",), learned=True, weights={"band_gap": weight}).double()
+    balance = LossWeights(("band_gap",), learned=True, weights={"band_gap": weight}).double()
     s = balance.log_sigma["band_gap"]
     with torch.no_grad():
         s.fill_(0.5 * math.log(weight * mean))
@@ -89,7 +108,7 @@ def test_sigma_is_trained_towards_the_root_of_the_weighted_loss(mean: float, wei
 
 
 def test_descent_finds_that_sigma() -> None:
-    balance = LossBalance(("band_gap",), learned=True, weights={"band_gap": 2.0})
+    balance = LossWeights(("band_gap",), learned=True, weights={"band_gap": 2.0})
     optimizer = torch.optim.SGD(balance.parameters(), lr=0.2)
     for _ in range(100):
         optimizer.zero_grad()
@@ -102,8 +121,8 @@ def test_descent_finds_that_sigma() -> None:
 @pytest.mark.parametrize("sizes", [(8,), (3, 3, 2), (1, 7), (1,) * 8])
 def test_micro_batches_add_up_to_the_step(learned: bool, sizes: tuple[int, ...]) -> None:
     """Loss and gradients of a step are the same in one piece or in several, though labels lie unevenly."""
-    config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS, head_hidden=8)
-    network, balance = Network(config).double(), LossBalance(TASKS, learned=learned).double()
+    config = NetworkConfig(SCALARS, "cgcnn", {"channels": 8, "layers": 1}, SETTINGS)
+    network, balance = Network(config).double(), LossWeights(TASKS, learned=learned).double()
     with torch.no_grad():
         for s in balance.log_sigma.values():
             s.fill_(0.3)
@@ -114,7 +133,10 @@ def test_micro_batches_add_up_to_the_step(learned: bool, sizes: tuple[int, ...])
 
     def part(first: int, last: int) -> Tensor:
         batch = batch_of(CRYSTALS[first:last]).to(dtype=torch.double)
-        sums, _ = network.losses(batch, targets[first:last], mask[first:last])
+        chosen = {
+            name: Targets(targets[first:last, place], mask[first:last, place]) for place, name in enumerate(TASKS)
+        }
+        sums = network.loss_sums(Batch(torch.arange(last - first), chosen, crystals=batch))
         return balance(sums, counts, share=(last - first) / 8)
 
     whole = part(0, 8)
@@ -138,21 +160,21 @@ def test_the_ridge_carries_what_is_linear_in_the_composition() -> None:
     slopes = torch.zeros(MAX_ATOMIC_NUMBER)
     slopes[[7, 13, 21, 28, 55]] = torch.tensor([-3.0, 1.0, 0.5, 2.0, -1.0])
     noise = 0.01 * torch.randn(2000)
-    scaling = Scaling(get_property("formation_energy"))
-    scaling.fit(fractions @ slopes - 1.7 + noise, fractions)
+    scaling = scaling_of("formation_energy")
+    fit(scaling, fractions @ slopes - 1.7 + noise, fractions)
     assert float(scaling.scale) < 0.03  # the spread of the labels is 0.8; what is left is the noise
     rest = scaling.standardise(fractions @ slopes - 1.7, fractions) * scaling.scale
     assert rest.abs().max() < 0.05
-    plain = Scaling(get_property("bulk_modulus"))
-    plain.fit(fractions @ slopes - 1.7 + noise, fractions)
+    plain = scaling_of("bulk_modulus")
+    fit(plain, fractions @ slopes - 1.7 + noise, fractions)
     assert float(plain.scale) > 0.5
-    assert not plain.ridge.any()
+    assert not plain.uses_ridge
 
 
 def test_an_element_never_seen_adds_nothing() -> None:
     fractions = compositions(50)
-    scaling = Scaling(get_property("formation_energy"))
-    scaling.fit(fractions @ torch.randn(MAX_ATOMIC_NUMBER), fractions)
+    scaling = scaling_of("formation_energy")
+    fit(scaling, fractions @ torch.randn(MAX_ATOMIC_NUMBER), fractions)
     seen = fractions.sum(0) > 0
     assert scaling.ridge[seen].abs().min() > 0
     assert scaling.ridge[~seen].abs().max() < 1e-12
@@ -160,19 +182,19 @@ def test_an_element_never_seen_adds_nothing() -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_location_is_the_median_and_scale_the_mean_deviation(name: str) -> None:
-    scaling, fractions = Scaling(get_property(name)), compositions(401)
+    scaling, fractions = scaling_of(name), compositions(401)
     labels = torch.distributions.LogNormal(1.0, 1.0).sample((401,))
-    scaling.fit(labels, fractions)
+    fit(scaling, labels, fractions)
     z = scaling.standardise(labels, fractions)
     assert float(z.median()) == pytest.approx(0.0, abs=1e-5)
     assert float(z.abs().mean()) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_asinh_keeps_the_median_and_tames_the_tail() -> None:
-    scaling, fractions = Scaling(get_property("piezoelectric")), compositions(401)
+    scaling, fractions = scaling_of("piezoelectric"), compositions(401)
     labels = torch.distributions.LogNormal(1.0, 2.0).sample((401,))
     labels[:20] = 0.0
-    scaling.fit(labels, fractions)
+    fit(scaling, labels, fractions)
     assert float(scaling.transform_scale) == pytest.approx(float(labels[labels != 0].median()))
     middle = scaling.restore(torch.zeros(401), fractions)
     torch.testing.assert_close(middle, labels.median().expand(401), rtol=1e-5, atol=1e-5)
@@ -184,22 +206,23 @@ def test_asinh_keeps_the_median_and_tames_the_tail() -> None:
 
 
 def test_fitting_twice_is_fitting_once() -> None:
-    scaling, fractions, labels = Scaling(get_property("dielectric")), compositions(31), 2 + 9 * torch.rand(31)
-    scaling.fit(torch.rand(31) + 500, fractions)
-    scaling.fit(labels, fractions)
-    fresh = Scaling(get_property("dielectric"))
-    fresh.fit(labels, fractions)
+    scaling, fractions, labels = scaling_of("dielectric"), compositions(31), 2 + 9 * torch.rand(31)
+    fit(scaling, torch.rand(31) + 500, fractions)
+    fit(scaling, labels, fractions)
+    fresh = scaling_of("dielectric")
+    fit(fresh, labels, fractions)
     for name, value in fresh.state_dict().items():
         assert torch.equal(value, scaling.state_dict()[name]), name
 
 
 def test_the_network_fits_each_head_on_its_known_labels() -> None:
-    config = NetworkConfig("cgcnn", TASKS, {"channels": 8, "layers": 1}, SETTINGS)
+    config = NetworkConfig(SCALARS, "cgcnn", {"channels": 8, "layers": 1}, SETTINGS)
     network, batch = Network(config), batch_of(CRYSTALS)
-    targets = torch.full((8, 3), math.nan)
-    targets[:5, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0])
-    targets[2:, 2] = torch.linspace(-2, 1, 6)
-    network.fit_scaling(targets, atomic_fractions(batch))
+    labels = torch.full((8, 3), math.nan)
+    labels[:5, 0] = torch.tensor([0.0, 1.0, 2.0, 3.0, 10.0])
+    labels[2:, 2] = torch.linspace(-2, 1, 6)
+    targets = {name: Targets(column, column.isfinite()) for name, column in zip(TASKS, labels.T, strict=True)}
+    network.fit_scaling(targets, fractions=atomic_fractions(batch))
     assert float(network.head("band_gap").scaling.location) == 2.0
     assert float(network.head("band_gap").scaling.scale) == pytest.approx(2.4)
     assert float(network.head("dielectric").scaling.scale) == 1.0  # no label: left as it was
@@ -207,13 +230,13 @@ def test_the_network_fits_each_head_on_its_known_labels() -> None:
 
 
 def test_a_network_is_rebuilt_from_its_configuration_and_weights() -> None:
-    config = NetworkConfig("e3nn", TASKS, {"channels": 8, "layers": 1, "angles": "density"}, SETTINGS, head_hidden=8)
+    config = NetworkConfig(SCALARS, "e3nn", {"channels": 8, "layers": 1, "angles": "density"}, SETTINGS)
     again = NetworkConfig.from_dict(config.as_dict())
     assert again == config
     first, second = Network(config), Network(again)
     assert count_parameters(first) == sum(p.numel() for p in first.parameters()) > 1000
     second.load_state_dict(first.state_dict())
-    batch = batch_of(CRYSTALS)
+    batch = Batch(torch.arange(8), {}, crystals=batch_of(CRYSTALS))
     predictions = first(batch)
     assert tuple(predictions) == TASKS
     for name, values in second(batch).items():
@@ -225,7 +248,7 @@ def test_the_emphasis_scales_a_task_and_leaves_its_sigma() -> None:
     """A learned sigma cancels a static weight; the emphasis must survive it."""
     sums, counts = {"band_gap": torch.tensor(3.0)}, {"band_gap": torch.tensor(2)}
     plain, strong = (
-        LossBalance(("band_gap",), learned=True, emphasis=emphasis) for emphasis in (None, {"band_gap": 4.0})
+        LossWeights(("band_gap",), learned=True, emphasis=emphasis) for emphasis in (None, {"band_gap": 4.0})
     )
     assert strong(sums, counts) == 4 * plain(sums, counts)
     gradients = [torch.autograd.grad(each(sums, counts), each.log_sigma["band_gap"])[0] for each in (plain, strong)]

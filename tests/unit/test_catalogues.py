@@ -11,11 +11,11 @@ import pytest
 
 from crystrata.datasets.catalogues import CATALOGUES, PHONON_DOS, catalogue_tasks, composition_table
 from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
-from crystrata.tasks import parse_tasks
 from crystrata.errors import DataError, UsageError
 from crystrata.sources.jarvis import open_data_file
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
+from crystrata.tasks import parse_tasks
 
 
 def columns_of(name: str, *, curves: bool = False) -> list[str]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
+from known_tasks import dataset_of
 
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.splits import Split
 from crystrata.errors import UsageError
 from crystrata.jarvis_properties import GROUPS
 from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
+from crystrata.settings import words_of
 from crystrata.tasks import Task
+from crystrata.training.fit import network_config
 
 ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
@@ -26,9 +31,9 @@ OTHER_RESULT: dict[str, Any] = {
     "epochs": 7, "batch_size": 5, "lr": 0.02, "accumulate": 3, "schedule": "plateau", "clip": 9.0, "weight_decay": 0.1,
     "ema": 0.5, "learned_balance": False, "patience": 99, "max_samples": 61, "split": "other", "seed": 1,
     "structure_settings": {"channels": 8}, "release": "other", "outlier_filter": False, "outlier_z": 3.0,
-    "descriptor": {"kind": "statistics"}, "latent_stage": "tanh", "deposit_width": 16, "modality_dropout": 0.1,
-    "val_split": 0.2, "test_split": 0.2, "split_seed": 3, "redraw_masks": False, "freeze_shared": True,
-    "weigh_by_labels": False,
+    "composition": "mlp", "composition_settings": {"hidden_dims": [None, 8]}, "descriptor": {"kind": "statistics"},
+    "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrastive": 0.1},
+    "val_split": 0.2, "test_split": 0.2, "split_seed": 1, "redraw_masks": False, "weigh_by_labels": False,
 }  # fmt: skip
 """Another result, by field."""
 
@@ -41,7 +46,7 @@ def test_a_cell_becomes_a_configuration(algorithm: str, mode: str) -> None:
         assert getattr(config, name) == getattr(preset, name)
     for name in ("schedule", "clip", "weight_decay", "ema", "learned_balance"):
         assert getattr(config, name) == preset.training.get(name, getattr(track, name))
-    assert (config.algorithm, config.structure, config.mode) == (algorithm, algorithm, mode)
+    assert (config.algorithm, config.encoder, config.mode) == (algorithm, algorithm, mode)
     assert config.structure_settings == SIZES[algorithm, preset.size]
     assert config.properties == GROUPS["core4"]
     assert config.patience == preset.training.get("patience", max(10, preset.epochs // 4))
@@ -87,16 +92,19 @@ def test_a_configuration_cannot_be_changed() -> None:
     ("values", "message"),
     [
         ({"epochs": 0}, "epochs must be above 0, not 0"),
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"epochs": 1.5}, "epochs must be a whole number, not 1.5"),
         ({"batch_size": -4}, "batch_size must be above 0, not -4"),
         ({"lr": -1e-3}, "lr must be above 0, not -0.001"),
         ({"lr": float("nan")}, "lr must be a finite number, not nan"),
         ({"lr": float("inf")}, "lr must be a finite number, not inf"),
-        ({"patience": 0}, "patience must be above 0"),
-        ({"accumulate": 0}, "accumulate must be above 0"),
-        ({"outlier_z": 0.0}, "outlier_z must be above 0"),
-        ({"max_samples": 59}, "max_samples must be 60 or more"),
-        ({"workers": -1}, "workers must be 0 or more"),
+        ({"patience": 0}, "patience must be above 0, not 0"),
+        ({"accumulate": 0}, "accumulate must be above 0, not 0"),
+        ({"outlier_z": 0.0}, "outlier_z must be above 0, not 0.0"),
+        ({"max_samples": 59}, "max_samples must be 60 or more, not 59"),
+        ({"workers": -1}, "workers must be 0 or more, not -1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"colour": "blue"}, "unknown key 'colour'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -153,9 +161,18 @@ def test_a_configuration_survives_json() -> None:
     assert back.digest() == config.digest()
 
 
+def test_tasks_of_ones_own_survive_json() -> None:
+    gap = Task("gap", columns=("gap",), unit="eV", head={"hidden": [8]}, data_files=("gaps.csv",))
+    family = Task("family", "classification", columns=("family",), classes=("oxide", "salt"))
+    config = RunConfig((gap, family), composition="mlp", autoencoder=True)
+    back = RunConfig.from_dict(json.loads(json.dumps(config.as_dict())))
+    assert back == config
+    assert back.properties == ("gap", "family", "autoencoder")
+
+
 def test_an_unknown_key_is_refused() -> None:
-    with pytest.raises(UsageError, match="unknown key 'colour'"):
-        RunConfig.from_dict({**resolve_config().as_dict(), "colour": "blue"})
+    with pytest.raises(UsageError, match="unknown key 'splitt'; did you mean 'split'"):
+        RunConfig.from_dict({**resolve_config().as_dict(), "splitt": "random"})
 
 
 def test_where_a_run_is_carried_out_does_not_change_its_digest() -> None:
@@ -169,20 +186,16 @@ def test_what_a_run_computes_is_in_its_digest(name: str, value: Any) -> None:
 
 
 def test_every_field_either_decides_the_result_or_not() -> None:
-    identity = {
-        "algorithm", "mode", "tasks", "size", "structure", "single_task", "graph", "composition",
-        "composition_settings", "self_supervised", "autoencoder", "carry_heads",
-    }  # fmt: skip
+    identity = {"algorithm", "mode", "tasks", "size", "structure", "single_task", "graph", "carry_heads",
+                "freeze_shared", "autoencoder"}  # fmt: skip
     assert set(resolve_config().as_dict()) == identity | set(NOT_RESULT) | set(OTHER_RESULT)
     configs = [
         resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
         resolve_config(properties=["ehull"], single_task=True), resolve_config(structure="plain_e3nn"),
         resolve_config(size="small"), resolve_config(properties=["dielectric"]),
         resolve_config(properties=["dielectric"], heads={"dielectric": "scalar"}),
-        replace(resolve_config(), graph=replace(resolve_config().graph, k=11)),
-        replace(resolve_config(), composition="mlp"), replace(resolve_config(), composition_settings={"dropout": 0.5}),
-        replace(resolve_config(), self_supervised={"masked_features": 1.0}),
-        replace(resolve_config(), autoencoder=True), replace(resolve_config(), start="a", carry_heads=True),
+        replace(resolve_config(), graph=replace(resolve_config().graph, k=11)), resolve_config(autoencoder=True),
+        replace(resolve_config(start="other"), carry_heads=True), replace(resolve_config(), freeze_shared=True),
     ]  # fmt: skip
     assert len({config.digest() for config in configs}) == len(configs)
 
@@ -191,6 +204,37 @@ def test_modes_in_words() -> None:
     assert [mode_in_words(mode) for mode in ("lite", "competition")] == ["level lite", "profile competition"]
 
 
-def test_a_descriptor_needs_a_kind() -> None:
-    with pytest.raises(UsageError, match="descriptor needs the key kind"):
-        RunConfig((Task("gap", "scalar", columns=("gap",)),), composition="mlp", descriptor={"grid": 8})
+def test_every_field_is_documented() -> None:
+    assert list(words_of(RunConfig)) == [field.name for field in fields(RunConfig)]
+    assert list(words_of(Task)) == [field.name for field in fields(Task)]
+
+
+def test_what_differs_is_named() -> None:
+    config = resolve_config("cgcnn", "lite")
+    assert config.differences(replace(config, lr=0.5, models_dir="elsewhere")) == ["lr 0.001 -> 0.5"]
+    assert config.differences(replace(config, lr=0.5), ["lr"]) == []
+
+
+def test_a_run_has_something_to_learn() -> None:
+    gap = (Task("gap", columns=("gap",)),)
+    for values, message in (
+        ({}, "a run needs a task"),
+        ({"tasks": gap, "descriptor": {"grid": 8}}, "descriptor needs the key kind"),
+        ({"tasks": gap, "carry_heads": True}, "carry_heads needs a start"),
+        ({"tasks": gap, "algorithm": "e3nn", "structure": "cgcnn"}, "unknown encoder 'cgcnn'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            RunConfig(**values)
+
+
+def test_a_composition_encoder_needs_no_widths() -> None:
+    dataset = dataset_of()
+    data = BatchDataModule(dataset, Split(dataset.train, dataset.train, dataset.train, "random", 0), batch_size=8)
+    settings = {
+        name: network_config(RunConfig(dataset.tasks, composition=name), data).composition_settings
+        for name in ("mlp", "transformer")
+    }
+    assert settings == {"mlp": {"hidden_dims": [12, 256, 128]}, "transformer": {"input_dim": 12}}
+    wrong = RunConfig(dataset.tasks, composition="mlp", composition_settings={"hidden_dims": [7, 8]})
+    with pytest.raises(UsageError, match="set to read 7 numbers, but a descriptor has 12"):
+        network_config(wrong, data)

@@ -1,8 +1,9 @@
-"""The steps of a continual training: order, replay amounts, interval; and splits taken over from another run."""
+"""The steps of continual learning: order, replay amounts, interval; and splits taken over from another run."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import pytest
 
 from crystrata.datasets.labels import labels_of
 from crystrata.datasets.materials import unite
-from crystrata.datasets.splits import Candidates, Split, SplitRequest, resolve_split
-from crystrata.datasets.splits.saved import read_split
+from crystrata.datasets.splits import Candidates, SplitRequest, resolve_split
 from crystrata.errors import DataError, UsageError
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.tasks import Task
@@ -61,28 +61,25 @@ def test_names_are_checked_before_anything_is_trained(
 
 
 def test_a_split_is_taken_over_by_composition(tmp_path: Path) -> None:
-    task = Task("a", "scalar", columns=("a",))
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["NaCl", "Fe", "LiF"])
-    materials, _ = unite({"a": labels_of(task, table, str)}, ["Cu"])
+    materials, _ = unite({"a": labels_of(Task("a", columns=("a",)), table, str)}, ["Cu"])
     kept = {"protocol": "rare first", "seed": 7, "digest": "", "train": ["LiF", "Cu"], "val": ["Fe"], "test": ["NaCl"]}
     file = tmp_path / "splits.json"
     file.write_text(json.dumps(kept))
-
-    def saved() -> Split:
-        return resolve_split("saved", SplitRequest(Candidates.of(materials), 0, tmp_path, splits_file=file))
-
-    split = saved()
-    found = split.as_dict(list(materials.ids))
+    request = SplitRequest(Candidates.of(materials), 42, tmp_path, splits_file=file)
+    split = resolve_split("saved", request)
+    found = split.as_dict(materials.ids)
     assert {part: set(found[part]) for part in ("train", "val", "test")} == {
         "train": {"LiF", "Cu"}, "val": {"Fe"}, "test": {"NaCl"}
     }  # fmt: skip
     assert (split.protocol, split.seed) == ("rare first", 7)
-    file.write_text(json.dumps({**kept, "val": []}))
-    with pytest.raises(DataError, match=r"1 compositions are in no part .* \(Fe\)"):
-        saved()
-    file.write_text(json.dumps({**kept, "val": ["NaCl"]}))
-    with pytest.raises(DataError, match="stands in two parts"):
-        read_split(file)
-    file.write_text("{}")
-    with pytest.raises(DataError, match="no split can be read"):
-        read_split(file)
+    for wrong, complaint in (
+        ({**kept, "val": []}, r"1 compositions are in no part .* \(Fe\)"),
+        ({**kept, "val": ["NaCl"]}, "stands in two parts"),
+        ({}, "no split can be read"),
+    ):
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(DataError, match=complaint):
+            resolve_split("saved", request)
+    with pytest.raises(UsageError, match="--splits-file"):
+        resolve_split("saved", replace(request, splits_file=None))

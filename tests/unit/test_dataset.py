@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,12 @@ from crystrata.datasets.sampling import Step
 from crystrata.datasets.splits import Split
 from crystrata.errors import DataError, TrainingError, UsageError
 from crystrata.graphs.batch import BatchForm
-from crystrata.hull import CONVENTIONS, formula_counts
-from crystrata.hull.energies import Progress
-from crystrata.hull.kept import TrainingHull, training_hull
+from crystrata.hull import TrainingHull, formula_counts
 from crystrata.jarvis_properties import GROUPS, get_property
+from crystrata.runs.config import resolve_config
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
+from crystrata.workflows.prepare import training_hulls
 
 NAN = float("nan")
 OVERLAP = Crystal.create("overlap", 6 * np.eye(3), [14, 14], np.zeros((2, 3)))
@@ -77,30 +78,25 @@ def column(dataset: CrystalPropertyDataset, name: str) -> list[float]:
     return dataset.numbers([name])[:, 0].tolist()
 
 
-def names(dataset: CrystalPropertyDataset) -> tuple[str, ...]:
-    return tuple(task.name for task in dataset.tasks)
-
-
-def values(dataset: CrystalPropertyDataset) -> np.ndarray:
-    return dataset.numbers(names(dataset))
+def names(dataset: CrystalPropertyDataset) -> list[str]:
+    return [task.name for task in dataset.tasks]
 
 
 def hull_of(
-    dataset: CrystalPropertyDataset, train: np.ndarray, folder: Path, progress: Progress | None = None
+    dataset: CrystalPropertyDataset,
+    train: np.ndarray,
+    folder: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainingHull:
-    """The hull of `ehull` that some rows span."""
-    reference = np.zeros(len(dataset), dtype=bool)
-    reference[train] = True
-    energies = np.array(column(dataset, "formation_energy"))
-    return training_hull(
-        CONVENTIONS["ehull"], formula_counts(dataset.materials.formulas), energies, reference, folder, progress
-    )
+    config = resolve_config(properties=["ehull"], outlier_filter=False, data_dir=str(folder))
+    split = Split(train, train[:0], train[:0], "random", 0)
+    return training_hulls(config, dataset.materials, dataset.labels, split, progress)["ehull"]
 
 
 def test_rows_follow_the_graphs(dataset: CrystalPropertyDataset) -> None:
     assert len(dataset) == 10
     assert list(dataset.ids) == [crystal.id for crystal in KEPT]
-    assert names(dataset) == tuple(name for name in GROUPS["all9"] if name != "ehull")  # which follows
+    assert names(dataset) == [name for name in GROUPS["all9"] if name != "ehull"]  # which follows
     assert 9.0 not in column(dataset, "bulk_modulus")  # the label of the rejected crystal left with it
     for row, crystal in enumerate(KEPT):
         assert dataset[row].z.tolist() == crystal.numbers.tolist()
@@ -170,7 +166,7 @@ def test_other_properties_open_the_same_store(dataset: CrystalPropertyDataset, s
     other = CrystalPropertyDataset(table(), stores, ["band_gap", "spillage"], SETTINGS)
     assert other.store.path == dataset.store.path
     assert other.store.path.stat().st_mtime_ns == before
-    assert values(other).shape == (10, 2)
+    assert names(other) == ["band_gap", "spillage"]
     assert column(other, "band_gap")[:3] == pytest.approx([0.7, 5.0, 0.3])
     assert column(other, "spillage")[5] == pytest.approx(0.9)
 
@@ -179,7 +175,7 @@ def test_a_missing_label_column_is_named(stores: Path) -> None:
     without = replace(table(), labels=table().labels.drop(columns="mbj_bandgap"))
     with pytest.raises(DataError, match="no column 'mbj_bandgap', which band_gap_mbj needs"):
         CrystalPropertyDataset(without, stores, graph=SETTINGS)
-    assert CrystalPropertyDataset(without, stores, ["band_gap"], SETTINGS).numbers(["band_gap"]).shape == (10, 1)
+    assert names(CrystalPropertyDataset(without, stores, ["band_gap"], SETTINGS)) == ["band_gap"]
     with pytest.raises(UsageError, match="did you mean 'band_gap'"):
         CrystalPropertyDataset(table(), stores, ["bandgap"], SETTINGS)
 
@@ -195,11 +191,14 @@ def test_targets_are_float32_and_never_infinite() -> None:
 def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     rows, step_rows = np.array([8, 3, 0]), np.array([8, 3, 0, 7, 1])
     batch, rest = dataset.batches(Step(step_rows, 3), BatchForm(angles=True))
-    for name, labels in zip(names(dataset), values(dataset)[rows].T, strict=True):
-        targets = batch.targets[name]
+    assert list(batch.targets) == names(dataset)
+    for name, targets in batch.targets.items():
+        labels = dataset.numbers([name])[rows, 0]
         assert np.array_equal(targets.known, np.isfinite(labels))
         assert np.array_equal(targets.values, np.nan_to_num(labels, nan=0.0))
         assert torch.isfinite(targets.values).all()
+        in_step = sum(int(part.targets[name].known.sum()) for part in (batch, rest))
+        assert in_step == np.isfinite(dataset.numbers([name])[step_rows]).sum()
     assert batch.share == pytest.approx(0.6)
     assert batch.rows.tolist() == [8, 3, 0]
     assert batch.crystals.atom_counts.tolist() == [len(KEPT[row]) for row in rows]
@@ -207,7 +206,7 @@ def test_a_batch_masks_what_is_unknown(dataset: CrystalPropertyDataset) -> None:
     assert (rest.rows.tolist(), rest.share) == ([7, 1], pytest.approx(0.4))
     assert dataset.batches(Step(rows, 3))[0].crystals.pair.shape[1] == 0
     moved = batch.to("cpu")
-    assert torch.equal(moved.targets["band_gap"].values, batch.targets["band_gap"].values)
+    assert all(torch.equal(moved.targets[name].values, one.values) for name, one in batch.targets.items())
     assert moved.share == batch.share
 
 
@@ -221,7 +220,7 @@ def test_fractions_are_of_the_rows_asked_for(dataset: CrystalPropertyDataset) ->
 
 def test_a_derived_property_stands_for_the_one_it_follows_from(stores: Path) -> None:
     dataset = CrystalPropertyDataset(table(), stores, ["ehull", "band_gap"], SETTINGS)
-    assert names(dataset) == ("formation_energy", "band_gap")
+    assert names(dataset) == ["formation_energy", "band_gap"]
     assert column(dataset, "formation_energy")[3] == pytest.approx(-3.0)
 
 
@@ -255,15 +254,15 @@ def test_a_tested_energy_has_no_effect_on_hull_or_labels_of_others(
     assert np.array_equal(hulls[0].reference.counts, hulls[1].reference.counts)
     assert np.array_equal(hulls[0].reference.energies, hulls[1].reference.energies)
     rest = [row for row, id in enumerate(dataset.ids) if id != tested]
-    assert np.array_equal(values(other)[rest], values(dataset)[rest], equal_nan=True)
-    assert not np.array_equal(values(other), values(dataset), equal_nan=True)
+    before, after = (one.numbers(names(one)) for one in (dataset, other))
+    assert np.array_equal(after[rest], before[rest], equal_nan=True)
+    assert not np.array_equal(after, before, equal_nan=True)
 
 
 def test_a_training_energy_does_have_an_effect(dataset: CrystalPropertyDataset, stores: Path, tmp_path: Path) -> None:
     other = CrystalPropertyDataset(with_energy("quartz", -3.3), stores, graph=SETTINGS)
     before = hull_of(dataset, TRAIN, tmp_path).levels.level
-    after = hull_of(other, TRAIN, tmp_path
-    ).levels.level  # the same folder: a changed energy is another hull
+    after = hull_of(other, TRAIN, tmp_path).levels.level  # the same folder: a changed energy is another hull
     assert after[8] == pytest.approx(before[8] - 0.3)
 
 
@@ -304,6 +303,7 @@ def test_loader_processes_bring_the_same_batches(dataset: CrystalPropertyDataset
         assert torch.equal(one.crystals.vector, other.crystals.vector)
         for name, targets in one.targets.items():
             assert torch.equal(targets.values, other.targets[name].values)
+            assert torch.equal(targets.known, other.targets[name].known)
 
 
 def test_parts_without_labels_are_refused_by_name(dataset: CrystalPropertyDataset, stores: Path) -> None:

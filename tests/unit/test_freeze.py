@@ -9,13 +9,18 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS, batch_of
 from torch import Tensor, nn
 
+from crystrata.datasets.batch import Batch, Targets
 from crystrata.errors import UsageError
-from crystrata.networks.balance import LossBalance
+from crystrata.jarvis_properties import property_tasks
+from crystrata.networks.config import NetworkConfig
 from crystrata.networks.encoders.composition import MLPEncoder
-from crystrata.networks.heads.scalar import RegressionHead
 from crystrata.networks.fusion import LatentStage
-from crystrata.networks.network import Network, NetworkConfig
-from crystrata.training.freeze import freeze, freeze_all_but_heads
+from crystrata.networks.heads import build_head
+from crystrata.networks.latent import Latent
+from crystrata.networks.loss_weights import LossWeights
+from crystrata.networks.network import Network
+from crystrata.tasks import Task
+from crystrata.training.starting_weights import freeze, freeze_all_but_heads
 
 TASKS = ("density", "gap", "modulus")
 
@@ -27,14 +32,16 @@ class Composition(nn.Module):
         super().__init__()
         self.encoder = nn.Sequential(MLPEncoder((5, 12, 8), norm="batch"), nn.Dropout(0.5))
         self.stage = LatentStage("deposit", 8)
-        self.heads = nn.ModuleDict({task: RegressionHead(8, (6,)) for task in TASKS})
+        self.heads = nn.ModuleDict(
+            {task: build_head(Task(task, "scalar", columns=(task,), head={"hidden": (6,)}), 8) for task in TASKS}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.stage(self.encoder(x))
+        h = Latent(self.stage(self.encoder(x)))
         return torch.stack([head(h) for head in self.heads.values()], dim=1)
 
 
-def train(network: nn.Module, balance: LossBalance, steps: int = 5) -> None:
+def train(network: nn.Module, balance: LossWeights, steps: int = 5) -> None:
     """Train on random labels, calling `train()` every step as a trainer might."""
     optimizer = torch.optim.AdamW([*network.parameters(), *balance.parameters()], lr=0.05, weight_decay=0.1)
     counts = dict.fromkeys(TASKS, torch.tensor(32))
@@ -49,7 +56,7 @@ def train(network: nn.Module, balance: LossBalance, steps: int = 5) -> None:
 
 
 def test_only_the_listed_heads_change() -> None:
-    network, balance = Composition(), LossBalance(TASKS, learned=True)
+    network, balance = Composition(), LossWeights(TASKS, learned=True)
     train(network, balance)
     freeze_all_but_heads(network, ["gap"], balance)
     before = copy.deepcopy({**network.state_dict(), **balance.state_dict()})
@@ -64,7 +71,7 @@ def test_only_the_listed_heads_change() -> None:
 
 def test_without_freezing_everything_changes() -> None:
     """The test above can fail."""
-    network, balance = Composition(), LossBalance(TASKS, learned=True)
+    network, balance = Composition(), LossWeights(TASKS, learned=True)
     before = copy.deepcopy({**network.state_dict(), **balance.state_dict()})
     train(network, balance)
     after = {**network.state_dict(), **balance.state_dict()}
@@ -104,7 +111,7 @@ def test_gradients_flow_through_frozen_parts() -> None:
 
 
 def test_the_encoder_alone_is_frozen_where_all_heads_are_listed() -> None:
-    network, balance = Composition(), LossBalance(TASKS, learned=True)
+    network, balance = Composition(), LossWeights(TASKS, learned=True)
     freeze_all_but_heads(network, TASKS)
     assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == {"heads"}
     assert all(parameter.requires_grad for parameter in balance.parameters())
@@ -118,12 +125,13 @@ def test_an_unknown_head_is_named_before_anything_is_frozen() -> None:
 
 
 def test_the_network_of_crystals_freezes_alike() -> None:
-    config = NetworkConfig("cgcnn", ("band_gap", "bulk_modulus"), {"channels": 8, "layers": 1}, SETTINGS)
-    network, batch = Network(config), batch_of(CRYSTALS)
+    tasks = property_tasks(["band_gap", "bulk_modulus"], {"band_gap": "scalar"})
+    network = Network(NetworkConfig(tasks, "cgcnn", {"channels": 8, "layers": 1}, SETTINGS))
     freeze_all_but_heads(network, ["band_gap"])
     network.train()
-    targets = torch.ones(len(CRYSTALS), 2)
-    sums, _ = network.losses(batch, targets, targets > 0)
+    known = Targets(torch.ones(len(CRYSTALS)), torch.ones(len(CRYSTALS), dtype=torch.bool))
+    targets = dict.fromkeys(network.task_names, known)
+    sums = network.loss_sums(Batch(torch.arange(len(CRYSTALS)), targets, crystals=batch_of(CRYSTALS)))
     torch.stack(list(sums.values())).sum().backward()
     trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     assert trained

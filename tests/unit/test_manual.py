@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import design, export, leaderboard, matrix, predict, rehearse, store, train, trainer
+from crystrata.cli import (
+    continual,
+    design,
+    ensemble,
+    evaluate,
+    export,
+    leaderboard,
+    matrix,
+    predict,
+    store,
+    study,
+    train,
+    trainer,
+)
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -22,7 +35,7 @@ DOCUMENTS = (
     "data/README.md", "models/README.md",
 )  # fmt: skip
 
-YAML_FLAGS = {"--experiment_name", "--seed_everything", "--trainer", "--model", "--data"}  # of dotted names
+YAML_FLAGS = {"--experiment_name", "--seed_everything", "--trainer", "--model", "--data", "--tasks"}  # of dotted names
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +146,14 @@ def test_the_other_verbs_flags_are_all_listed(
     parser = parser_of(verb, monkeypatch)
     section = manual.split(heading + "\n")[1].split("\n#")[0]
     listed = re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE)
-    assert sorted(listed) == sorted(set(parser._option_string_actions) - {"-h", "--help"})
+    first = {next(name for name in action.option_strings if name.startswith("--")) for action in flags_of(parser)}
+    assert sorted(listed) == sorted(first)
+    assert all(f"`{older}" in section for action in flags_of(parser) for older in action.option_strings[1:])
+
+
+def flags_of(parser: Parser) -> list[argparse.Action]:
+    """Return the flags of a parser but the one for help; the first spelling of each is the one that is shown."""
+    return [action for action in parser._actions if action.option_strings and action.dest != "help"]
 
 
 def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manual: str) -> None:
@@ -145,7 +165,8 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.EntryPoint(single_task=single)) for single in (False, True)]
-    verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main, rehearse.main, design.main)
+    verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main, ensemble.main, design.main)
+    verbs += (evaluate.main, continual.main, study.main)
     parsers += [trainer.build_parser(), *(parser_of(verb, monkeypatch) for verb in verbs)]
     return {flag for parser in parsers for flag in parser._option_string_actions} | YAML_FLAGS | {"--version"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from crystrata.datasets.sampling import Step
-from crystrata.training.memory import MicroBatches, out_of_memory
+from crystrata.training.bad_steps import MicroBatches, out_of_memory
 
 
 def collate(step: Step) -> Any:

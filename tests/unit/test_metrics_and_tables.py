@@ -127,9 +127,7 @@ def test_the_table_has_a_row_for_each_property() -> None:
     assert table["test MAE"].tolist()[:2] == [0.5, 2.0]
     assert pd.isna(table["test MAE"][2])
     assert table["val MAE"].tolist() == [0.4, 1.9, 1.0]
-    assert table["published ALIGNN"].tolist() == [
-        published_of(PROPERTIES[name]).alignn for name in table["property"]
-    ]
+    assert table["published ALIGNN"].tolist() == [published_of(PROPERTIES[name]).alignn for name in table["property"]]
 
 
 def test_markdown_is_a_table_of_four_digits() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import FrozenInstanceError
 from itertools import product
 
@@ -23,7 +22,8 @@ from crystrata.jarvis_properties import (
     trained_tasks,
 )
 from crystrata.networks.encoders import build_encoder, encoder_class
-from crystrata.networks.heads import build_head
+from crystrata.networks.heads import build_head, head_class
+from crystrata.networks.heads.head import Head
 from crystrata.presets import (
     ALGORITHMS,
     ENCODERS,
@@ -70,11 +70,6 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def trained(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of the properties that have a head so that all of `names` are predicted."""
-    return tuple(task.name for task in trained_tasks(property_tasks(names)))
-
-
 def test_nine_properties_with_their_units() -> None:
     assert NAMES == NINE
     assert tuple(PROPERTIES) == (*NINE, "ehull_official")
@@ -86,9 +81,9 @@ def test_nine_properties_with_their_units() -> None:
 
 def test_every_record_makes_sense() -> None:
     for record in PROPERTIES.values():
-        assert set(record.kinds) <= set(KINDS)
-        assert record.derived_from or record.kinds[0] == record.kind
+        assert record.derived_from is not None or record.kinds[0] == record.kind
         assert len(set(record.kinds)) == len(record.kinds)
+        assert all(KINDS[kind].labels == "number" for kind in record.kinds)
         assert record.columns or record.derived_from
         assert record.derived_from is None or PROPERTIES[record.derived_from].columns
         assert record.title
@@ -113,18 +108,37 @@ def test_the_official_ehull_is_for_the_leaderboard_alone() -> None:
     published = published_of(record)
     assert published is not None
     assert (published.cgcnn, published.alignn) == (0.059, 0.076)
-    assert trained(["ehull", "ehull_official"]) == ("formation_energy",)
+    assert trained("ehull", "ehull_official") == ("formation_energy",)
     assert all("ehull_official" not in names for names in GROUPS.values())
 
 
-def test_a_property_has_the_heads_of_its_kinds_and_refuses_others() -> None:
-    for name, record in PROPERTIES.items():
+def trained(*names: str) -> tuple[str, ...]:
+    """Return the names of the tasks that need a head so that some properties can be predicted."""
+    return tuple(task.name for task in trained_tasks(property_tasks(names)))
+
+
+def test_a_property_takes_its_kinds_of_head_and_refuses_the_others() -> None:
+    served = {kind for record in PROPERTIES.values() for kind in record.kinds}
+    assert served == {kind for kind, row in KINDS.items() if row.labels == "number"}
+    for record in PROPERTIES.values():
         for kind in record.kinds:
-            assert build_head(record.of_kind(kind), 8, GraphSettings()).task.kind == kind
+            (task,) = property_tasks([record.name], {record.name: kind})
+            assert (task.kind, set(task.kinds)) == (kind, set(record.kinds))
+            assert build_head(task, 8, GraphSettings()).task == task
         for kind in set(KINDS) - set(record.kinds):
-            words = "has no head" if record.derived_from else f"unknown head of {name} '{kind}'"
-            with pytest.raises(UsageError, match=words):
-                record.of_kind(kind)
+            refused = "follows from formation_energy" if record.derived_from else f"unknown head of {record.name}"
+            with pytest.raises(UsageError, match=refused):
+                property_tasks([record.name], {record.name: kind})
+
+
+def test_every_kind_and_subtype_has_a_head() -> None:
+    for kind, row in KINDS.items():
+        assert all(issubclass(head_class(kind, subtype), Head) for subtype in ("", *row.subtypes))
+        assert head_class(kind).reads_whole_crystals == row.whole_crystals
+    with pytest.raises(UsageError, match="did you mean 'gap'"):
+        head_class("gaps")
+    with pytest.raises(UsageError, match="unknown subtype of sequence 'lstm'"):
+        head_class("sequence", "lstm")
 
 
 def test_records_cannot_be_changed() -> None:
@@ -146,9 +160,9 @@ def test_names_are_resolved_in_table_order() -> None:
 
 def test_a_derived_property_needs_the_head_of_another() -> None:
     assert get_property("ehull").derived_from == "formation_energy"
-    assert trained(["ehull"]) == ("formation_energy",)
-    assert trained(["spillage", "ehull", "formation_energy"]) == ("formation_energy", "spillage")
-    assert trained(NINE) == NINE[:-1]
+    assert trained("ehull") == ("formation_energy",)
+    assert trained("spillage", "ehull", "formation_energy") == ("formation_energy", "spillage")
+    assert trained(*NINE) == NINE[:-1]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from crystrata.elements import SYMBOLS
-from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
 from crystrata.structures.readers import find_structure_files, read_crystals
+from crystrata.structures.readers.checks import checked_crystal
 from crystrata.structures.readers.inputs import writable
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
@@ -745,3 +746,40 @@ def test_worker_processes_read_the_same_in_the_same_order(tmp_path: Path) -> Non
             assert np.array_equal(one.frac, other.frac)
         else:
             assert other == one
+
+
+def test_the_distance_check_of_a_large_empty_cell_needs_no_memory() -> None:
+    """What is looked at grows with the atoms, not with the volume: a molecule in a box of 300 A once took 2.5 GB."""
+    resource = pytest.importorskip("resource")
+    frac = np.random.default_rng(0).random((8, 3)) * 0.01 + np.linspace(0.1, 0.9, 8)[:, None]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    crystal = checked_crystal("box", 300 * np.eye(3), [6] * 8, frac)
+    assert len(crystal) == 8
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # [kB]
+
+
+def test_the_distance_check_finds_what_an_exhaustive_search_finds() -> None:
+    draw = np.random.default_rng(1)
+    refused = 0
+    for _ in range(200):
+        cell = draw.normal(size=(3, 3)) * draw.choice([0.8, 2.0, 4.0]) + np.eye(3)
+        frac = draw.random((draw.integers(1, 5), 3)) * draw.choice([0.2, 3.0]) - 1
+        try:
+            crystal = Crystal.create("made", cell, [6] * len(frac), frac)
+        except CrystalError:
+            continue
+        images = np.stack(np.meshgrid(*[np.arange(-12, 13)] * 3), axis=-1).reshape(-1, 3)
+        apart = crystal.frac[:, None] - crystal.frac[None] + images[:, None, None]
+        lengths = np.linalg.norm(apart @ crystal.lattice, axis=-1)
+        same = np.eye(len(frac), dtype=bool)[None] & (images == 0).all(1)[:, None, None]
+        nearest = lengths[~same].min()
+        try:
+            checked_crystal("made", cell, [6] * len(frac), frac)
+            found = True
+        except CrystalError as error:
+            if error.code == "bad_cell":
+                continue
+            found = False
+        refused += not found
+        assert found == (nearest >= MIN_DISTANCE)
+    assert 5 < refused < 195

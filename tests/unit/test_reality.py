@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 
 from crystrata.datasets.splits import random_split
+from crystrata.jarvis_properties import get_property, property_tasks
+from crystrata.networks.config import NetworkConfig
 from crystrata.networks.model_folder import write_model_folder
-from crystrata.networks.network import Network, NetworkConfig
+from crystrata.networks.network import Network
+from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import pack_network
 from crystrata.prediction.trained_model import TrainedModel
-from crystrata.jarvis_properties import get_property
 from crystrata.sources.demo.structures import chemical_formula
 from crystrata.structures.crystal import Crystal
 from reality import compare, main
@@ -37,7 +39,7 @@ def crystals(table: pd.DataFrame) -> list[Crystal]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> TrainedModel:
-    network = Network(NetworkConfig("cgcnn", NAMES, {"channels": 8, "layers": 1}, head_hidden=8)).eval()
+    network = Network(NetworkConfig(property_tasks(NAMES), "cgcnn", {"channels": 8, "layers": 1})).eval()
     facts = {"properties": list(NAMES), "source": {"digest": "another", "demo": False}, "split_digest": "0" * 64}
     return TrainedModel(network, tmp_path, facts)
 
@@ -168,7 +170,8 @@ def test_the_page_is_made_in_one_command(
     model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CRYSTRATA_JARVIS", raising=False)
-    write_model_folder(tmp_path, pack_network(model.network.config, model.network.state_dict(), model.facts), {})
+    network, nothing = model.network, TrainingRecord.of([], [], {})
+    write_model_folder(tmp_path, pack_network(network, network.state_dict(), model.facts, nothing), {})
     page = tmp_path / "reality.md"
     assert main(["--model", str(tmp_path), "--output", str(page)]) == 0
     text = page.read_text(encoding="utf-8")

@@ -219,7 +219,7 @@ def test_without_room_for_machine_code_all_works(kernel_file: Path, monkeypatch:
 
 def test_only_building_and_batching_load_numba(root: Path) -> None:
     program = (
-        "import sys, crystrata.workflows.tier_run, crystrata.prediction.predict, crystrata.graphs.portable\n"
+        "import sys, crystrata.workflows.run, crystrata.prediction.predict, crystrata.graphs.portable\n"
         "sys.exit('numba was imported' if 'numba' in sys.modules else 0)"
     )
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}

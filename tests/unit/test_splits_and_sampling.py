@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crystrata.datasets.random_order import hash_position
 from crystrata.datasets.sampling import EpochSampler, Step, fixed_batches
 from crystrata.datasets.splits import PARTS, Split, random_split, subsample
-from crystrata.datasets.random_order import hash_position
 
 RNG = np.random.default_rng(6)
 GROUPS = [f"group {g}" for g in RNG.permutation(np.repeat(np.arange(3000), RNG.integers(1, 6, 3000)))]

@@ -11,14 +11,31 @@ from torch import Tensor
 
 from crystrata.datasets.batch import Targets
 from crystrata.errors import InputError, UsageError
-from crystrata.networks.layers import AttentionBlock
-from crystrata.networks.fusion import GatedFusion
-from crystrata.networks.heads import build_task_head
-from crystrata.networks.heads.classification import ClassificationHead
-from crystrata.networks.heads.curve import LEAST_WIDTH, KernelHead
+from crystrata.networks.fusion import GatedFusion, LatentStage
+from crystrata.networks.heads import build_head
+from crystrata.networks.heads.curve import LEAST_WIDTH
+from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.sequence import step_grid
-from crystrata.networks.fusion import LatentStage
+from crystrata.networks.latent import Latent
+from crystrata.networks.layers import AttentionBlock
 from crystrata.networks.scaling import CLIP, CoordinateScaling, Scaling
+from crystrata.tasks import Task
+
+
+def head_of(kind: str, width: int = 4, **settings: Any) -> Head:
+    """A head of a kind, or of a subtype of sequences; classes and transform are those of its task."""
+    subtype = {} if kind in ("scalar", "classification", "curve") else {"subtype": kind}
+    classes = tuple("abc"[: settings.pop("classes", 3)]) if kind == "classification" else ()
+    task = Task(
+        "made",
+        "sequence" if subtype else kind,  # type: ignore[arg-type]
+        columns=("label",),
+        transform=settings.pop("transform", "identity"),
+        classes=classes,
+        t_column="t" if subtype or kind == "curve" else "",
+        head={**subtype, **settings},
+    )
+    return build_head(task, width)
 
 
 def known(value: Tensor) -> Tensor:
@@ -126,7 +143,7 @@ def test_attention_does_not_see_what_is_absent() -> None:
 
 
 def test_kernels_stand_at_the_quantiles_of_the_training_coordinates() -> None:
-    head = KernelHead(4, kernels=5).double()
+    head = head_of("curve", kernels=5).double()
     t = torch.tensor([100.0, 110.0, 120.0, 130.0, 140.0, 200.0, 300.0, 400.0, 500.0])
     head.fit(Targets(torch.zeros(9), known(t), t[torch.randperm(9)], torch.tensor([4, 5])))
     wanted = torch.quantile((t.double() - 100) / 400, torch.linspace(0, 1, 5, dtype=torch.double))
@@ -135,11 +152,11 @@ def test_kernels_stand_at_the_quantiles_of_the_training_coordinates() -> None:
 
 
 def test_the_kernel_head_is_its_formula() -> None:
-    head = KernelHead(4, kernels=6, interaction=True).double()
+    head = head_of("curve", kernels=6, interaction=True).double()
     with torch.no_grad():
         head.log_width[0] = -50.0  # the least width holds it up
     h, t = torch.randn(2, 4, dtype=torch.double), torch.tensor([0.0, 0.4, 1.0, 0.2])
-    output = head(h, Targets(t, known(t), t, torch.tensor([2, 2])))
+    output = head(Latent(h), Targets(t, known(t), t, torch.tensor([2, 2])))
     assert head.mu3 is not None
     for point in range(4):
         row, at = h[point // 2].unsqueeze(0), t[point].double().reshape(1, 1)
@@ -150,27 +167,27 @@ def test_the_kernel_head_is_its_formula() -> None:
 
 
 def test_coefficients_are_computed_once_per_curve() -> None:
-    head, seen = KernelHead(4), []
+    head, seen = head_of("curve"), []
     head.beta.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     t = torch.rand(100)
-    head(torch.randn(2, 4), Targets(t, known(t), t, torch.tensor([97, 3])))
+    head(Latent(torch.randn(2, 4)), Targets(t, known(t), t, torch.tensor([97, 3])))
     assert seen == [2]
 
 
 def test_the_classification_loss_keeps_the_scale_of_the_cross_entropy() -> None:
     labels = Targets(torch.tensor([0, 1, 2, 2, -1]), torch.tensor([True, True, True, True, False]))
-    head = ClassificationHead(4, 3, class_weights=(0.5, 2.0, 4.0))
-    logits = head(torch.randn(5, 4))
-    total, count = head.loss(logits, labels)
+    head, latent = head_of("classification", class_weights=(0.5, 2.0, 4.0)), Latent(torch.randn(5, 4))
+    logits = head(latent)
+    total, count = head.loss(logits, latent, labels)
     wanted = torch.nn.functional.cross_entropy(logits[:4], labels.values[:4], head.class_weights)
     torch.testing.assert_close(total / count, wanted)
     assert count == 0.5 + 2 + 4 + 4
     torch.testing.assert_close(head.probabilities(logits).sum(1), torch.ones(5))
-    assert torch.equal(head.predict(logits), head.probabilities(logits).argmax(1))
+    assert torch.equal(head.predict(logits, latent), head.probabilities(logits).argmax(1))
 
 
 def test_labels_that_are_no_class_are_named() -> None:
-    head = ClassificationHead(4, 3)
+    head = head_of("classification")
     head.fit(Targets(torch.tensor([0, 2, -1]), torch.tensor([True, True, False])))
     for wrong in (3.0, -1.0, 0.5):
         with pytest.raises(InputError, match="none of the classes 0 to 2"):
@@ -188,30 +205,30 @@ def test_steps_without_coordinates_are_a_grid_of_their_own_length() -> None:
 
 @pytest.mark.parametrize("kind", ["rnn", "vec", "tcn", "transformer", "hybrid"])
 def test_without_labels_a_sequence_has_seq_len_steps(kind: str) -> None:
-    head = build_task_head(kind, 8, {"seq_len": 6})
-    assert head.eval()(torch.randn(3, 8)).shape == (3, 6)
+    head = head_of(kind, 8, seq_len=6)
+    assert head.eval()(Latent(torch.randn(3, 8))).shape == (3, 6)
 
 
 def test_the_transformer_tells_equal_steps_apart() -> None:
     """Without a position code all outputs of equal t would be equal."""
-    head = build_task_head("transformer", 8, {"d_model": 8, "nhead": 2}).eval()
+    head = head_of("transformer", 8, d_model=8, nhead=2).eval()
     t = torch.full((1, 4), 0.5)
-    assert head(torch.randn(1, 8), Targets(t, known(t), t, torch.tensor([4]))).std() > 1e-4
+    assert head(Latent(torch.randn(1, 8)), Targets(t, known(t), t, torch.tensor([4]))).std() > 1e-4
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "told"),
     [
-        ("kernels", {}, "did you mean 'kernel'"),
-        ("kernel", {"kernel": 3}, "did you mean 'kernels'"),
-        ("kernel", {"kernels": 1}, "two kernels"),
-        ("regression", {"transform": "log"}, "did you mean 'log1p'"),
-        ("regression", {"error": "hubert"}, "did you mean 'huber'"),
+        ("curves", {}, "unknown subtype"),
+        ("curve", {"kernel": 3}, "did you mean 'kernels'"),
+        ("curve", {"kernels": 1}, "two kernels"),
+        ("scalar", {"transform": "log"}, "did you mean 'log1p'"),
+        ("scalar", {"error": "hubert"}, "huber"),
         ("tcn", {"error": "mea"}, "unknown error"),
         ("rnn", {"d_in": 9}, "must be the width of what it reads, 8, not 9"),
         ("rnn", {"cell": "gur"}, "did you mean 'gru'"),
         ("transformer", {"d_model": 10, "nhead": 4}, "multiple"),
-        ("classification", {"classes": 1}, "two classes"),
+        ("classification", {"classes": 1}, "a number of at least 2"),
         ("classification", {"classes": 3, "class_weights": (1, 2)}, "one for each class"),
         ("classification", {"classes": 2, "class_weights": (1, -2)}, "positive"),
         ("classification", {"classes": 2, "class_weights": (1, math.nan)}, "positive"),
@@ -219,13 +236,13 @@ def test_the_transformer_tells_equal_steps_apart() -> None:
 )
 def test_settings_that_do_not_fit_are_named(kind: str, settings: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        build_task_head(kind, 8, settings)
+        head_of(kind, 8, **settings)
 
 
 def test_what_is_asked_of_a_curve_must_be_said() -> None:
-    for kind in ("kernel", "rnn"):
+    for kind in ("curve", "rnn"):
         with pytest.raises(UsageError, match="give those that are wanted"):
-            build_task_head(kind, 8, {})(torch.randn(2, 8))
+            head_of(kind, 8)(Latent(torch.randn(2, 8)))
     t = torch.rand(1, 5)
     with pytest.raises(UsageError, match="longer than the seq_len 4"):
-        build_task_head("vec", 8, {"seq_len": 4})(torch.randn(1, 8), Targets(t, known(t), t, torch.tensor([5])))
+        head_of("vec", 8, seq_len=4)(Latent(torch.randn(1, 8)), Targets(t, known(t), t, torch.tensor([5])))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from crystrata.tasks import Task, parse_tasks
 from crystrata.errors import UsageError
+from crystrata.tasks import Task, parse_tasks
 
 ENERGY = {"name": "energy", "kind": "regression", "data_column": "e"}
 KIND = {"name": "kind", "kind": "classification", "data_column": "k", "classes": ["AC", "QC", "others"]}
@@ -55,6 +55,15 @@ def test_the_older_document_is_understood() -> None:
     number["num_classes"] = number.pop("classes")
     assert Task.from_dict(number).classes == ("0", "1", "2")
     assert Task.from_dict({**ENERGY, "steps_column": "", "data_files": "a.csv"}).data_files == ("a.csv",)
+
+
+def test_a_regression_is_a_scalar_with_the_head_of_its_time() -> None:
+    spec = Task.from_dict({**ENERGY, "hidden": [16]})
+    assert (spec.kind, spec.columns) == ("scalar", ("e",))
+    older = {"error": "mse", "centre": "mean", "norm": "layer", "activation": "leaky_relu"}
+    assert spec.head == {**older, "hidden": [16]}
+    assert Task.from_dict({**ENERGY, "head": {"centre": "median"}}).head == {**older, "centre": "median"}
+    assert Task.from_dict({"name": "energy", "kind": "scalar", "columns": ["e"]}) == Task("energy", columns=("e",))
 
 
 def test_only_the_vec_head_does_without_a_coordinate() -> None:
@@ -103,7 +112,7 @@ def test_what_cannot_be_used_is_refused_in_words(record: dict[str, Any], words: 
     assert words in str(caught.value)
 
 
-def test_weights_and_ratios_of_all_tasks_are_folded_in_and_the_task_goes_before() -> None:
+def test_weights_and_ratios_of_all_tasks_are_folded_in_and_the_task_takes_precedence() -> None:
     records = [{**ENERGY, "loss_weight": 0}, DOS, {**KIND, "task_masking_ratio": 0.2}]
     energy, dos, kind = parse_tasks(
         records,

@@ -1,12 +1,12 @@
-"""The universe of keys and its split, masks, streams and what is predicted: hand-made cases and what always holds."""
+"""The materials of tables and their split, masks, streams, what is predicted: hand-made cases and what always holds."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,101 +15,134 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crystrata.datasets.splits import PARTS, Split
+from crystrata.datasets.data_module import BatchDataModule
+from crystrata.datasets.dataset import MaterialDataset
+from crystrata.datasets.labels import KeyedLabels, Labels, load_labels
 from crystrata.datasets.masks import balanced_class_weights, keep_mask, ratio_count, replay_count
-from crystrata.datasets.selection import listed_keys, rows_to_predict
-from crystrata.tasks import Task
+from crystrata.datasets.materials import Materials, unite
 from crystrata.datasets.random_order import PURPOSES, random_stream, stream_seed
-from crystrata.datasets.labels import TaskLabels, load_labels
-from crystrata.datasets.materials import (
-    Universe,
-    build_universe,
-    counts_per_part,
-    rare_first,
-    split_universe,
-)
+from crystrata.datasets.selection import listed_keys, rows_to_predict
+from crystrata.datasets.splits import PARTS, Candidates, Split, SplitRequest, resolve_split
+from crystrata.datasets.splits.rarest_first import rare_first
 from crystrata.errors import DataError, UsageError
+from crystrata.tasks import Task
 
 TRAIN, VAL, TEST = range(3)
 
 
 def task(
     keys: Sequence[str], known: Sequence[bool] | None = None, split: Mapping[str, str] | None = None
-) -> TaskLabels:
+) -> KeyedLabels:
     """Return labels of one number a key."""
     there = np.ones(len(keys), dtype=bool) if known is None else np.array(known)
     parts = np.array([(split or {}).get(key, "") for key in keys], dtype=object)
-    values = np.where(there, 1.0, np.nan).astype(np.float32)
-    return TaskLabels(tuple(keys), values, np.arange(len(keys) + 1), there, None, 1, parts)
+    return KeyedLabels(tuple(keys), Labels.of_numbers(np.where(there, 1.0, np.nan)), parts)
 
 
 def names(count: int, prefix: str = "k") -> list[str]:
     return [f"{prefix}{number:05d}" for number in range(count)]
 
 
-def parts_of(universe: Universe, split: Split) -> dict[str, str]:
+@dataclass(frozen=True)
+class Known:
+    """Materials, with the labels of their tasks."""
+
+    materials: Materials
+    labels: dict[str, Labels]
+
+    @classmethod
+    def of(
+        cls,
+        labels: Mapping[str, KeyedLabels],
+        predict: Sequence[str] = (),
+        group_of: Callable[[str], str] = str,
+    ) -> Known:
+        return cls(*unite(labels, predict, group_of))
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.materials.ids
+
+    @property
+    def known(self) -> dict[str, np.ndarray]:
+        return {name: labels.known_samples for name, labels in self.labels.items()}
+
+    def split(self, protocol: str = "by-table", *, seed: int = 42, val: float = 0.1, test: float = 0.1) -> Split:
+        crystals, stated = Candidates.of(self.materials), self.materials.stated
+        request = SplitRequest(crystals, seed, Path(), stated=stated, known=self.known, val=val, test=test)
+        return resolve_split(protocol, request)
+
+    def data(self, split: Split) -> BatchDataModule:
+        tasks = [Task(name, columns=("y",)) for name in self.labels]
+        return BatchDataModule(MaterialDataset(self.materials, tasks, self.labels), split, batch_size=4)
+
+
+def parts_of(known: Known, split: Split) -> dict[str, str]:
     """Return key -> part."""
-    return {universe.keys[row]: part for part in PARTS for row in split.part(part)}
+    return {known.ids[row]: part for part in PARTS for row in split.part(part)}
 
 
-# --- the universe ----------------------------------------------------------------------------------------------------
+# --- the materials ---------------------------------------------------------------------------------------------------
 
 
-def test_the_universe_unites_tasks_and_lists() -> None:
-    universe = build_universe({"a": task(["C", "A"], [True, False]), "b": task(["B", "C"])}, predict=["Z", "A"])
-    assert universe.keys == ("A", "B", "C", "Z")
-    assert universe.position["a"].tolist() == [1, -1, 0, -1]
-    assert universe.position["b"].tolist() == [-1, 0, 1, -1]
-    assert universe.known["a"].tolist() == [False, False, True, False]
-    kept = universe.keep(np.array([True, False, True, True]))
-    assert (kept.keys, kept.position["b"].tolist(), len(kept)) == (("A", "C", "Z"), [-1, 1, -1], 3)
+def test_materials_unite_tasks_and_lists() -> None:
+    materials, labels = unite({"a": task(["C", "A"], [True, False]), "b": task(["B", "C"])}, ["Z", "A"])
+    assert materials.ids == ("A", "B", "C", "Z")
+    assert {name: there.tolist() for name, there in materials.listed.items()} == {
+        "a": [True, False, True, False],
+        "b": [False, True, True, False],
+    }
+    assert labels["a"].known_samples.tolist() == [False, False, True, False]
+    assert labels["b"].known_samples.tolist() == [False, True, True, False]
+    kept = materials.keep(np.array([True, False, True, True]))
+    assert (kept.ids, kept.listed["b"].tolist(), len(kept)) == (("A", "C", "Z"), [False, True, False], 3)
     with pytest.raises(DataError, match="no task has a composition"):
-        build_universe({})
+        unite({})
 
 
-def test_stated_parts_are_overlaid_and_test_goes_before_val_before_train() -> None:
+def test_stated_parts_are_overlaid_and_test_takes_precedence_over_val_over_train() -> None:
     one = task(list("ABCDE"), split={"A": "train", "B": "train", "C": "val", "D": "val"})
     two = task(list("ABCDE"), split={"A": "val", "B": "test", "C": "test", "D": "val"})
     for labels in ({"one": one, "two": two}, {"two": two, "one": one}):
         with pytest.warns(UserWarning, match=r"3 compositions stand in different parts .*\(A, B, C\)"):
-            universe = build_universe(labels)
-        assert universe.stated.tolist() == [VAL, TEST, TEST, VAL, -1]
+            materials, _ = unite(labels)
+        assert materials.stated.tolist() == [VAL, TEST, TEST, VAL, -1]
 
 
 def test_stated_parts_are_followed_and_the_rest_is_assigned() -> None:
     keys = names(1000)
     stated = dict.fromkeys(keys[:300], "train") | dict.fromkeys(keys[300:500], "test")
-    universe = build_universe({"a": task(keys, split=stated)})
-    split = split_universe(universe, val=0.2, test=0.1)
-    found = parts_of(universe, split)
+    materials = Known.of({"a": task(keys, split=stated)})
+    split = materials.split(val=0.2, test=0.1)
+    found = parts_of(materials, split)
     assert all(found[key] == part for key, part in stated.items())
     rest = [found[key] for key in keys[500:]]
     assert (rest.count("val"), rest.count("test")) == (100, 50)
     assert split.protocol == "split column + rare first"
-    assert split_universe(build_universe({"a": task(keys)})).protocol == "rare first"
-    whole = split_universe(build_universe({"a": task(keys[:500], split=stated)}))
+    assert Known.of({"a": task(keys)}).split().protocol == "rare first"
+    whole = Known.of({"a": task(keys[:500], split=stated)}).split()
     assert (whole.protocol, len(whole.train), len(whole.val), len(whole.test)) == ("split column", 300, 0, 200)
 
 
 def test_everything_may_be_test() -> None:
-    universe = build_universe({"a": task(list("AB"), split={"A": "train"})})
-    split = split_universe(universe, test_all=True)
+    split = Known.of({"a": task(list("AB"), split={"A": "train"})}).split("test-all")
     assert (split.test.tolist(), len(split.train), len(split.val), split.protocol) == ([0, 1], 0, 0, "test_all")
 
 
 @pytest.mark.parametrize(("val", "test"), [(-0.1, 0.1), (0.5, 0.5), (0.1, 1.0), (float("nan"), 0.1)])
 def test_shares_that_cannot_be(val: float, test: float) -> None:
     with pytest.raises(UsageError, match="below 1 together"):
-        split_universe(build_universe({"a": task(["A"])}), val=val, test=test)
+        Known.of({"a": task(["A"])}).split(val=val, test=test)
 
 
 def test_a_key_without_stated_part_joins_its_group() -> None:
     group_of = {"Fe2O3": "Fe2O3", "Fe4O6": "Fe2O3", "Fe6O9": "Fe2O3"}.__getitem__
-    universe = build_universe({"a": task(["Fe2O3", "Fe4O6"], split={"Fe4O6": "test"})}, predict=["Fe6O9"])
-    assert split_universe(universe, group_of=group_of).test.tolist() == [0, 1, 2]
-    torn = build_universe({"a": task(["Fe2O3", "Fe4O6", "Fe6O9"], split={"Fe4O6": "test", "Fe2O3": "train"})})
+    materials = Known.of({"a": task(["Fe2O3", "Fe4O6"], split={"Fe4O6": "test"})}, ["Fe6O9"], group_of)
+    assert materials.split().test.tolist() == [0, 1, 2]
+    stated = {"Fe4O6": "test", "Fe2O3": "train"}
+    divided = Known.of({"a": task(["Fe2O3", "Fe4O6", "Fe6O9"], split=stated)}, group_of=group_of)
     with pytest.warns(UserWarning, match="put 1 groups of one reduced formula into several parts"):
-        split = split_universe(torn, group_of=group_of)
+        split = divided.split()
     assert (split.train.tolist(), split.test.tolist()) == ([0], [1, 2])
     assert split.notes == {"groups in several parts": 1}
 
@@ -184,28 +217,20 @@ def test_many_small_turns_still_give_the_shares() -> None:
 
 def test_rare_tasks_have_the_first_claim() -> None:
     keys = names(2000)
-    labels = {"common": task(keys), "rare": task(keys[:20])}
-    universe = build_universe(labels)
-    split = split_universe(universe)
-    counts = counts_per_part(universe, split)
+    materials = Known.of({"common": task(keys), "rare": task(keys[:20])})
+    counts = materials.data(materials.split()).label_counts()
     assert counts["rare"] == {"train": 16, "val": 2, "test": 2}
     assert counts["common"] == {"train": 1600, "val": 200, "test": 200}
 
 
-def test_a_task_that_a_part_has_nothing_of_is_warned_of() -> None:
+def test_a_part_that_has_no_label_of_a_task_is_reported() -> None:
     keys = names(40)
-    universe = build_universe({"common": task(keys), "single": task(keys[:1]), "empty": task(keys[:1], [False])})
-    split = split_universe(universe)
-    with pytest.warns(UserWarning, match="no known label") as told:
-        counts = counts_per_part(universe, split)
-    assert sorted(str(warning.message) for warning in told) == [
-        "task 'empty' has no known label in train, val, test",
-        "task 'single' has no known label in val, test",
-    ]
-    assert counts["single"] == {"train": 1, "val": 0, "test": 0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        counts_per_part(build_universe({"a": task(keys)}), split_universe(universe, val=0))  # no val was asked for
+    materials = Known.of({"common": task(keys), "single": task(keys[:1]), "empty": task(keys[:1], [False])})
+    data = materials.data(materials.split())
+    assert data.unlabelled() == {"single": ["val", "test"], "empty": ["train", "val", "test"]}
+    assert data.label_counts()["single"] == {"train": 1, "val": 0, "test": 0}
+    common = Known.of({"a": task(keys)})
+    assert common.data(common.split(val=0)).unlabelled() == {}  # no val was asked for
 
 
 @given(st.integers(0, 2**32), st.permutations(range(5)), st.integers(1, 6))
@@ -216,26 +241,25 @@ def test_groups_stay_whole_and_no_order_matters(seed: int, turns: list[int], pol
     chosen = [np.flatnonzero(generator.random(120) < share) for share in (0.02, 0.1, 0.1, 0.5, 0.9)]
     labels = {f"t{number}": task([keys[row] for row in rows]) for number, rows in enumerate(chosen)}
     mixed = {f"t{number}": task([keys[row] for row in chosen[number][::-1]]) for number in turns}
-    universe, again = build_universe(labels), build_universe(mixed)
-    split = split_universe(universe, seed=seed, group_of=group_of)
-    found = parts_of(universe, split)
-    assert found == parts_of(again, split_universe(again, seed=seed, group_of=group_of))
+    materials, again = (Known.of(one, group_of=group_of) for one in (labels, mixed))
+    found = parts_of(materials, materials.split(seed=seed))
+    assert found == parts_of(again, again.split(seed=seed))
     sides: dict[str, set[str]] = {}
     for key, part in found.items():
         sides.setdefault(group_of(key), set()).add(part)
     assert all(len(parts) == 1 for parts in sides.values())
-    assert sorted(found) == list(universe.keys)
+    assert sorted(found) == list(materials.ids)
     tested = sum(parts == {"test"} for parts in sides.values())
     assert abs(tested - 0.1 * len(sides)) <= 0.5 + 1e-9
 
 
 def test_another_seed_gives_another_split() -> None:
-    universe = build_universe({"a": task(names(200))})
-    one, two = (split_universe(universe, seed=seed) for seed in (42, 43))
-    np.testing.assert_array_equal(one.test, split_universe(universe, seed=42).test)
+    materials = Known.of({"a": task(names(200))})
+    one, two = (materials.split(seed=seed) for seed in (42, 43))
+    np.testing.assert_array_equal(one.test, materials.split(seed=42).test)
     assert one.test.tolist() != two.test.tolist()
     assert (one.seed, one.notes) == (42, {})
-    assert set(one.as_dict(universe.keys)["test"]) == {universe.keys[row] for row in one.test}
+    assert set(one.as_dict(materials.ids)["test"]) == {materials.ids[row] for row in one.test}
 
 
 # --- masks, weights, streams -----------------------------------------------------------------------------------------
@@ -308,16 +332,16 @@ def test_streams_are_independent_and_fixed() -> None:
 
 
 def spec(name: str, predict: str | tuple[str, ...] | None) -> Task:
-    return Task(name, "regression", data_column="y", predict_idx=predict)
+    return Task(name, columns=("y",), predict_idx=predict)
 
 
-def test_each_task_chooses_and_the_universe_orders() -> None:
+def test_each_task_chooses_and_the_materials_order() -> None:
     stated = {"A": "train", "B": "val", "C": "test", "D": "test"}
-    universe = build_universe({"one": task(list("DBCA"), split=stated), "two": task(list("AD"), split=stated)}, ["E"])
-    split = split_universe(universe, val=0, test=0)
+    materials = Known.of({"one": task(list("DBCA"), split=stated), "two": task(list("AD"), split=stated)}, ["E"])
+    split = materials.split(val=0, test=0)
 
     def chosen(*specs: Task) -> str:
-        return "".join(universe.keys[row] for row in rows_to_predict(specs, universe, split))
+        return "".join(materials.ids[row] for row in rows_to_predict(specs, materials.materials, split))
 
     assert chosen(spec("one", None)) == "CD"
     assert chosen(spec("two", None)) == "D"
@@ -330,10 +354,10 @@ def test_each_task_chooses_and_the_universe_orders() -> None:
 
 
 def test_without_a_test_part_everything_is_predicted() -> None:
-    universe = build_universe({"one": task(list("AB"))})
-    split = split_universe(universe, val=0, test=0)
-    assert rows_to_predict([spec("one", None)], universe, split).tolist() == [0, 1]
-    assert rows_to_predict([spec("one", "test")], universe, split).tolist() == []
+    known = Known.of({"one": task(list("AB"))})
+    split = known.split(val=0, test=0)
+    assert rows_to_predict([spec("one", None)], known.materials, split).tolist() == [0, 1]
+    assert rows_to_predict([spec("one", "test")], known.materials, split).tolist() == []
 
 
 def test_listed_compositions_without_descriptor_are_skipped_with_a_warning() -> None:
@@ -341,14 +365,16 @@ def test_listed_compositions_without_descriptor_are_skipped_with_a_warning() -> 
     key_of = {"O3Fe2": "Fe2O3"}
     listed = listed_keys(specs, lambda name: key_of.get(name, name))
     assert listed == ["Fe2O3", "XyZ", "NaCl"]
-    universe = build_universe({"one": task(["KBr"])}, listed)
-    universe = universe.keep(np.array([key != "XyZ" for key in universe.keys]))
-    split = split_universe(universe)
+    known = Known.of({"one": task(["KBr"])}, listed)
+    described = np.array([key != "XyZ" for key in known.ids])
+    rows = np.flatnonzero(described)
+    known = Known(known.materials.keep(described), {name: one.at(rows) for name, one in known.labels.items()})
+    materials, split = known.materials, known.split()
     with pytest.warns(
         UserWarning, match=re.escape("1 compositions to predict have no descriptor and are skipped (XyZ)")
     ):
-        rows = rows_to_predict(specs, universe, split, lambda name: key_of.get(name, name))
-    assert [universe.keys[row] for row in rows] == ["Fe2O3", "NaCl"]
+        rows = rows_to_predict(specs, materials, split, lambda name: key_of.get(name, name))
+    assert [materials.ids[row] for row in rows] == ["Fe2O3", "NaCl"]
 
 
 # --- real data -------------------------------------------------------------------------------------------------------
@@ -360,7 +386,7 @@ def test_sixty_thousand_real_rows_are_split_in_seconds() -> None:
     path = Path(os.environ["CRYSTRATA_JARVIS"])
     columns = {"energy": "formation_energy_peratom", "gap": "mbj_bandgap", "dij": "dfpt_piezo_max_dij"}
     specs = [
-        Task(name, "regression", data_column=column, data_files=(str(path),), composition_column="jid")
+        Task(name, columns=(column,), data_files=(str(path),), composition_column="jid")
         for name, column in columns.items()
     ]
     spectra = pd.read_parquet(path.with_name("jarvis_phdos.parquet"))
@@ -369,17 +395,17 @@ def test_sixty_thousand_real_rows_are_split_in_seconds() -> None:
     formulas = pd.read_parquet(path, columns=["jid", "formula"]).set_index("jid")["formula"].to_dict()
     started = time.process_time()
     labels = load_labels(specs)
-    dos = Task("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid")
+    dos = Task("dos", "curve", columns=("ph_dos",), t_column="wavenumber", composition_column="jid")
     labels |= load_labels([dos], table=spectra)
-    universe = build_universe(labels)
-    split = split_universe(universe, group_of=lambda key: formulas.get(key, key))
+    materials = Known.of(labels, group_of=lambda key: formulas.get(key, key))
+    split = materials.split()
     taken = time.process_time() - started
-    counts = counts_per_part(universe, split)
-    assert len(universe) >= 55_712
-    assert len(split.train) + len(split.val) + len(split.test) == len(universe)
+    counts = materials.data(split).label_counts()
+    assert len(materials.ids) >= 55_712
+    assert len(split.train) + len(split.val) + len(split.test) == len(materials.ids)
     assert sum(counts["dij"].values()) == 3_345
     for per_part in counts.values():
         total = sum(per_part.values())
         assert [per_part[part] / total for part in PARTS] == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
-    print(f"{len(universe)} keys read, united and split in {taken:.1f} s of CPU; {counts}")
+    print(f"{len(materials.ids)} keys read, united and split in {taken:.1f} s of CPU; {counts}")
     assert taken < 20

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +15,48 @@ import pandas as pd
 import pytest
 
 from crystrata.datasets.cells import number_list
-from crystrata.tasks import Task
-from crystrata.datasets.labels import TaskLabels, load_labels, no_labels
+from crystrata.datasets.labels import KeyedLabels, Labels, load_labels, no_labels
 from crystrata.errors import DataError
+from crystrata.tasks import Task
 
 SPECS = {
-    "regression": Task("energy", "regression", data_column="e"),
-    "vector": Task("eps", "vector", data_column="eps"),
-    "classification": Task("kind", "classification", data_column="k", classes=("AC", "QC", "others")),
-    "curve": Task("dos", "curve", data_column="dos", t_column="t"),
-    "vec": Task("vec", "sequence", data_column="dos", head={"subtype": "vec"}),
+    "scalar": Task("energy", columns=("e",)),
+    "vector": Task("eps", "vector", columns=("eps",)),
+    "classification": Task("kind", "classification", columns=("k",), classes=("AC", "QC", "others")),
+    "curve": Task("dos", "curve", columns=("dos",), t_column="t"),
+    "vec": Task("vec", "sequence", columns=("dos",), head={"subtype": "vec"}),
 }
 
 
-def labels(spec: Task | str, table: dict[str, list[Any]] | pd.DataFrame, **options: Any) -> TaskLabels:
-    """Return the labels of a task from a table in memory."""
+def keyed(spec: Task | str, table: dict[str, list[Any]] | pd.DataFrame, **options: Any) -> KeyedLabels:
+    """Return the labels of a task by key, from a table in memory."""
     spec = SPECS[spec] if isinstance(spec, str) else spec
     return load_labels([spec], table=pd.DataFrame(table), **options)[spec.name]
 
 
-def from_files(*files: Path, kind: str = "regression", **options: Any) -> TaskLabels:
+def labels(spec: Task | str, table: dict[str, list[Any]] | pd.DataFrame) -> Labels:
+    """Return the labels of a task from a table in memory."""
+    return keyed(spec, table).labels
+
+
+def from_files(*files: Path, kind: str = "scalar", **options: Any) -> KeyedLabels:
     """Return the labels of a task from files."""
-    spec = Task(**{**SPECS[kind].as_dict(), "data_files": tuple(map(str, files))})
+    spec = replace(SPECS[kind], data_files=tuple(map(str, files)))
     return load_labels([spec], **options)[spec.name]
 
 
 def test_scalars() -> None:
     with pytest.warns(UserWarning, match=r"'energy': 2 labels masked: their cells cannot be read \(D, G\)") as told:
-        found = labels("regression", {"composition": list("ABCDEFG"), "e": [1, None, "2.5", "x", "", "n/a", [1.0]]})
+        found = labels("scalar", {"composition": list("ABCDEFG"), "e": [1, None, "2.5", "x", "", "n/a", [1.0]]})
     assert len(told) == 1
     np.testing.assert_array_equal(found.values, np.array([1, np.nan, 2.5, *[np.nan] * 4], dtype=np.float32))
     assert found.values.dtype == np.float32
     assert found.known.tolist() == found.known_samples.tolist() == [True, False, True, *[False] * 4]
-    assert (found.n, found.width, found.t) == (7, 1, None)
+    assert (len(found), found.width, found.t) == (7, 1, None)
 
 
 def test_infinite_numbers_are_unknown_and_zero_is_known() -> None:
-    found = labels("regression", {"composition": list("ABC"), "e": [np.inf, 1e300, 0.0]})
+    found = labels("scalar", {"composition": list("ABC"), "e": [np.inf, 1e300, 0.0]})
     assert found.known.tolist() == [False, False, True]
     assert np.isnan(found.values[:2]).all()
 
@@ -63,7 +69,7 @@ def test_classes_are_names_or_indices() -> None:
     assert found.values.tolist() == [1, 2, 0, -1, -1, -1, -1]
     assert found.values.dtype == np.int64
     assert found.known.tolist() == [True, True, True, False, False, False, False]
-    years = Task("year", "classification", data_column="k", classes=("2", "1"))
+    years = Task("year", "classification", columns=("k",), classes=("2", "1"))
     assert labels(years, {"composition": list("AB"), "k": [1, 2]}).values.tolist() == [1, 0]  # a name before an index
 
 
@@ -176,7 +182,7 @@ def write(path: Path, table: pd.DataFrame) -> Path:
 def test_every_form_of_file_holds_the_same(tmp_path: Path, name: str) -> None:
     found = from_files(write(tmp_path / name, FRAME), trust_pickle=name.endswith((".pkl", ".xz")))
     assert found.keys == ("NaN", "Fe2O3", "InF")  # sodium nitride is no gap
-    np.testing.assert_array_equal(found.values, FRAME["e"].to_numpy(dtype=np.float32))
+    np.testing.assert_array_equal(found.labels.values, FRAME["e"].to_numpy(dtype=np.float32))
     assert found.split.tolist() == ["train", "", "test"]
 
 
@@ -184,7 +190,7 @@ def test_every_form_of_file_holds_the_same(tmp_path: Path, name: str) -> None:
 def test_curves_from_every_form_of_file(tmp_path: Path, name: str) -> None:
     table = pd.DataFrame({"composition": ["A", "B"], "dos": [[1.0, 2.0], [3.0]], "t": [[0.0, 1.0], [0.0]]})
     found = from_files(write(tmp_path / name, table), kind="curve")
-    assert (found.offsets.tolist(), found.values.tolist()) == ([0, 2, 3], [1, 2, 3])
+    assert (found.labels.offsets.tolist(), found.labels.values.tolist()) == ([0, 2, 3], [1, 2, 3])
 
 
 def test_a_pickle_is_not_opened_unasked(tmp_path: Path) -> None:
@@ -202,7 +208,7 @@ def test_several_files_are_one_table_and_the_first_of_a_key_stays(tmp_path: Path
         found = from_files(*files, key_of=lambda name: {"O3Fe2": "Fe2O3"}.get(name, name))
     assert len(told) == 1
     assert found.keys == ("NaN", "Fe2O3", "InF", "NaCl")
-    np.testing.assert_array_equal(found.values, np.array([1, np.nan, 3, 8], dtype=np.float32))
+    np.testing.assert_array_equal(found.labels.values, np.array([1, np.nan, 3, 8], dtype=np.float32))
     assert found.split.tolist() == ["train", "", "test", ""]
 
 
@@ -215,24 +221,25 @@ def test_rows_without_a_composition_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["composition", ""])
 def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path, header: str) -> None:
     (tmp_path / "t.csv").write_text(f"{header},e\n007,1\n1.50,2\n1e5,na\nInF,4\n")
-    spec = Task("energy", "regression", (str(tmp_path / "t.csv"),), "e", composition_column=header or None)
+    files = (str(tmp_path / "t.csv"),)
+    spec = Task("energy", columns=("e",), data_files=files, composition_column=header or None)
     found = load_labels([spec])["energy"]
     assert found.keys == ("007", "1.50", "1e5", "InF")
-    assert found.known.tolist() == [True, True, False, True]
+    assert found.labels.known.tolist() == [True, True, False, True]
     (tmp_path / "t.csv").write_text(f"{header},e\n007,1\n1.50,2\n")  # numbers alone
     assert load_labels([spec])["energy"].keys == ("007", "1.50")
 
 
 def test_the_index_may_hold_the_compositions(tmp_path: Path) -> None:
-    spec = Task("energy", "regression", data_column="e", composition_column=None)
+    spec = Task("energy", columns=("e",), composition_column=None)
     table = pd.DataFrame({"e": [1.0, 2.0]}, index=["id-1", "NaN"])
-    assert labels(spec, table).keys == ("id-1", "NaN")
+    assert keyed(spec, table).keys == ("id-1", "NaN")
     table.to_csv(tmp_path / "t.csv")
     table.to_parquet(tmp_path / "t.parquet")
     for name in ("t.csv", "t.parquet"):
-        found = load_labels([Task(**{**spec.as_dict(), "data_files": (str(tmp_path / name),)})])["energy"]
-        assert (found.keys, found.values.tolist()) == (("id-1", "NaN"), [1, 2])
-    assert labels("regression", table.rename_axis("composition")).keys == ("id-1", "NaN")
+        found = load_labels([replace(spec, data_files=(str(tmp_path / name),))])["energy"]
+        assert (found.keys, found.labels.values.tolist()) == (("id-1", "NaN"), [1, 2])
+    assert keyed("scalar", table.rename_axis("composition")).keys == ("id-1", "NaN")
 
 
 def test_one_file_for_all_tasks_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,34 +250,34 @@ def test_one_file_for_all_tasks_is_read_once(tmp_path: Path, monkeypatch: pytest
     opened: list[Path] = []
     read = pd.read_parquet
     monkeypatch.setattr(pd, "read_parquet", lambda file: opened.append(file) or read(file))
-    specs = [Task(**{**SPECS[kind].as_dict(), "data_files": (path,)}) for kind in ("regression", "curve")]
+    specs = [replace(SPECS[kind], data_files=(path,)) for kind in ("scalar", "curve")]
     specs.append(Task("rebuilt", "autoencoder"))
     found = load_labels(specs)
     assert (list(found), len(opened)) == (["energy", "dos"], 1)
     memory = load_labels(specs[:2], table={"energy": table, "dos": table[::-1]})
     assert memory["dos"].keys == ("B", "A")
-    np.testing.assert_array_equal(memory["energy"].values, found["energy"].values)
+    np.testing.assert_array_equal(memory["energy"].labels.values, found["energy"].labels.values)
 
 
 def test_a_missing_label_column_masks_and_a_missing_coordinate_is_an_error() -> None:
     with pytest.warns(UserWarning, match=r"its table has no column 'e'; did you mean 'ee'\?; no label"):
-        found = labels("regression", {"composition": ["A"], "ee": [1.0]})
+        found = labels("scalar", {"composition": ["A"], "ee": [1.0]})
     assert found.known.tolist() == [False]
     with pytest.raises(DataError, match="its table has no t_column 't'"):
         labels("curve", {"composition": ["A"], "dos": [[1.0]]})
 
 
 def test_without_a_table_only_tasks_without_coordinate_can_be_predicted() -> None:
-    for kind in ("regression", "vector", "classification", "vec"):
+    for kind in ("scalar", "vector", "classification", "vec"):
         found = no_labels_quietly(SPECS[kind])
-        assert (found.n, found.values.size, found.offsets.tolist()) == (0, 0, [0])
+        assert (found.keys, found.labels.values.size, found.labels.offsets.tolist()) == ((), 0, [0])
     with pytest.raises(DataError, match="predicts over 't'"):
         no_labels(SPECS["curve"])
     with pytest.raises(DataError, match="neither data_files nor a table"):
-        load_labels([SPECS["regression"]])
+        load_labels([SPECS["scalar"]])
 
 
-def no_labels_quietly(spec: Task) -> TaskLabels:
+def no_labels_quietly(spec: Task) -> KeyedLabels:
     """Return empty labels; a warning is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -301,22 +308,23 @@ def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: bytes | N
 
 def test_an_unknown_part_is_an_error() -> None:
     with pytest.raises(DataError, match=r"column 'split': unknown part 'tests'; did you mean 'test'"):
-        labels("regression", {"composition": ["A"], "e": [1.0], "split": ["tests"]})
+        labels("scalar", {"composition": ["A"], "e": [1.0], "split": ["tests"]})
     categories = {"composition": ["A", "B"], "e": [1.0, 2.0], "split": pd.Categorical(["val", None])}
-    assert labels("regression", categories).split.tolist() == ["val", ""]
+    assert keyed("scalar", categories).split.tolist() == ["val", ""]
 
 
 def test_samples_are_taken_in_any_order() -> None:
     found = labels(
         "curve", {"composition": list("ABC"), "dos": [[1, 2], [3], [4, 5, 6]], "t": [[0, 1], [7], [0, 1, 2]]}
     )
-    taken = found.take(np.array([2, 0, 2]))
-    assert taken.keys == ("C", "A", "C")
+    taken = found.at(np.array([2, 0, 2]))
     assert taken.values.tolist() == [4, 5, 6, 1, 2, 4, 5, 6]
     assert taken.offsets.tolist() == [0, 3, 5, 8]
     assert taken.t is not None
     assert taken.t.tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
-    assert found.take(np.array([], dtype=int)).n == 0
+    assert len(found.at(np.array([], dtype=int))) == 0
+    unknown = found.at(np.array([-1, 1]))  # the first material has no row
+    assert (unknown.values.tolist(), unknown.offsets.tolist()) == ([3], [0, 0, 1])
 
 
 def test_real_phonon_spectra_and_two_scalar_columns() -> None:
@@ -328,15 +336,15 @@ def test_real_phonon_spectra_and_two_scalar_columns() -> None:
     axis = np.linspace(-300, 1000, 66)
     spectra["wavenumber"] = [axis] * len(spectra)
     specs = [
-        Task("dos", "curve", data_column="ph_dos", t_column="wavenumber", composition_column="jid"),
-        Task("energy", "regression", data_column="formation_energy_peratom", composition_column="jid"),
-        Task("bulk", "regression", data_column="bulk_modulus_kv", composition_column="jid"),
+        Task("dos", "curve", columns=("ph_dos",), t_column="wavenumber", composition_column="jid"),
+        Task("energy", columns=("formation_energy_peratom",), composition_column="jid"),
+        Task("bulk", columns=("bulk_modulus_kv",), composition_column="jid"),
     ]
     found = load_labels(specs, table={"dos": spectra, "energy": table, "bulk": table})
-    dos = found["dos"]
-    assert (dos.n, dos.offsets[-1]) == (14_243, 14_243 * 66)
+    dos = found["dos"].labels
+    assert (len(dos), dos.offsets[-1]) == (14_243, 14_243 * 66)
     assert dos.known.all()
     np.testing.assert_array_equal(dos.values.reshape(-1, 66)[77], spectra["ph_dos"][77])
     np.testing.assert_allclose(dos.t.reshape(-1, 66)[5000], axis, rtol=1e-6)
-    assert set(dos.split) == {"train", "val", "test"}
-    assert [found[name].known.sum() for name in ("energy", "bulk")] == [55_712, 19_680]
+    assert set(found["dos"].split) == {"train", "val", "test"}
+    assert [found[name].labels.known.sum() for name in ("energy", "bulk")] == [55_712, 19_680]

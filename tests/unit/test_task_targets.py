@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from crystrata.datasets.batch import Targets
 
@@ -43,23 +41,8 @@ def test_curves_without_a_point_are_padded_to_one() -> None:
     assert not padded.present.any()
 
 
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.data())
-def test_rows_are_those_asked_for(lengths: list[int], data: st.DataObject) -> None:
-    index = torch.tensor(data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8)), dtype=torch.long)
-    targets = curves(lengths)
-    each = [targets.values[targets.sample == row] for row in index.tolist()]
-    chosen = targets.rows(index)
-    assert chosen.values.tolist() == [value for part in each for value in part.tolist()]
-    assert chosen.lengths is not None
-    assert chosen.lengths.tolist() == [lengths[row] for row in index.tolist()]
-    assert torch.equal(chosen.known_points(), targets.known_points()[index])
-    padded = targets.padded().rows(index)
-    assert torch.equal(padded.values[padded.present], chosen.values)
-
-
 def test_vectors_are_counted_by_component() -> None:
     known = torch.tensor([[True, False, True], [False] * 3])
     targets = Targets(torch.zeros(2, 3), known)
     assert targets.known_points().tolist() == [2, 0]
-    assert targets.rows(torch.tensor([1])).known.tolist() == [[False] * 3]
     assert Targets(torch.zeros(2), torch.tensor([True, False])).to("cpu").known_points().tolist() == [1, 0]

@@ -137,7 +137,9 @@ def test_errors_are_measured_by_the_training_labels() -> None:
     network, labels = network_of(dataset), dataset.training_targets()
     energy = labels["energy"]
     known = energy.values[energy.known]
-    assert network.head("energy").error_scale(energy) == pytest.approx(float((known - known.mean()).abs().mean()), rel=1e-5)
+    assert network.head("energy").error_scale(energy) == pytest.approx(
+        float((known - known.mean()).abs().mean()), rel=1e-5
+    )
     classes = labels["family"].values[labels["family"].known]
     assert network.head("family").error_scale(labels["family"]) == pytest.approx(
         1 - float(classes.bincount().max()) / len(classes)

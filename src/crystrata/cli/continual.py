@@ -18,6 +18,10 @@ def build_parser(program: str = "crystrata continual") -> Parser:
         description="Learn tasks one after another with one network, replaying a little of the earlier ones, and "
         "report what was forgotten. The same command continues a continual learning that was interrupted. With "
         "--finetune-heads, train some heads of its final model alone.",
+        examples=(
+            "--config examples/rehearsal/demo.toml --data-file dft_3d.parquet",
+            "--config examples/rehearsal/demo.toml --finetune-heads band_gap",
+        ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [continual]")
     parser.add_argument("--output", metavar="DIR", help="folder of the results, in place of the one in the file")

@@ -24,6 +24,10 @@ def build_parser(program: str = "crystrata design") -> Parser:
         prog=program,
         description="Find compositions with desired properties by gradient through a trained model of compositions, "
         "and candidate crystals by substitution into known structures. `crystrata design study` compares searches.",
+        examples=(
+            '--objective "band_gap=1.4" --objective "formation_energy<-0.5" --max-elements 3',
+            '--objective "bulk_modulus>300" --without As,Cd,Hg,Tl,Pb --structures 3',
+        ),
     )
     parser.add_argument(
         "--model", "--run", default=DEFAULT_COMPOSITIONS, dest="model", metavar="MODEL",

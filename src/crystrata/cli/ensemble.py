@@ -16,6 +16,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata ensem
         description="Make one model of completed runs of one split, such as one of all properties and some that were "
         "started from it for a property each. Each property is predicted by the network, or the mean of up to three, "
         "with the lowest error on the validation part; the result is a run directory like any other.",
+        examples=(
+            "models/multitask_pro_e3nn/run_a models/multitask_pro_e3nn/run_b",
+            "RUN RUN RUN --run-id best_of_three",
+        ),
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="directories of completed runs")
     parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")

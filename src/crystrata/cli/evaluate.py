@@ -14,10 +14,10 @@ from crystrata.settings import add_flag
 
 _DATA = ("source", "data_file", "release", "data_dir", "splits_file", "device", "workers")
 _METAVARS = {"data_file": "FILE", "splits_file": "FILE", "data_dir": "DIR"}
-_EXAMPLES = """examples:
-  crystrata evaluate --model jarvis-nine-union --split union --data-file dft_3d.parquet
-  crystrata evaluate --model models/tasks_mlp/run_mine --table measured.csv
-"""
+_EXAMPLES = (
+    "--model jarvis-nine-union --split union --data-file dft_3d.parquet",
+    "--model models/tasks_mlp/run_mine --table measured.csv",
+)
 
 
 def build_parser(program: str = "crystrata evaluate") -> Parser:
@@ -25,7 +25,7 @@ def build_parser(program: str = "crystrata evaluate") -> Parser:
     parser = Parser(
         prog=program,
         description="Print the metrics of a model, shipped or your own, on a split or on a labelled table.",
-        epilog=_EXAMPLES,
+        examples=_EXAMPLES,
     )
     parser.add_argument(
         "--model", required=True, metavar="MODEL",

@@ -15,7 +15,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata expor
     parser = Parser(
         prog=program,
         description="Make the shareable folder of a completed run: weights as safetensors, a description as JSON, and "
-        "a model card. `crystrata predict --run NAME` predicts with it.",
+        "a model card. `crystrata predict --model NAME` predicts with it.",
+        examples=(
+            "models/multitask_pro_e3nn/run_a --name mine",
+            "RUN --output shared --figures-of OTHER_RUN",
+        ),
     )
     parser.add_argument("run", metavar="RUN", help="directory of a completed run")
     parser.add_argument("--output", default=f"models/{PRETRAINED}", metavar="DIR", help="where the folder is made")

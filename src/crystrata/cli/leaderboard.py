@@ -17,6 +17,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata leade
         prog=program,
         description="Write the folder that a pull request to the JARVIS leaderboard adds under contributions/: the "
         "predictions of every whole official test of a run, metadata.json and run.sh. Everything is checked first.",
+        examples=(
+            'RUN --team "My group" --email me@example.org --url https://example.org',
+            "RUN --team T --email E --url U --output contributions",
+        ),
     )
     parser.add_argument(
         "run", metavar="RUN", help="directory of a completed run, --split union or official:<benchmark>"

@@ -21,6 +21,7 @@ from crystrata.reports import manual
 from crystrata.runs.config import RunConfig
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.tasks import Task
+from crystrata.workflows.documents.older_keys import RENAMED, TRAINER
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"
@@ -32,7 +33,7 @@ def flags(parser: argparse.ArgumentParser) -> str:
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.option_strings and action.dest != "help"]
         if actions:
-            rows = [[_spelled(action), _default(action), action.help] for action in actions]
+            rows = [[_spelled(action), _default(action), _meaning(action)] for action in actions]
             title = f"*{group.title}*\n\n" if group.title != "options" else ""
             parts.append(title + manual.table(("flag", "default", "meaning"), rows))
     return "\n".join(parts)
@@ -41,8 +42,14 @@ def flags(parser: argparse.ArgumentParser) -> str:
 def _spelled(action: argparse.Action) -> str:
     value = action.metavar or action.dest.upper()
     shape = {0: "", "?": f" [{value}]", "+": f" {value} ..."}.get(action.nargs or "", f" {value}")
-    flag = next((one for one in action.option_strings if one.startswith("--")), action.option_strings[0])
-    return manual.code(flag + ("" if action.nargs == 0 else shape))
+    name = next(one for one in action.option_strings if one.startswith("--"))
+    return manual.code(name + ("" if action.nargs == 0 else shape))
+
+
+def _meaning(action: argparse.Action) -> str:
+    """Return the help without the default, which has a column of its own."""
+    text = (action.help or "").replace("%%", "%")
+    return text if _default(action) is None else text.removesuffix(f" (default: {action.default})")
 
 
 def _default(action: argparse.Action) -> str | None:
@@ -75,7 +82,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
     "yaml-run": partial(manual.keys, RunConfig),
     "yaml-task": partial(manual.keys, Task),
-    "yaml-older": manual.older_keys,
+    "yaml-older": partial(manual.spellings, {"trainer": TRAINER, "model.init_args": RENAMED}),
 }
 """Name of a block -> what makes its content."""
 

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,14 +21,35 @@ UNREACHABLE = 1
 NOBODY_READS = 1
 """Exit code where the reader of the output has gone (`| head`): the one that rich gives."""
 
+_WIDTH = 79  # of the description in the help
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines break at spaces alone: the name of a flag or protocol stays in one piece."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse without abbreviations, naming the nearest known flag for an unknown one."""
+    """argparse without abbreviations, naming the nearest known flag for an unknown one.
 
-    def __init__(self, *arguments: object, **keywords: object) -> None:
-        keywords.setdefault("allow_abbrev", False)
-        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
+    Args:
+        prog: The command.
+        description: What it does.
+        examples: Arguments that the help shows after the command.
+        epilog: What the help ends with, in place of examples.
+    """
+
+    def __init__(self, prog: str, description: str, examples: Sequence[str] = (), epilog: str | None = None) -> None:
+        shown = "\n".join(["examples:", *(f"  {prog} {arguments}" for arguments in examples)])
+        super().__init__(
+            prog,
+            description=textwrap.fill(description, _WIDTH),
+            epilog=epilog or (shown if examples else None),
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parse; an unknown flag is an error that names the nearest one."""

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         prog=program,
         description="Predict properties from structure files or formulas. The shipped model answers unless another is "
         "named.",
-        epilog=f"examples:\n  {program} --cif POSCAR structure.cif\n  {program} --dir cifs/ --output predictions.csv\n",
+        examples=("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
     )
     what = parser.add_argument_group("structures")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")

@@ -15,6 +15,10 @@ def build_parser(program: str = "crystrata design study") -> Parser:
         prog=program,
         description="Compare latent and composition searches for several scenarios, from the same seeds, in tables and "
         "figures. The same command continues an interrupted study.",
+        examples=(
+            "--config examples/design/three_scenarios.toml",
+            "--config study.toml --model jarvis-compositions",
+        ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
     parser.add_argument(

@@ -25,10 +25,8 @@ _DEFAULTS = {"source": "auto", "release": DEFAULT_RELEASE, "data_dir": "data", "
 _METAVARS = {"data_file": "FILE", "splits_file": "FILE", "data_dir": "DIR", "models_dir": "DIR", "start": "MODEL",
              "time_budget": "HOURS", "outlier_z": "Z", "top_k": "K"}  # fmt: skip
 
-_EXAMPLES = """examples:
-  {program} --level lite --source demo
-  {program} --level pro --all-properties --data-file dft_3d.parquet
-"""
+_EXAMPLES = ("--level lite --source demo", "--level pro --all-properties --data-file dft_3d.parquet")
+_OF_SPECIALISTS = ("--property band_gap --source demo", "--level pro --property dielectric")
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,8 @@ def main(arguments: Sequence[str] | None = None, entry: EntryPoint | None = None
 
 def build_parser(entry: EntryPoint) -> Parser:
     """Return the parser of an entry point."""
-    examples = _EXAMPLES.format(program=entry.program)
-    if entry.single_task:
-        examples = f"examples:\n  {entry.program} --property band_gap --source demo\n"
-        examples += f"  {entry.program} --level pro --property dielectric\n"
-    parser = Parser(prog=entry.program, description="Train networks for the properties of crystals.", epilog=examples)
+    examples = _OF_SPECIALISTS if entry.single_task else _EXAMPLES
+    parser = Parser(entry.program, "Train networks for the properties of crystals.", examples)
     what = parser.add_argument_group("what to train")
     if entry.algorithm is None:
         what.add_argument("--algorithm", default="e3nn", metavar=_choices(ALGORITHMS), help="track (default: e3nn)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,6 @@ def build_parser() -> Parser:
         prog=PROGRAM,
         description="Train and evaluate what YAML files describe.",
         epilog=_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", action="append", metavar="FILE", help="YAML file; later ones are laid over it")
     parser.add_argument(

@@ -67,6 +67,12 @@ class BatchDataModule(L.LightningDataModule):
             for name, known in self.dataset.known.items()
         }
 
+    def unlabelled(self) -> dict[str, list[str]]:
+        """Return task -> the parts in which it has no known label, where there is one; empty parts do not count."""
+        there = [part for part in PARTS if len(self.split.part(part))]
+        found = {name: [part for part in there if not counts[part]] for name, counts in self.label_counts().items()}
+        return {name: parts for name, parts in found.items() if parts}
+
     def check(self) -> None:
         """Refuse to train a task that has no label, or without anything to select by.
 

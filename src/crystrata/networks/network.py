@@ -104,7 +104,7 @@ class Network(nn.Module):
         """Return a network of the same encoders with the heads of some of its tasks; it shares the weights."""
         tasks = {task.name: task for task in self.config.tasks}
         network = Network(self.config.with_tasks(tuple(tasks[name] for name in names)))
-        for name, part in self.named_children():
+        for name, part in (*self.named_children(), *self.named_buffers(recurse=False)):
             if name != "heads":
                 setattr(network, name, part)
         network.heads = nn.ModuleDict({name: self.heads[name] for name in names})
@@ -348,7 +348,7 @@ class Network(nn.Module):
         crystals = 0 if batch.crystals is None else len(batch.crystals)
         for name in self.config.self_supervised:
             counts.append(torch.tensor(len(batch) if name == MASKED_FEATURES else crystals))
-        return torch.stack([count.to(self.device, torch.get_default_dtype()) for count in counts])
+        return torch.stack([count.to(next(self.parameters())) for count in counts])
 
     def _self_supervised_loss(
         self, name: str, batch: Batch, composition: Tensor | None, structure: Latent | None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from crystrata.compositions.descriptors import DescriptorSource, descriptor_source
 from crystrata.errors import ModelError
@@ -20,6 +21,7 @@ from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import unpack_network
 from crystrata.prediction.calibration import Calibration, read_calibration
 from crystrata.runs.directory import BEST
+from crystrata.runs.find import find_model
 from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.tasks import Task
 from crystrata.training.starting_weights import read_weights
@@ -74,6 +76,21 @@ class TrainedModel:
             raise ModelError(f"{self.path} was trained with another table of element features: train it again")
         return source
 
+    def predict(self, items: Any, *, interval: float = 90.0) -> pd.DataFrame:
+        """Predict materials; see `crystrata.prediction.predict.predict_files` for the columns.
+
+        Args:
+            items: One or several: paths of structure files, structures of pymatgen or ASE, crystals, or formulas.
+            interval: Share of labels that the intervals are to cover [%]; 0 makes none.
+
+        Raises:
+            UsageError: An item is of another type, or the interval no percentage below 100.
+        """
+        from crystrata.prediction.items import materials_of
+        from crystrata.prediction.predict import predict
+
+        return predict(self, materials_of(items, self), interval=interval)
+
     def levels(self, formulas: Sequence[str]) -> dict[str, Levels]:
         """Return where n compositions lie over the hulls that the model knows, property -> levels."""
         counts, hulls = formula_counts(formulas), self.facts.get("hulls", {})
@@ -111,3 +128,22 @@ def load_model(path: Path, device: str = "auto") -> TrainedModel:
     network, facts = unpack_network(content)
     record = TrainingRecord.from_content(content)
     return TrainedModel(network.to(resolve_device(device)), file, facts, calibration, record)
+
+
+def load(name: str | Path | None = None, *, models_dir: str | Path = "models", device: str = "auto") -> TrainedModel:
+    """Load the model that a name or path stands for; the shipped model of crystals if not given.
+
+    Args:
+        name: A shipped model, `best`, `latest`, a run directory, a weights file, or the folder of a model.
+        models_dir: Folder of all runs.
+        device: Where it computes: auto, cpu or cuda.
+
+    Raises:
+        ModelError: There is no such model, or it is damaged.
+    """
+    return load_model(find_model(Path(models_dir), None if name is None else str(name)), device)
+
+
+def predict(items: Any, *, model: str | Path | None = None, interval: float = 90.0) -> pd.DataFrame:
+    """Predict materials with the model that a name or path stands for; see `load` and `TrainedModel.predict`."""
+    return load(model).predict(items, interval=interval)

@@ -171,12 +171,9 @@ def _default(field: dataclasses.Field[object]) -> str | None:
     return code(str(value).lower() if isinstance(value, bool) else value)
 
 
-def older_keys() -> str:
-    """Return the keys of YAML files in the layout of LightningCLI that are not spelled as the field of a run is."""
-    from crystrata.workflows.documents.older_keys import RENAMED, TRAINER
-
-    rows = [[code(f"trainer.{key}"), code(name)] for key, name in TRAINER.items()]
-    rows += [[code(f"model.init_args.{key}"), code(name)] for key, name in RENAMED.items()]
+def spellings(sections: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the keys of YAML files that are not spelled as the field of a run is, from section -> key -> field."""
+    rows = [[code(f"{section}.{key}"), code(name)] for section, keys in sections.items() for key, name in keys.items()]
     return table(("key", "field"), rows)
 
 

@@ -55,17 +55,18 @@ class RunConfig:
         mode: Level or profile; `tasks` for tables of one's own without a level.
         size: Model size, a row of the size table.
         single_task: Whether this is a single-property specialist, which has a folder of its own.
-        structure: Encoder of crystals; plain_e3nn is the readable reference.
+        structure: Encoder of crystals: e3nn, cgcnn, or plain_e3nn, the readable reference.
         structure_settings: Settings of the encoder of crystals.
         graph: Settings of the neighbourhoods.
         composition: Encoder of compositions, mlp or transformer.
         composition_settings: Settings of the encoder of compositions; null in place of the width of the descriptor.
         descriptor: Kind of descriptor of compositions and its settings.
-        latent_stage: What stands between encoders and heads.
+        latent_stage: What stands between encoders and heads: none, tanh or deposit.
         deposit_width: Width of the latent after `deposit`, if another.
         modality_dropout: Fraction of the materials that are trained without their crystal, where both are read.
         autoencoder: Whether a head named `autoencoder` rebuilds the descriptor.
-        self_supervised: Self-supervised loss and its static weight.
+        self_supervised: Self-supervised losses and their static weights: masked_features, contrastive,
+            cross_reconstruction.
         source: Where crystals come from; auto takes --data-file, $CRYSTRATA_JARVIS, the download, or the demo crystals
             without a network.
         release: Official release to download.
@@ -73,7 +74,8 @@ class RunConfig:
         max_samples: Materials in all parts together.
         outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
         outlier_z: Robust score above which a label is an outlier.
-        split: Protocol of the split, such as `random` or `official:ehull`.
+        split: Protocol of the split: random, official:<benchmark>, union, union-strict, formation-energy,
+            by-chemical-system, by-prototype, refit, union-refit; by-table, saved or test-all for tables of one's own.
         splits_file: Official ids (default: leaderboard_splits.parquet beside the data file, or the leaderboard's
             download), or the splits.json of another run for `saved`.
         val_split: Share of the validation part, of materials whose part no table states.

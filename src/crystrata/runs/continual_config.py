@@ -1,4 +1,4 @@
-"""One frozen configuration for a continual learning: tasks that are learned one after another, and what is replayed."""
+"""One frozen configuration of continual learning: tasks that are learned one after another, and what is replayed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ TABLES = ("continual", "rehearsal")
 _DECIDED = (
     "tasks", "start", "carry_heads", "freeze_shared", "split", "splits_file", "redraw_masks", "models_dir", "run_id",
 )  # fmt: skip
+"""Fields of a run that continual learning itself decides."""
+
 _DEFAULTS: dict[str, Any] = {
     "composition": "mlp", "composition_settings": {"hidden_dims": [None, 256, 128]}, "latent_stage": "tanh",
 }  # fmt: skip
 _OLDER = {"encoder": "composition", "encoder_settings": "composition_settings", "pretrain": "self_supervised",
           "graph_encoder": "structure", "graph_settings": "structure_settings"}  # fmt: skip
-"""Fields of a run that the rehearsal itself decides."""
+"""Older names of fields of a run."""
 
 
 @dataclass(frozen=True)
 class ContinualConfig:
-    """Everything that decides a continual learning.
+    """Everything that decides the steps of continual learning.
 
     Attributes:
         catalogue: `demo` or `full`, a list of tasks over JARVIS columns, or None.
-        tasks: Plain values of further tasks, as `Task.from_dict` takes them; one without `data_files` reads the
-            JARVIS table by composition.
+        tasks: Further tasks, with the keys of a task; one without `data_files` reads the JARVIS table by composition.
         data_file: JARVIS file; None takes the one that CRYSTRATA_JARVIS names.
         curves_file: Table of phonon densities of states by jid, which join a catalogue as a task, or None.
         max_compositions: Compositions of the JARVIS table that are used; None takes all.
@@ -47,11 +48,11 @@ class ContinualConfig:
         order_seed: Shuffles the order of the tasks; None takes them as listed.
         last: Tasks that come at the end in any case, in this order: those that are to be freshest.
         training: Fields of `RunConfig` that hold for every step.
-        output: Folder of the rehearsal.
+        output: Folder of the runs of all steps.
 
     Raises:
         UsageError: A value is out of range, `last` names a task twice, or a key of `training` is unknown or decided by
-            the rehearsal.
+            the steps.
     """
 
     catalogue: str | None = None
@@ -70,7 +71,7 @@ class ContinualConfig:
 
     def __post_init__(self) -> None:
         if not self.tasks and self.catalogue is None:
-            raise UsageError("a continual learning needs tasks: name a catalogue, or list them as [[continual.tasks]]")
+            raise UsageError("continual learning needs tasks: name a catalogue, or list them as [[continual.tasks]]")
         for name, amount in {"replay": self.replay, **self.replay_by_task}.items():
             if not (isfinite(amount) and amount >= 0 and (amount < 1 or float(amount).is_integer())):
                 raise UsageError(f"replay of {name!r}: a fraction below 1 or a whole number of samples, not {amount}")
@@ -81,7 +82,7 @@ class ContinualConfig:
                 raise UsageError(f"[{TABLE}] last names {name!r} twice: a task is learned once")
         for key in self.training:
             if key in _DECIDED:
-                raise UsageError(f"[{TABLE}.training] {key} is decided by the rehearsal: leave it out")
+                raise UsageError(f"[{TABLE}.training] {key} is decided by the steps: leave it out")
         self.run_config(())
 
     def run_config(self, tasks: tuple[dict[str, Any], ...], **fields: Any) -> RunConfig:
@@ -116,7 +117,7 @@ class ContinualConfig:
         return {**asdict(self), "tasks": [dict(task) for task in self.tasks], "last": list(self.last)}
 
     def deciding(self) -> dict[str, Any]:
-        """Return the values that a continual learning goes on with only where they are the same."""
+        """Return the values that must be the same for the steps to be continued."""
         values = self.as_dict()
         training = {key: value for key, value in values.pop("training").items() if key not in NOT_RESULT}
         del values["output"]
@@ -128,11 +129,11 @@ class ContinualConfig:
 
 
 def read_continual(path: Path, **given: Any) -> ContinualConfig:
-    """Read the table `[rehearsal]` of a TOML file.
+    """Read the table `[continual]` of a TOML file.
 
     Args:
-        path: The file; other tables are passed over.
-        given: Values that go before those of the file; None changes nothing. `epochs` is that of `training`.
+        path: The file; other tables are ignored.
+        given: Values that take precedence over those of the file; None changes nothing. `epochs` is that of `training`.
 
     Raises:
         InputError: The file is missing or no TOML.

@@ -23,6 +23,7 @@ from crystrata.errors import TrainingError, UsageError
 from crystrata.files import storage_errors
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.device import resolve_device
+from crystrata.networks.encoders.composition import HIDDEN_DIMS
 from crystrata.networks.network import Network
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.presets import schedule_named
@@ -146,6 +147,8 @@ def network_config(config: RunConfig, data: BatchDataModule) -> NetworkConfig:
 def _with_input_width(config: RunConfig, width: int) -> dict[str, Any]:
     """Return the settings of the composition encoder with the width of the descriptor where None stands for it."""
     settings = dict(config.composition_settings)
+    if config.composition == "mlp":
+        settings.setdefault("hidden_dims", HIDDEN_DIMS)
     if "hidden_dims" in settings:
         if not isinstance(settings["hidden_dims"], list | tuple) or not settings["hidden_dims"]:
             raise UsageError(f"hidden_dims of the encoder must be a list of widths, not {settings['hidden_dims']!r}")

@@ -1,4 +1,4 @@
-"""The order in which a rehearsal learns its tasks, and what it replays on each step."""
+"""The order in which tasks are learned one after another, and what is replayed on each step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crystrata.runs.continual_config import ContinualConfig
 
 @dataclass(frozen=True)
 class ContinualStep:
-    """One step of a rehearsal.
+    """One step of continual learning.
 
     Attributes:
         number: Counted from 1.
@@ -34,10 +34,10 @@ class ContinualStep:
 
 
 def plan_steps(config: ContinualConfig, tasks: Sequence[str], samples: Mapping[str, int]) -> list[ContinualStep]:
-    """Return the steps of a rehearsal.
+    """Return the steps of continual learning.
 
     Args:
-        config: The rehearsal.
+        config: What decides the steps.
         tasks: Names in the order of the configuration.
         samples: Task -> known training samples.
 

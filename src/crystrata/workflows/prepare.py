@@ -156,7 +156,7 @@ def prepare(
         known = {name: one.known_samples for name, one in labels.items()}
         split = _split(config, materials, known, progress("symmetry of the crystals"))
         split = _without_seen(split, materials, known, config, earlier, own_tables=own_tables)
-        hulls = _hulls(config, materials, labels, split, progress("convex hull of the training energies"))
+        hulls = training_hulls(config, materials, labels, split, progress("convex hull of the training energies"))
     if not own_tables:
         split = keep_rows(split, np.logical_or.reduce(list(known.values())))
     if config.max_samples is not None and config.max_samples < len(materials):
@@ -173,6 +173,8 @@ def prepare(
     data = loaders(config, dataset, split)
     if to_train:
         data.check()
+        for name, parts in data.unlabelled().items():
+            console.print(f"{name} has no known label in the {' and '.join(parts)} part", style="yellow")
     facts |= {**_facts(data), "outliers": outliers.table["action"].value_counts().to_dict()}
     return Prepared(data, hulls, outliers, facts)
 
@@ -235,7 +237,7 @@ def _from_tables(config: RunConfig, console: Console, inputs: Inputs) -> _Data:
     if config.split == SAVED and config.splits_file:
         listed += list(read_split(Path(config.splits_file)).part_of)
     materials, labels = unite(keyed, listed, formula_of)
-    digest = labels_digest(labels, materials.ids)
+    digest = labels_digest({}, materials.ids)  # what the tables say of these materials is compared apart
     facts: dict[str, Any] = {"source": {"name": "task tables", "demo": False, "digest": digest}}
     if crystals is not None:
         materials = replace(materials, structures=crystals.structures(materials.ids))
@@ -352,14 +354,18 @@ def start_overlap(prepared: Prepared, earlier: TrainingRecord | None) -> dict[st
     }
 
 
-def _hulls(
+def training_hulls(
     config: RunConfig,
     materials: Materials,
     labels: Mapping[str, Labels],
     split: Split,
     progress: Callable[[int, int], None],
 ) -> dict[str, TrainingHull]:
-    """Return the convex hull of the training energies for each task that is a distance from it."""
+    """Return the convex hull of the training energies for each task that is a distance from it.
+
+    Raises:
+        UsageError: There is such a task, and the materials are those of tables without energies.
+    """
     derived = [task for task in config.tasks if task.derived_from]
     if not derived:
         return {}

@@ -81,6 +81,7 @@ def run(
             write_json(path / CONFIG, config.as_dict())
             start_manifest(path, config, command, device=device, **prepared.facts)
             with _recorded(path, config, console) as story:
+                _write_data(path, prepared)
                 _train(path, module, config, prepared, console, stop, earlier, extras)
                 story.results = _evaluate(path, config, prepared, console, earlier)
     return path
@@ -133,6 +134,7 @@ def resume(
             device=computed_on, **prepared.facts,
         )  # fmt: skip
         with _recorded(path, config, console) as story:
+            _write_data(path, prepared)
             if module is not None:
                 _train(path, module, config, prepared, console, stop, earlier, extras, going_on=going_on)
             story.results = _evaluate(path, config, prepared, console, earlier)
@@ -183,15 +185,13 @@ def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) ->
         return
     name, facts = before["source"]["name"], prepared.facts
     for words, old, new in (
-        ("materials", before["source"]["digest"], facts["source"]["digest"]),
-        ("descriptors", before.get("descriptor"), facts.get("descriptor")),
-        ("a split", before["split"]["digest"], facts["split"]["digest"]),
-        ("labels", before["labels_digest"], facts["labels_digest"]),
+        ("other materials", before["source"]["digest"], facts["source"]["digest"]),
+        ("other descriptors", before.get("descriptor"), facts.get("descriptor")),
+        ("other labels", before["labels_digest"], facts["labels_digest"]),
+        ("another split", before["split"]["digest"], facts["split"]["digest"]),
     ):
         if old != new:
-            raise UsageError(
-                f"{path} was started with other {words} ({name}): name the same source, tables and descriptors"
-            )
+            raise UsageError(f"{path} was started with {words} ({name}): name the same source, tables and descriptors")
 
 
 def _earlier(config: RunConfig, console: Console) -> TrainingRecord | None:
@@ -228,6 +228,11 @@ def _fitted(config: RunConfig, prepared: Prepared, console: Console) -> RunConfi
     return replace(config, epochs=epochs)
 
 
+def _write_data(path: Path, prepared: Prepared) -> None:
+    write_json(path / SPLITS, prepared.split.as_dict(prepared.dataset.ids))
+    write_text(path / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
+
+
 def _train(
     path: Path,
     module: TrainingModule,
@@ -240,9 +245,7 @@ def _train(
     *,
     going_on: bool = False,
 ) -> None:
-    """Write down the data and train; `best.pt` and `history.json` are there then."""
-    write_json(path / SPLITS, prepared.split.as_dict(prepared.dataset.ids))
-    write_text(path / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
+    """Train; `best.pt` and `history.json` are there then."""
     facts, record = prepared.weights_facts(config), prepared.record(earlier)
     try:
         fit(

@@ -18,6 +18,9 @@ from crystrata.errors import UsageError
 from crystrata.networks.encoders.encoder import CompositionEncoder
 from crystrata.networks.layers import AttentionBlock, Norm, Perceptron
 
+HIDDEN_DIMS = (None, 256, 128)
+"""Widths of an MLP for which none are given; None stands for that of the descriptor."""
+
 
 class MLPEncoder(CompositionEncoder):
     """Dense layers from the descriptor to the latent; the last one is linear.

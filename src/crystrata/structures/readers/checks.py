@@ -83,26 +83,38 @@ def checked_crystal(
         raise CrystalError("bad_cell", f"the cell is only {heights.min():.2g} A high; give the reduced cell")
     if np.abs(crystal.frac).max() > MAX_COORDINATE:
         raise CrystalError("bad_numbers", "a fractional coordinate is far outside the cell; check the units")
-    _check_distances(crystal)
+    _check_distances(crystal, heights)
     return crystal
 
 
-def _check_distances(crystal: Crystal) -> None:
-    """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`."""
-    from pymatgen.optimization.neighbors import find_points_in_spheres
+def _check_distances(crystal: Crystal, heights: np.ndarray) -> None:
+    """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`; of the images those at a face count.
 
-    cell = np.ascontiguousarray(crystal.lattice)
-    cartesian = np.ascontiguousarray((crystal.frac - np.floor(crystal.frac)) @ cell)
-    first, second, offsets, distances = find_points_in_spheres(
-        cartesian, cartesian, r=MIN_DISTANCE, pbc=np.ones(3, dtype=np.int64), lattice=cell
-    )
-    pairs = np.flatnonzero((first != second) | offsets.any(axis=1))
-    if len(pairs):
-        pair = pairs[np.argmin(distances[pairs])]
-        names = [f"{SYMBOLS[crystal.numbers[i] - 1]} (atom {i + 1})" for i in (first[pair], second[pair])]
+    Args:
+        crystal: The crystal.
+        heights: Of its cell, (3,) [A].
+    """
+    from scipy.spatial import cKDTree
+
+    points, atoms = crystal.frac - np.floor(crystal.frac), np.arange(len(crystal))
+    for axis, margin in enumerate(MIN_DISTANCE / heights):
+        copies = [(points, atoms)]
+        for shift in (sign * step for step in range(1, int(np.ceil(margin)) + 1) for sign in (-1, 1)):
+            place = points[:, axis] + shift
+            near = (place >= -margin) & (place <= 1 + margin)
+            moved = points[near]
+            moved[:, axis] += shift
+            copies.append((moved, atoms[near]))
+        points, atoms = (np.concatenate(parts) for parts in zip(*copies, strict=True))
+    cartesian = points @ crystal.lattice
+    distance, found = cKDTree(cartesian).query(cartesian[: len(crystal)], k=2, distance_upper_bound=MIN_DISTANCE)
+    row = int(np.argmin(distance[:, 1]))  # the nearest to an atom is the atom itself, or one on top of it
+    if np.isfinite(distance[row, 1]):
+        other = atoms[found[row, 1] if found[row, 1] != row else found[row, 0]]
+        names = [f"{SYMBOLS[crystal.numbers[i] - 1]} (atom {i + 1})" for i in sorted((row, int(other)))]
         raise CrystalError(
             "overlapping",
-            f"{names[0]} and {names[1]} are {distances[pair]:.2f} A apart, closer than {MIN_DISTANCE:g} A; "
+            f"{names[0]} and {names[1]} are {distance[row, 1]:.2f} A apart, closer than {MIN_DISTANCE:g} A; "
             "remove the repeated or wrong site",
         )
 

@@ -47,7 +47,7 @@ def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
             id = given
         else:
             id = source.stem if len(entries) == 1 else source.stem + (given or f"#{index}")
-        yield attempt(id, partial(_crystal, id, form, source.majority_species))
+        yield attempt(id, partial(crystal_of_form, id, form, source.majority_species))
 
 
 def _entries(data: Any) -> Iterator[tuple[str | None, Any]]:
@@ -73,7 +73,12 @@ def _entry(record: Any) -> tuple[str | None, Any]:
     return given, nested
 
 
-def _crystal(id: str, form: Any, majority: bool) -> Crystal:
+def crystal_of_form(id: str, form: Any, majority: bool) -> Crystal:
+    """Return the crystal of a structure as pymatgen, ASE or JARVIS writes it as plain values.
+
+    Raises:
+        CrystalError: It is of none of these forms, or no usable crystal.
+    """
     for keys, read in _FORMS:
         if isinstance(form, dict) and all(key in form for key in keys):
             if majority and read is _from_pymatgen:

@@ -1,4 +1,4 @@
-"""Continual rehearsal on generated labels: what replay saves, exact continuation, one split, heads trained alone."""
+"""Continual learning on generated labels: what replay saves, exact continuation, one split, heads trained alone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from crystrata.datasets.catalogues import catalogue_tasks
 from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
 from crystrata.errors import DataError, UsageError
 from crystrata.networks.network import Network
-from crystrata.networks.weights import unpack_task_network
-from crystrata.runs.directory import BEST, MANIFEST, SPLITS
+from crystrata.networks.weights import unpack_single
 from crystrata.runs.continual_config import ContinualConfig, read_continual
+from crystrata.runs.directory import BEST, MANIFEST, SPLITS
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.continual import FINETUNE_SUMMARY, finetune_heads, run_continual
@@ -35,7 +35,7 @@ OTHERS = ("O", "S", "Cl", "N", "F")
 NAMES = ("ionicity", "block", "melting", "heat")
 TRAINING = {
     "descriptor": {"kind": "statistics"},
-    "encoder_settings": {"hidden_dims": [None, 16, 4]},
+    "composition_settings": {"hidden_dims": [None, 16, 4]},
     "epochs": 12,
     "batch_size": 32,
     "lr": 1e-2,
@@ -85,7 +85,7 @@ def rehearsed(config: ContinualConfig) -> tuple[Path, dict[str, Any]]:
 
 
 def network_of(weights: Path) -> Network:
-    return unpack_task_network(read_checkpoint(weights))[0]
+    return unpack_single(read_checkpoint(weights))[0]
 
 
 def test_a_rehearsal_leaves_its_steps(rehearsed: tuple[Path, dict[str, Any]]) -> None:
@@ -224,7 +224,7 @@ def test_heads_alone_are_trained_and_every_head_stays(
     assert list(summary["tasks"]) == ["melting"]
     descriptor = torch.randn(7, len(before.descriptor_mean))
     with torch.no_grad():
-        assert torch.equal(*(model.encoder(model.standardised(descriptor)) for model in (before, after)))
+        assert torch.equal(*(model.composition_latents(descriptor) for model in (before, after)))
     old, new = before.state_dict(), after.state_dict()
     assert old.keys() == new.keys()
     moved = {name for name in old if not torch.equal(old[name], new[name])}
@@ -319,7 +319,7 @@ def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
         ('[rehearsal]\ncatalogue = "demo"\nreplay = 1.5', "a whole number of samples"),
         ('[rehearsal]\ncatalogue = "demo"\ntraining = 3', "wrong kind"),
         ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nepoch = 3', "did you mean 'epochs'"),
-        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the rehearsal"),
+        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the steps"),
         ('[rehearsal]\ncatalogue = "demo"\nlast = "metal"', "last is a list, not 'metal'"),
         ('[rehearsal]\ncatalogue = "demo"\nlast = ["metal", "band_gap", "metal"]', "last names 'metal' twice"),
         ('[rehearsal]\ntasks = "metal"', "tasks is a list, not 'metal'"),
