@@ -219,11 +219,11 @@ def test_the_transformer_tells_equal_steps_apart() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "told"),
     [
-        ("curves", {}, "unknown subtype"),
+        ("transfomer", {}, "did you mean 'transformer'"),
         ("curve", {"kernel": 3}, "did you mean 'kernels'"),
         ("curve", {"kernels": 1}, "two kernels"),
         ("scalar", {"transform": "log"}, "did you mean 'log1p'"),
-        ("scalar", {"error": "hubert"}, "huber"),
+        ("scalar", {"error": "hubert"}, "did you mean 'huber'"),
         ("tcn", {"error": "mea"}, "unknown error"),
         ("rnn", {"d_in": 9}, "must be the width of what it reads, 8, not 9"),
         ("rnn", {"cell": "gur"}, "did you mean 'gru'"),
