@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from task_cases import DESCRIPTOR_CASES, SAMPLES, WIDTH, DescriptorCase, descriptors
+from encoder_cases import DescriptorCase, descriptor_cases, descriptors
+from head_cases import MATERIALS, WIDTH
 
 from crystrata.errors import UsageError
 from crystrata.networks.encoders import COMPOSITION_ENCODERS, build_composition_encoder
 from crystrata.networks.encoders.composition import MLPEncoder
 
 
-@pytest.fixture(params=DESCRIPTOR_CASES, ids=str)
+@pytest.fixture(params=descriptor_cases(), ids=str)
 def case(request: pytest.FixtureRequest) -> DescriptorCase:
     return request.param
 
 
 def test_every_encoder_has_a_case() -> None:
-    assert {case.name for case in DESCRIPTOR_CASES} == set(COMPOSITION_ENCODERS)
+    assert {case.name for case in descriptor_cases()} == set(COMPOSITION_ENCODERS)
 
 
 def test_form(case: DescriptorCase) -> None:
     encoder = case.build()
     z = encoder(descriptors())
-    assert z.shape == (SAMPLES, encoder.latent_width) == (SAMPLES, WIDTH)
+    assert z.shape == (MATERIALS, encoder.latent_width) == (MATERIALS, WIDTH)
     assert encoder.input_width == descriptors().shape[1]
     assert torch.isfinite(z).all()
 
@@ -32,7 +35,7 @@ def test_a_sample_does_not_see_the_others(case: DescriptorCase) -> None:
     encoder, x = case.build(), descriptors()
     order = torch.tensor([3, 5, 0, 2, 1, 4])
     torch.testing.assert_close(encoder(x[order]), encoder(x)[order], rtol=1e-11, atol=1e-12)
-    for row in range(SAMPLES):
+    for row in range(MATERIALS):
         torch.testing.assert_close(encoder(x[[row]]), encoder(x)[[row]], rtol=1e-11, atol=1e-12)
 
 
@@ -53,7 +56,7 @@ def test_evaluation_is_deterministic(case: DescriptorCase) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_all_parameters_get_gradients(case: DescriptorCase, training: bool) -> None:
     encoder = case.build().train(training)
-    weights = torch.randn(SAMPLES, WIDTH, dtype=torch.double)
+    weights = torch.randn(MATERIALS, WIDTH, dtype=torch.double)
     (encoder(descriptors()) * weights).sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
@@ -62,13 +65,21 @@ def test_all_parameters_get_gradients(case: DescriptorCase, training: bool) -> N
 
 def test_every_number_of_the_descriptor_is_read(case: DescriptorCase) -> None:
     x = descriptors().requires_grad_()
-    (case.build()(x) * torch.randn(SAMPLES, WIDTH, dtype=torch.double)).sum().backward()
+    (case.build()(x) * torch.randn(MATERIALS, WIDTH, dtype=torch.double)).sum().backward()
     assert x.grad is not None
     assert (x.grad.abs() > 1e-9).all()
 
 
 def test_gradients_are_right(case: DescriptorCase) -> None:
     assert torch.autograd.gradcheck(case.build(), descriptors()[:2].requires_grad_(), atol=1e-6, rtol=1e-4)
+
+
+def test_saved_and_loaded_it_is_the_same(case: DescriptorCase, tmp_path: Path) -> None:
+    encoder, other = case.build(), case.build(seed=1)
+    assert not torch.allclose(other(descriptors()), encoder(descriptors()))
+    torch.save(encoder.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    assert torch.equal(other(descriptors()), encoder(descriptors()))
 
 
 @pytest.mark.parametrize("norm", ["layer", "batch", "none"])

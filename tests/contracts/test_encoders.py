@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contract_cases import EncoderCase
+from encoder_cases import EncoderCase
 from known_crystals import (
     CRYSTALS,
     FCC,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract_cases import HIDDEN, EncoderCase, encoder_cases, targets_of
+from encoder_cases import EncoderCase, encoder_cases
+from head_cases import HIDDEN, targets_of
 from known_crystals import CRYSTALS, SETTINGS, batch_of, exact_batch_of, rotation, turned
 from torch import Tensor
 
