@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class CrystrataError(Exception):
-    """Base of every error a user can cause. Doors print it as one line and exit with `exit_code`."""
+    """Base of every error a user can cause. Commands print it as one line and exit with `exit_code`."""
 
     exit_code = 2
 

@@ -75,7 +75,7 @@ def test_training_fine_tuning_and_study_share_a_file_and_a_folder(config: Path) 
     assert rehearse(["--config", str(config)]) == 0
     assert rehearse(["--config", str(config), "--finetune-heads", "pull", "--epochs", "2"]) == 0
     tuned = output / "finetune" / "final_model.pt"
-    assert design(["study", "--config", str(config), "--checkpoint", str(tuned)]) == 0
+    assert design(["study", "--config", str(config), "--model", str(tuned)]) == 0
     assert (output / "training" / "final_model.pt").is_file()
     assert "pull" in json.loads((output / "finetune" / "finetune_summary.json").read_text())["heads"]
     scenario = output / "inverse_design" / "pulling"

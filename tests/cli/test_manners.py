@@ -28,14 +28,14 @@ def child(root: Path, *command: str, **settings: object) -> subprocess.Completed
     return subprocess.run([sys.executable, *command], env=environment, **settings)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("door", [[*MODULE, "store"], [SCRIPT]], ids=["module", "script"])
-def test_spawned_workers_start_from_every_door(door: list[str], root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("entry", [[*MODULE, "store"], [SCRIPT]], ids=["module", "script"])
+def test_spawned_workers_start_from_every_entry_point(entry: list[str], root: Path, tmp_path: Path) -> None:
     data_file = tmp_path / "salts [1].json"
     data_file.write_text(RECORDS, encoding="utf-8")
-    done = child(root, *door, "--data-file", str(data_file), "--data-dir", str(tmp_path / "data"), "--workers", "2",
+    done = child(root, *entry, "--data-file", str(data_file), "--data-dir", str(tmp_path / "data"), "--workers", "2",
                  cwd=root)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("store ") == 1  # a worker that ran the door again would say so again
+    assert done.stdout.count("store ") == 1  # a worker that ran the entry point again would say so again
     assert "1 crystals, 2 atoms" in done.stdout
 
 

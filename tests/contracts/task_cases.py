@@ -88,7 +88,7 @@ TASK_CASES = [
     TaskCase("scalar"),
     TaskCase("scalar", SQUARES),
     TaskCase("scalar", {**SQUARES, "transform": "log1p", "hidden": (6, 5)}),
-    TaskCase("vector", {"components": 3, "error": "huber"}),
+    TaskCase("vector", {**SQUARES, "components": 3, "error": "huber"}),
     TaskCase("vector", {"components": 2, "transform": "asinh", "hidden": ()}),
     TaskCase("classification"),
     TaskCase("classification", {"class_weights": (0.2, 3.0, 0.7)}),

@@ -238,3 +238,9 @@ def test_a_composition_encoder_needs_no_widths() -> None:
     wrong = RunConfig(dataset.tasks, composition="mlp", composition_settings={"hidden_dims": [7, 8]})
     with pytest.raises(UsageError, match="set to read 7 numbers, but a descriptor has 12"):
         network_config(wrong, data)
+
+
+def test_a_configuration_cannot_allow_that_pickled_tables_run_code() -> None:
+    """Neither that of somebody else's run nor a YAML file: a person says so on the command line."""
+    with pytest.raises(UsageError, match=r"a file cannot say that pickles are to be trusted.*--trust-pickle"):
+        RunConfig.from_dict({**resolve_config().as_dict(), "trust_pickle": True})

@@ -1,4 +1,4 @@
-"""Searches for compositions and latents: they find what is wanted, keep to constraints, leave the network as it was."""
+"""Searches for compositions and latents: they reach objectives, satisfy constraints, leave the network unchanged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from crystrata.compositions.descriptors import KernelMean
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.batch import Targets
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.targets import Want
+from crystrata.design.objectives import Objective
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig
@@ -57,7 +57,7 @@ def model() -> DesignModel:
 
 
 def gap_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
-    """The network's own answer for fractions, computed apart from the search."""
+    """The prediction of the network for fractions, computed apart from the search."""
     with torch.no_grad():
         x = torch.from_numpy(weights @ model.kernel.matrix).float()
         head = model.network.head("gap")
@@ -65,51 +65,60 @@ def gap_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
         return head.predict(head(latent), latent).numpy()
 
 
-def test_a_value_within_reach_is_met_and_is_that_of_the_recipe(model: DesignModel) -> None:
+def test_the_gradient_of_the_descriptor_is_the_kernel(model: DesignModel) -> None:
+    weights = torch.rand(2, ELEMENTS, dtype=torch.double).softmax(1).requires_grad_()
+    jacobian = torch.autograd.functional.jacobian(model.descriptors, weights)
+    assert jacobian.dtype == torch.double
+    matrix = torch.tensor(model.kernel.matrix, dtype=torch.float32).double().T
+    torch.testing.assert_close(jacobian[0, :, 0], matrix)
+    assert (jacobian[0, :, 1] == 0).all()
+
+
+def test_a_value_within_reach_is_met_and_is_that_of_the_composition(model: DesignModel) -> None:
     reached = gap_of(model, fractions_of(FORMULAS))
-    wanted = float(np.quantile(reached, 0.3))
-    found = optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=5))
-    np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
+    target = float(np.quantile(reached, 0.3))
+    found = optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=5))
+    np.testing.assert_allclose(found.values[:, 0], target, atol=0.02)
     np.testing.assert_allclose(gap_of(model, found.weights), found.values[:, 0], atol=1e-4)
     assert found.trajectory.shape == (300, 5, 1)
-    assert (np.abs(found.initial_values[:, 0] - wanted) > 0.02).any()  # it was not there from the beginning
+    assert (np.abs(found.initial_values[:, 0] - target) > 0.02).any()  # it did not start there
 
 
-def test_each_recipe_may_have_a_value_of_its_own(model: DesignModel) -> None:
-    wanted = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
-    found = optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=3))
-    np.testing.assert_allclose(found.values[:, 0], wanted, atol=0.02)
-    with pytest.raises(UsageError, match="3 values are wanted of 4 recipes"):
-        optimize_composition(model, [Want("gap", "=", wanted)], settings=CompositionSettings(starts=4))
+def test_each_composition_may_have_a_value_of_its_own(model: DesignModel) -> None:
+    target = tuple(np.quantile(gap_of(model, fractions_of(FORMULAS)), [0.2, 0.4, 0.6]).tolist())
+    found = optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=3))
+    np.testing.assert_allclose(found.values[:, 0], target, atol=0.02)
+    with pytest.raises(UsageError, match="3 values for 4 compositions"):
+        optimize_composition(model, [Objective("gap", "=", target)], settings=CompositionSettings(starts=4))
 
 
 @pytest.mark.parametrize(("relation", "sign"), [("least", -1), ("most", 1)])
 def test_an_extreme_goes_further_than_the_seeds(model: DesignModel, relation: str, sign: int) -> None:
     seeds = fractions_of(FORMULAS[:4])
-    found = optimize_composition(model, [Want("gap", relation)], seeds=seeds)  # type: ignore[arg-type]
+    found = optimize_composition(model, [Objective("gap", relation)], seeds=seeds)  # type: ignore[arg-type]
     assert (sign * (found.values[:, 0] - found.initial_values[:, 0]) > 0).all()
 
 
 def test_a_bound_that_holds_moves_nothing(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
     calm = CompositionSettings(seed_blend=1.0)
-    found = optimize_composition(model, [Want("gap", "<", 1e6)], seeds=seeds, settings=calm)
+    found = optimize_composition(model, [Objective("gap", "<", 1e6)], seeds=seeds, settings=calm)
     np.testing.assert_allclose(found.weights, seeds, atol=1e-5)
 
 
 def test_class_probabilities_rise(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:4])
-    found = optimize_composition(model, [Want("kind", "class", classes=("salt", "glass"))], seeds=seeds)
+    found = optimize_composition(model, [Objective("kind", "class", classes=("salt", "glass"))], seeds=seeds)
     assert (found.values > found.initial_values).all()
     assert (found.values <= 1).all()
 
 
 def test_a_seed_alone_keeps_its_elements_and_a_blend_lets_others_in(model: DesignModel) -> None:
     seeds = fractions_of(["NaCl", "SiO2"])
-    wants = [Want("gap", "most")]
-    strict = optimize_composition(model, wants, seeds=seeds, settings=CompositionSettings(seed_blend=1.0))
+    objectives = [Objective("gap", "most")]
+    strict = optimize_composition(model, objectives, seeds=seeds, settings=CompositionSettings(seed_blend=1.0))
     assert (strict.weights[seeds == 0] < 1e-4).all()
-    open_ = optimize_composition(model, wants, seeds=seeds)
+    open_ = optimize_composition(model, objectives, seeds=seeds)
     assert (open_.weights[seeds == 0] > 1e-3).any()
     assert (open_.losses <= strict.losses + 1e-6).all()
 
@@ -119,7 +128,7 @@ def test_diversity_falls_with_its_scale(model: DesignModel) -> None:
     counts = [
         (
             optimize_composition(
-                model, [Want("gap", "=", 1.0)], settings=CompositionSettings(diversity_scale=scale, starts=8)
+                model, [Objective("gap", "=", 1.0)], settings=CompositionSettings(diversity_scale=scale, starts=8)
             ).weights
             > 0.01
         )
@@ -130,13 +139,13 @@ def test_diversity_falls_with_its_scale(model: DesignModel) -> None:
     assert counts[0] > counts[1] >= counts[2]
 
 
-def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) -> None:
+def test_slow_elements_move_less_and_frozen_ones_not_at_all(model: DesignModel) -> None:
     seeds = fractions_of(["LiFePO4"])
     moved = []
     for scale in (1.0, 0.1):
         found = optimize_composition(
             model,
-            [Want("gap", "most")],
+            [Objective("gap", "most")],
             seeds=seeds,
             constraints=Constraints(element_step_scale=dict.fromkeys(SYMBOLS, scale)),
             settings=CompositionSettings(steps=30, keep_weights=True),
@@ -145,35 +154,35 @@ def test_slow_elements_move_less_and_held_ones_not_at_all(model: DesignModel) ->
         first, last = np.log(found.weight_trajectory[[0, -1], 0])
         moved.append(np.ptp(last - first))  # in logits, whatever all of them have in common
     assert moved[1] == pytest.approx(0.1 * moved[0], rel=0.3)  # Adam's steps have one size: the update is scaled
-    held = Constraints(element_step_scale={"Fe": 0.0})
-    kept = optimize_composition(model, [Want("gap", "most")], seeds=seeds, constraints=held)
-    assert kept.weights[0, SYMBOLS.index("Fe")] == pytest.approx(1 / 7, abs=1e-7)
+    frozen = Constraints(element_step_scale={"Fe": 0.0})
+    found = optimize_composition(model, [Objective("gap", "most")], seeds=seeds, constraints=frozen)
+    assert found.weights[0, SYMBOLS.index("Fe")] == pytest.approx(1 / 7, abs=1e-7)
 
 
 @settings(max_examples=15, deadline=None)
 @given(
     most=st.one_of(st.none(), st.integers(2, 5)),
     fixed=st.booleans(),
-    held=st.booleans(),
+    frozen=st.booleans(),
     floor=st.sampled_from([0.0, 0.05]),
     whitelist=st.booleans(),
 )
 def test_constraints_hold_together_in_a_search(
-    most: int | None, fixed: bool, held: bool, floor: float, whitelist: bool
+    most: int | None, fixed: bool, frozen: bool, floor: float, whitelist: bool
 ) -> None:
-    if most is not None and most <= fixed + held:
-        most = fixed + held + 1
+    if most is not None and most <= fixed + frozen:
+        most = fixed + frozen + 1
     constraints = Constraints(
         allowed_elements=["Li", "Fe", "P", "O", "Na", "Mn"] if whitelist else None,
         max_elements=most,
         fixed_amounts={"O": 0.5} if fixed else {},
-        element_step_scale={"Li": 0.0} if held else {},
+        element_step_scale={"Li": 0.0} if frozen else {},
         min_nonzero_weight=floor,
     )
     seeds = fractions_of(["LiFePO4", "LiMn2P"])
     found = optimize_composition(
         made_model(),
-        [Want("gap", "=", 2.0), Want("kind", "class", classes=("salt",))],
+        [Objective("gap", "=", 2.0), Objective("kind", "class", classes=("salt",))],
         seeds=seeds,
         constraints=constraints,
         settings=CompositionSettings(steps=25),
@@ -184,7 +193,7 @@ def test_constraints_hold_together_in_a_search(
         assert ((found > 0).sum(axis=1) <= most).all()
     if fixed:
         np.testing.assert_allclose(found[:, SYMBOLS.index("O")], 0.5, atol=1e-6)
-    if held:
+    if frozen:
         np.testing.assert_allclose(found[:, SYMBOLS.index("Li")], seeds[:, SYMBOLS.index("Li")], atol=1e-6)
     free = found[:, ~constraints.locked]
     assert (free[free > 0] >= floor - 1e-6).all()
@@ -193,13 +202,13 @@ def test_constraints_hold_together_in_a_search(
 def searched(model: DesignModel, what: str) -> None:
     seeds = fractions_of(FORMULAS[:2])
     if what == "composition":
-        optimize_composition(model, [Want("gap", "=", 1.0)], seeds=seeds, settings=CompositionSettings(steps=3))
+        optimize_composition(model, [Objective("gap", "=", 1.0)], seeds=seeds, settings=CompositionSettings(steps=3))
     else:
-        optimize_latent(model, [Want("gap", "=", 1.0)], seeds=seeds, settings=LatentSettings(what, steps=3))  # type: ignore[arg-type]
+        optimize_latent(model, [Objective("gap", "=", 1.0)], seeds=seeds, settings=LatentSettings(what, steps=3))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("what", ["composition", "latent", "input"])
-def test_the_network_is_as_before(what: str) -> None:
+def test_the_network_is_unchanged(what: str) -> None:
     model = made_model()
     model.network.train()
     model.network.composition_encoder.eval()
@@ -215,7 +224,7 @@ def test_the_network_is_as_before(what: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
 
 
-def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_unchanged_after_an_error(model: DesignModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.network.train()
     monkeypatch.setattr(DesignModel, "latents", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -224,14 +233,14 @@ def test_the_network_is_as_before_after_an_error(model: DesignModel, monkeypatch
     assert all(one.requires_grad for one in model.network.parameters())
 
 
-def test_a_latent_search_tells_three_values_and_the_last_is_that_of_a_recipe(model: DesignModel) -> None:
+def test_a_latent_search_returns_three_values_the_last_of_a_composition(model: DesignModel) -> None:
     seeds = fractions_of(FORMULAS[:3])
-    found = optimize_latent(model, [Want("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
-    assert found.values.shape == found.recipe_values.shape == (3, 2, 1)
+    found = optimize_latent(model, [Objective("gap", "=", 2.0)], seeds=seeds, settings=LatentSettings(restarts=2))
+    assert found.values.shape == found.composition_values.shape == (3, 2, 1)
     np.testing.assert_allclose(found.values, 2.0, atol=0.05)
     np.testing.assert_allclose(found.weights.sum(axis=2), 1, atol=1e-6)
-    recipes = found.weights.reshape(-1, ELEMENTS)
-    np.testing.assert_allclose(gap_of(model, recipes), found.recipe_values.ravel(), atol=1e-4)
+    compositions = found.weights.reshape(-1, ELEMENTS)
+    np.testing.assert_allclose(gap_of(model, compositions), found.composition_values.ravel(), atol=1e-4)
     assert (found.residuals > 0).all()
     assert found.trajectory.shape == (3, 2, 200, 1)
 
@@ -242,14 +251,14 @@ def test_alignment_keeps_a_latent_where_descriptors_are(model: DesignModel) -> N
     gaps = []
     for alpha in (0.0, 1.0):
         settings = LatentSettings(ae_align_scale=alpha, steps=150)
-        found = optimize_latent(model, [Want("gap", "=", 2.5)], seeds=seeds, settings=settings)
+        found = optimize_latent(model, [Objective("gap", "=", 2.5)], seeds=seeds, settings=settings)
         gaps.append(np.abs(found.values - found.decoded_values).mean())
     assert gaps[1] < gaps[0]
 
 
 def test_in_the_space_of_descriptors_nothing_is_decoded(model: DesignModel) -> None:
     found = optimize_latent(
-        model, [Want("gap", "=", 2.0)], seeds=fractions_of(FORMULAS[:2]), settings=LatentSettings("input")
+        model, [Objective("gap", "=", 2.0)], seeds=fractions_of(FORMULAS[:2]), settings=LatentSettings("input")
     )
     np.testing.assert_allclose(found.values, found.decoded_values, atol=1e-5)
     np.testing.assert_allclose(found.values, 2.0, atol=0.05)
@@ -258,24 +267,33 @@ def test_in_the_space_of_descriptors_nothing_is_decoded(model: DesignModel) -> N
 @pytest.mark.parametrize(
     ("run", "words"),
     [
-        (lambda model: optimize_composition(model, []), "nothing is wanted"),
-        (lambda model: optimize_composition(model, [Want.parse("gpa=1")]), "did you mean 'gap'"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1"), Want.parse("gap<2")]), "wanted twice"),
-        (lambda model: optimize_composition(model, [Want.parse("kind=metals")]), "did you mean 'metal'"),
-        (lambda model: optimize_composition(model, [Want.parse("kind<1")]), "kind is a class"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=metal")]), "gap is a number"),
-        (lambda model: optimize_composition(model, [Want.parse("curve=1")]), "only numbers and classes"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1")], seeds=np.zeros((1, ELEMENTS))), "every row"),
-        (lambda model: optimize_composition(model, [Want.parse("gap=1")], seeds=np.ones((1, 4))), "amounts of 103"),
+        (lambda model: optimize_composition(model, []), "no objective: give at least one"),
+        (lambda model: optimize_composition(model, [Objective.parse("gpa=1")]), "did you mean 'gap'"),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1"), Objective.parse("gap<2")]),
+            "gap has two objectives",
+        ),
+        (lambda model: optimize_composition(model, [Objective.parse("kind=metals")]), "did you mean 'metal'"),
+        (lambda model: optimize_composition(model, [Objective.parse("kind<1")]), "kind is a class"),
+        (lambda model: optimize_composition(model, [Objective.parse("gap=metal")]), "gap is a number"),
+        (lambda model: optimize_composition(model, [Objective.parse("curve=1")]), "must be numbers or classes"),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1")], seeds=np.zeros((1, ELEMENTS))),
+            "every row",
+        ),
+        (
+            lambda model: optimize_composition(model, [Objective.parse("gap=1")], seeds=np.ones((1, 4))),
+            "amounts of 103",
+        ),
         (lambda model: CompositionSettings(seed_blend=2), "seed_blend must be from 0 to 1"),
         (lambda model: LatentSettings(ae_align_scale=-1), "ae_align_scale must be from 0 to 1"),
         (lambda model: LatentSettings("laten"), "did you mean 'latent'"),  # type: ignore[arg-type]
-        (lambda model: Want.parse("gap is 1"), "is no wish"),
-        (lambda model: Want.parse("gap<wide"), "is no number"),
+        (lambda model: Objective.parse("gap is 1"), "is not an objective"),
+        (lambda model: Objective.parse("gap<wide"), "is not a number"),
         (lambda model: DesignModel(model.network, KernelMean(form="nd")), "reads .* numbers"),
     ],
 )
-def test_what_cannot_be_is_refused(model: DesignModel, run: Callable[[DesignModel], object], words: str) -> None:
+def test_invalid_input_is_refused(model: DesignModel, run: Callable[[DesignModel], object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         run(model)
 
@@ -283,13 +301,13 @@ def test_what_cannot_be_is_refused(model: DesignModel, run: Callable[[DesignMode
 def test_a_latent_search_needs_a_decoder_and_a_bounded_latent() -> None:
     seeds = fractions_of(["NaCl"])
     with pytest.raises(UsageError, match="needs an autoencoder"):
-        optimize_latent(made_model(tasks=TASKS[:3]), [Want("gap", "most")], seeds=seeds)
+        optimize_latent(made_model(tasks=TASKS[:3]), [Objective("gap", "most")], seeds=seeds)
     with pytest.raises(UsageError, match="bounded latent"):
-        optimize_latent(made_model("none"), [Want("gap", "most")], seeds=seeds)
+        optimize_latent(made_model("none"), [Objective("gap", "most")], seeds=seeds)
 
 
-def test_wishes_are_read() -> None:
-    assert Want.parse("band_gap=1.4") == Want("band_gap", "=", 1.4)
-    assert Want.parse("formation_energy < -0.5") == Want("formation_energy", "<", -0.5)
-    assert Want.parse("gap=max") == Want("gap", "most")
-    assert Want.parse("kind=metal|salt") == Want("kind", "class", classes=("metal", "salt"))
+def test_objectives_are_read() -> None:
+    assert Objective.parse("band_gap=1.4") == Objective("band_gap", "=", 1.4)
+    assert Objective.parse("formation_energy < -0.5") == Objective("formation_energy", "<", -0.5)
+    assert Objective.parse("gap=max") == Objective("gap", "most")
+    assert Objective.parse("kind=metal|salt") == Objective("kind", "class", classes=("metal", "salt"))

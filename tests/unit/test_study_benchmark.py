@@ -1,4 +1,4 @@
-"""The page of the study: how far each path went from the seeds to what is wanted."""
+"""The page of the study: the progress of each path from the seeds to the targets."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ DOCS = Path(__file__).parents[2] / "docs/inverse-design.md"
 
 
 def scenario(name: str, seeds: list[list[float]], **paths: list[list[float]]) -> dict[str, Any]:
-    """Return what `results.json` holds of a scenario that wants a class, -2 of one value and 10 of another."""
-    wishes = [
+    """Return what `results.json` holds of a scenario that asks for a class, -2 of one value and 10 of another."""
+    objectives = [
         {"title": "P(metal)", "value": None, "classes": ["metal"]},
         {"title": "energy", "value": -2.0, "classes": []},
         {"title": "moment", "value": 10.0, "classes": []},
     ]
     found = {name: {"values": values} for name, values in paths.items()}
-    return {"scenario": name, "wishes": wishes, "seed_values": seeds, "paths": found}
+    return {"scenario": name, "objectives": objectives, "seed_values": seeds, "paths": found}
 
 
 def test_shares_are_those_of_the_means_on_the_way_from_the_seeds() -> None:
@@ -35,11 +35,11 @@ def test_shares_are_those_of_the_means_on_the_way_from_the_seeds() -> None:
     ]
 
 
-def test_shares_that_the_manual_of_design_tells_are_on_the_page() -> None:
+def test_shares_in_the_manual_of_design_are_on_the_page() -> None:
     rows = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()]
     head = next(place for place, row in enumerate(rows) if row[-2:] == ["least", "most"])
     ranges = {row[0]: (int(row[-2]), int(row[-1])) for row in rows[head + 2 : head + 10]}
-    told = re.findall(r"(\d+) to (\d+) %", " ".join(DOCS.read_text(encoding="utf-8").split()))
+    ranges_in_docs = re.findall(r"(\d+) to (\d+) %", " ".join(DOCS.read_text(encoding="utf-8").split()))
     groups = [
         ["latent, alpha 0"],
         ["latent, alpha 0.5", "latent, alpha 1"],
@@ -50,7 +50,7 @@ def test_shares_that_the_manual_of_design_tells_are_on_the_page() -> None:
     assert sorted(name for group in groups for name in group) == sorted(ranges)
     for group in groups:
         least, most = zip(*(ranges[name] for name in group), strict=True)
-        assert (str(min(least)), str(max(most))) in told
+        assert (str(min(least)), str(max(most))) in ranges_in_docs
 
 
 def test_the_manual_of_design_counts_the_demo_crystals() -> None:

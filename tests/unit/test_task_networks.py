@@ -16,7 +16,6 @@ from crystrata.networks.heads import build_head
 from crystrata.networks.heads.curve import LEAST_WIDTH
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.sequence import step_grid
-from crystrata.networks.kmd import KernelMean
 from crystrata.networks.latent import Latent
 from crystrata.networks.layers import AttentionBlock
 from crystrata.networks.scaling import CLIP, CoordinateScaling, Scaling
@@ -132,18 +131,6 @@ def test_modality_dropout_is_of_training_alone() -> None:
         GatedFusion(3, 1.0)
 
 
-def test_the_gradient_of_the_kernel_mean_is_its_matrix() -> None:
-    matrix = torch.rand(7, 4, dtype=torch.double).numpy()
-    kmd = KernelMean(matrix).double()
-    weights = torch.rand(2, 7, dtype=torch.double).softmax(1).requires_grad_()
-    jacobian = torch.autograd.functional.jacobian(kmd, weights)
-    torch.testing.assert_close(jacobian[0, :, 0], kmd.matrix.T)
-    assert (jacobian[0, :, 1] == 0).all()
-    assert list(kmd.parameters()) == []
-    assert "matrix" in kmd.state_dict()
-    assert KernelMean(matrix)(weights).dtype == torch.double
-
-
 def test_attention_does_not_see_what_is_absent() -> None:
     block = AttentionBlock(8, 2).double().eval()
     x, present = torch.randn(3, 5, 8, dtype=torch.double), torch.ones(3, 5, dtype=torch.bool)
@@ -232,11 +219,11 @@ def test_the_transformer_tells_equal_steps_apart() -> None:
 @pytest.mark.parametrize(
     ("kind", "settings", "told"),
     [
-        ("curves", {}, "unknown subtype"),
+        ("transfomer", {}, "did you mean 'transformer'"),
         ("curve", {"kernel": 3}, "did you mean 'kernels'"),
         ("curve", {"kernels": 1}, "two kernels"),
         ("scalar", {"transform": "log"}, "did you mean 'log1p'"),
-        ("scalar", {"error": "hubert"}, "huber"),
+        ("scalar", {"error": "hubert"}, "did you mean 'huber'"),
         ("tcn", {"error": "mea"}, "unknown error"),
         ("rnn", {"d_in": 9}, "must be the width of what it reads, 8, not 9"),
         ("rnn", {"cell": "gur"}, "did you mean 'gru'"),

@@ -79,6 +79,7 @@ def test_only_the_vec_head_does_without_a_coordinate() -> None:
     [
         ({**ENERGY, "data_colum": "e"}, "unknown key of task 'energy' 'data_colum'; did you mean 'data_column'"),
         ({**ENERGY, "kind": "regresion"}, "known: scalar, gap"),
+        ({**ENERGY, "kind": "scaler"}, "did you mean 'scalar'"),
         ({**ENERGY, "transform": "log"}, "did you mean 'log1p'"),
         ({**ENERGY, "predict_idx": "tests"}, "did you mean 'test'"),
         ({**ENERGY, "predict_idx": {"a": 1}}, "predict_idx must be a list"),

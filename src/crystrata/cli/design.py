@@ -1,4 +1,4 @@
-"""`crystrata design`: compositions with wanted properties, and candidate crystals for them."""
+"""`crystrata design`: compositions with desired properties, and candidate crystals for them."""
 
 from __future__ import annotations
 
@@ -22,32 +22,31 @@ def build_parser(program: str = "crystrata design") -> Parser:
     """Return the parser of the verb."""
     parser = Parser(
         prog=program,
-        description="Find compositions with wanted properties by gradient through a trained network of compositions, "
-        "and candidate crystals by substitution into known structures. `crystrata design study` compares several "
-        "ways to search.",
+        description="Find compositions with desired properties by gradient through a trained model of compositions, "
+        "and candidate crystals by substitution into known structures. `crystrata design study` compares searches.",
         examples=(
-            '--want "band_gap=1.4" --want "formation_energy<-0.5" --max-elements 3',
-            '--want "bulk_modulus>300" --without As,Cd,Hg,Tl,Pb --structures 3',
+            '--objective "band_gap=1.4" --objective "formation_energy<-0.5" --max-elements 3',
+            '--objective "bulk_modulus>300" --without As,Cd,Hg,Tl,Pb --structures 3',
         ),
     )
     parser.add_argument(
-        "--run", default=DEFAULT_COMPOSITIONS, metavar="RUN",
-        help="completed run over tasks on compositions, or the name or folder of a shipped model",
+        "--model", "--run", default=DEFAULT_COMPOSITIONS, dest="model", metavar="MODEL",
+        help="model of compositions: a completed run, or the name or folder of a shipped model",
     )  # fmt: skip
     parser.add_argument(
-        "--want", required=True, action="append", metavar="WISH",
-        help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; as often as there are wishes",
+        "--objective", "--want", required=True, action="append", dest="objectives", metavar="OBJECTIVE",
+        help="TASK=VALUE, TASK<VALUE, TASK>VALUE, TASK=min, TASK=max or TASK=CLASS; may be repeated",
     )  # fmt: skip
     _add_constraints(parser.add_argument_group("constraints"))
     _add_search(parser.add_argument_group("search"))
     _add_structures(parser.add_argument_group("structures"))
-    parser.add_argument("--output", default="design", metavar="DIR", help="folder of tables and structures")
+    parser.add_argument("--output", default="design", metavar="DIR", help="folder for tables and structures")
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "crystrata design") -> int:
-    """Parse the flags and search; return the exit code. `study` goes to the verb of studies."""
+    """Parse the flags and search, or hand `study` on to its own command; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["study"]:
         return study.main(given[1:], f"{program} study")
@@ -56,47 +55,54 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
 
 
 def _add_constraints(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--elements", metavar="A,B,...", help="elements that may be in a recipe")
+    group.add_argument("--elements", metavar="A,B,...", help="elements that may occur")
     group.add_argument(
         "--without", metavar="A,B,...",
-        help="further elements that may not be in a recipe, besides noble gases and those without a stable isotope, "
-        "which are in where --elements names them",
+        help="elements to exclude, besides noble gases and those without a stable isotope, which --elements can allow",
     )  # fmt: skip
-    group.add_argument("--max-elements", type=int, metavar="N", help="most elements of a recipe")
-    group.add_argument("--fix", metavar="A=X,...", help="atomic fractions that are given, such as O=0.5")
-    group.add_argument("--hold", metavar="A,B,...", help="elements that keep the amount of their seed")
+    group.add_argument("--max-elements", type=int, metavar="N", help="largest number of elements")
+    group.add_argument("--fix", metavar="A=X,...", help="fixed atomic fractions, such as O=0.5")
+    group.add_argument(
+        "--freeze-elements", "--hold", dest="freeze_elements", metavar="A,B,...",
+        help="elements frozen at their amount in the seed",
+    )  # fmt: skip
     group.add_argument(
         "--min-amount",
         type=float,
         metavar="X",
-        help="smallest atomic fraction of an element that is in (default: 0.02)",
+        help="smallest atomic fraction of an element that occurs (default: 0.02)",
     )
-    group.add_argument("--max-atoms", type=int, default=12, metavar="N", help="most atoms of a formula")
+    group.add_argument("--max-atoms", type=int, default=12, metavar="N", help="largest number of atoms in a formula")
 
 
 def _add_search(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--method", default="composition", choices=METHODS, help="what the gradient moves")
+    group.add_argument("--method", default="composition", choices=METHODS, help="what the gradient optimises")
     group.add_argument("--seeds", metavar="FORMULA,...", help="compositions to start from (default: random starts)")
-    group.add_argument("--starts", type=int, metavar="N", help="random starts, where no seeds are given (default: 40)")
+    group.add_argument("--starts", type=int, metavar="N", help="number of random starts, without --seeds (default: 40)")
     group.add_argument("--steps", type=int, metavar="N", help="steps of each search (default: that of the method)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the random starts")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random starts")
     group.add_argument("--seed-blend", type=float, default=0.95, metavar="X", help="share of the seed at the start")
-    group.add_argument("--diversity", type=float, default=1.0, metavar="X", help="below 1, mixed recipes are charged")
+    group.add_argument(
+        "--diversity", type=float, default=1.0, metavar="X", help="below 1, favours simpler compositions"
+    )
 
 
 def _add_structures(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--structures", type=int, default=0, metavar="N", help="candidate crystals of each formula")
-    group.add_argument("--formulas", type=int, default=3, metavar="N", help="formulas that get some")
-    group.add_argument("--model", metavar="MODEL", help="model of crystals (default: as `crystrata predict`)")
+    group.add_argument("--structures", type=int, default=0, metavar="N", help="candidate crystals for each formula")
+    group.add_argument("--formulas", type=int, default=3, metavar="N", help="number of formulas to find crystals for")
+    group.add_argument(
+        "--structure-model", metavar="MODEL",
+        help="model of crystals that evaluates the candidates (default: as in `crystrata predict`)",
+    )  # fmt: skip
     group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
     group.add_argument("--source", default="auto", choices=SOURCES, help="where known crystals come from")
     group.add_argument("--data-file", metavar="FILE", help="local dft_3d file")
     group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
-    group.add_argument("--data-dir", default="data", metavar="DIR", help="downloads")
+    group.add_argument("--data-dir", default="data", metavar="DIR", help="folder for downloads")
 
 
 def _run(flags: argparse.Namespace) -> int:
-    from crystrata.design.targets import Targets
+    from crystrata.design.objectives import ObjectiveFunction
     from crystrata.design.trained import TrainedCompositions
     from crystrata.prediction.trained_model import load_model
     from crystrata.runs.find import find_model
@@ -104,36 +110,36 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.design_run import run_design
 
     console, request = terminal(), _request(flags)
-    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.run), flags.device)
-    Targets(request.wants, trained.model.network)  # before crystals are opened, which may take long
-    graphs = known = None
+    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.model), flags.device)
+    ObjectiveFunction(request.objectives, trained.model.network)  # refuse before reading crystals, which takes long
+    structure_model = known = None
     if request.structures:
-        graphs = load_model(find_model(Path(flags.models_dir), flags.model), flags.device)
+        structure_model = load_model(find_model(Path(flags.models_dir), flags.structure_model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
-    run_design(request, trained, Path(flags.output), console, graphs=graphs, known=known)
+    run_design(request, trained, Path(flags.output), console, structure_model=structure_model, known=known)
     return 0
 
 
 def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from crystrata.design.composition import CompositionSettings
+    from crystrata.design.composition_search import CompositionSettings
     from crystrata.design.constraints import Constraints
-    from crystrata.design.latent import LatentSettings
-    from crystrata.design.targets import Want
+    from crystrata.design.latent_search import LatentSettings
+    from crystrata.design.objectives import Objective
     from crystrata.workflows.design_run import DesignRequest
 
     steps = {} if flags.steps is None else {"steps": flags.steps}
     given = flags.method == "composition"
     if not given:
-        for name in ("elements", "without", "max_elements", "fix", "hold", "min_amount"):
+        for name in ("elements", "without", "max_elements", "fix", "freeze_elements", "min_amount"):
             if getattr(flags, name) is not None:
-                raise UsageError(f"--{name.replace('_', '-')} is for --method composition: {flags.method} knows none")
+                raise UsageError(f"--{name.replace('_', '-')} needs --method composition: {flags.method} supports none")
     if flags.seeds and flags.starts is not None:
-        raise UsageError("--seeds and --starts contradict each other: searches start from the seeds, or at random")
+        raise UsageError("--seeds and --starts contradict each other: start from seeds, or at random")
     constraints = Constraints(
         allowed_elements=_allowed(flags) if given else None,
         max_elements=flags.max_elements,
         fixed_amounts=_amounts(flags.fix),
-        element_step_scale=dict.fromkeys(_names(flags.hold), 0.0),
+        element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
         min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
     )
     composition = CompositionSettings(
@@ -144,7 +150,7 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
         **(steps if given else {}),
     )
     return DesignRequest(
-        wants=tuple(map(Want.parse, flags.want)),
+        objectives=tuple(map(Objective.parse, flags.objectives)),
         constraints=constraints,
         method=flags.method,
         seeds=tuple(_names(flags.seeds)),

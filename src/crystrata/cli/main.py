@@ -22,7 +22,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "continual": ("learn tasks one after another", continual.main),
     "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
-    "design": ("find compositions with wanted properties", lambda rest: design.main(rest, "crystrata design")),
+    "design": ("find compositions with desired properties", lambda rest: design.main(rest, "crystrata design")),
     "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),
 }
 _OLDER = {"combine": "ensemble", "rehearse": "continual"}

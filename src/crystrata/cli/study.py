@@ -1,4 +1,4 @@
-"""`crystrata design study`: scenarios of what is wanted, each searched in several ways, compared and drawn."""
+"""`crystrata design study`: several searches for each scenario, compared in tables and figures."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ def build_parser(program: str = "crystrata design study") -> Parser:
     """Return the parser of the verb."""
     parser = Parser(
         prog=program,
-        description="Search recipes for several scenarios, each by latent searches and searches of compositions from "
-        "the same seeds, and compare them in tables and figures. The same command continues a study that was cut.",
+        description="Compare latent and composition searches for several scenarios, from the same seeds, in tables and "
+        "figures. The same command continues an interrupted study.",
         examples=(
             "--config examples/design/three_scenarios.toml",
-            "--config study.toml --checkpoint jarvis-compositions",
+            "--config study.toml --model jarvis-compositions",
         ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
     parser.add_argument(
-        "--checkpoint", metavar="RUN",
-        help="completed run over tasks, weights beside its split such as `final_model.pt`, or name or folder of a "
-        "shipped model, in place of the one in the file",
+        "--model", "--checkpoint", dest="model", metavar="MODEL",
+        help="model of compositions: a completed run, a weights file beside its split such as `final_model.pt`, or the "
+        "name or folder of a shipped model; takes precedence over the file",
     )  # fmt: skip
-    parser.add_argument("--output", metavar="DIR", help="folder of the study, in place of the one in the file")
+    parser.add_argument("--output", metavar="DIR", help="folder of the study; takes precedence over the file")
     parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "crystrata design study") -> int:
-    """Parse the flags and carry out the study; return the exit code."""
+    """Parse the flags and run the study; return the exit code."""
     flags = build_parser(program).parse_args(arguments)
     return run_verb(lambda: _run(flags))
 
@@ -43,6 +43,6 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.runs.find import find_model
     from crystrata.workflows.study import run_study
 
-    config = read_study(Path(flags.config), checkpoint=flags.checkpoint, output=flags.output)
-    run_study(config, find_model(Path(flags.models_dir), config.checkpoint), terminal(), flags.device)
+    config = read_study(Path(flags.config), model=flags.model, output=flags.output)
+    run_study(config, find_model(Path(flags.models_dir), config.model), terminal(), flags.device)
     return 0

@@ -1,7 +1,7 @@
-"""Inverse design: compositions with wanted properties, by gradient through a trained network of compositions."""
+"""Inverse design: search for compositions with desired properties, by gradient through a trained network."""
 
 from typing import Literal, get_args
 
 Method = Literal["composition", "latent", "input"]
 METHODS: tuple[Method, ...] = get_args(Method)
-"""What a search moves: logits of atomic fractions, the latent, or the descriptor."""
+"""What a search optimises: logits of atomic fractions, the latent, or the descriptor."""

@@ -1,4 +1,4 @@
-"""One search for recipes, of whichever kind its settings are. B recipes, n elements, T wishes."""
+"""The search that belongs to some settings. B compositions, n elements, T objectives."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystrata.design.composition import CompositionSettings, optimize_composition
+from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import Constraints
-from crystrata.design.latent import LatentSettings, optimize_latent
+from crystrata.design.latent_search import LatentSettings, optimize_latent
 from crystrata.design.model import DesignModel
-from crystrata.design.targets import Want
+from crystrata.design.objectives import Objective
 from crystrata.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Found:
-    """Recipes that a search found.
+class SearchResult:
+    """Compositions found by a search.
 
     Attributes:
         weights: Atomic fractions, (B, n).
-        latent_values: What a search of latents promises before there is a recipe, (B, T); None of compositions.
-        decoded_values: After decoding that and encoding again, (B, T).
+        latent_values: Predictions from the latents, (B, T); None for a search in compositions.
+        decoded_values: Predictions after decoding and encoding them, (B, T).
     """
 
     weights: np.ndarray
@@ -30,27 +30,27 @@ class Found:
     decoded_values: np.ndarray | None = None
 
 
-def search_recipes(
+def search_compositions(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     settings: CompositionSettings | LatentSettings,
     *,
     seeds: np.ndarray | None = None,
     constraints: Constraints | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Found:
-    """Search by the method of the settings; arguments as those of `optimize_composition` and `optimize_latent`.
+) -> SearchResult:
+    """Search by the method of the settings, with the arguments of `optimize_composition` and `optimize_latent`.
 
     Raises:
-        UsageError: Wishes, seeds, constraints, settings and network contradict each other.
+        UsageError: Objectives, seeds, constraints or settings contradict each other or do not fit the network.
     """
     if isinstance(settings, CompositionSettings):
         found = optimize_composition(
-            model, wants, seeds=seeds, constraints=constraints, settings=settings, progress=progress
+            model, objectives, seeds=seeds, constraints=constraints, settings=settings, progress=progress
         )
-        return Found(found.weights)
+        return SearchResult(found.weights)
     if seeds is None:
-        raise UsageError(f"a search in the space {settings.space} starts from compositions: give seeds")
-    latent = optimize_latent(model, wants, seeds=seeds, settings=settings, progress=progress)
-    parts = (latent.weights, latent.values, latent.decoded_values)
-    return Found(*(one.reshape(-1, one.shape[-1]) for one in parts))
+        raise UsageError(f"a search in the space {settings.space} starts from known compositions: give seeds")
+    latent = optimize_latent(model, objectives, seeds=seeds, settings=settings, progress=progress)
+    arrays = (latent.weights, latent.values, latent.decoded_values)
+    return SearchResult(*(array.reshape(-1, array.shape[-1]) for array in arrays))

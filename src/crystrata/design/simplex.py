@@ -1,6 +1,6 @@
-"""From logits to recipes that keep to their constraints: differentiable on the way, exact at the end.
+"""From logits to compositions under constraints: differentiable during the search, exact at the end.
 
-B recipes, n elements, K most elements of a recipe.
+B compositions, n elements, at most K elements in a composition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TINY = 1e-12
 
 
 def temperature(progress: float, annealing_scale: float) -> float:
-    """Return the softness of the choice of elements, from 25^scale to 0.01 along a geometric curve.
+    """Return the softness of the choice of elements, which falls geometrically from 25^scale to 0.01.
 
     Args:
         progress: From 0 at the first step to 1 at the last one.
@@ -30,13 +30,13 @@ def temperature(progress: float, annealing_scale: float) -> float:
 def soft_k_hot(logits: Tensor, count: int, tau: float, chosen: Tensor | None = None) -> Tensor:
     """Return a soft choice of `count` entries by iterated softmax, (B, n) in [0, 1].
 
-    Each round gives one unit to what is highest and takes it out of the next one. Near ties share their rounds.
+    Each round gives one unit to the highest entries and removes it from the next round. Near ties share their rounds.
 
     Args:
-        logits: (B, n), -inf for what cannot be chosen.
-        count: Entries in all.
+        logits: (B, n), -inf for entries that cannot be chosen.
+        count: Number of entries to choose.
         tau: Temperature: near 0 the choice is hard.
-        chosen: Entries that are chosen beforehand, (n,) bool; they count.
+        chosen: Entries chosen in advance, (n,) bool; they are part of the count.
     """
     mask, left = torch.zeros_like(logits), logits
     if chosen is not None:
@@ -53,9 +53,9 @@ class Simplex:
     """Maps logits to atomic fractions under constraints.
 
     Args:
-        constraints: What recipes keep to.
-        locked_amounts: Amounts of the locked elements, (B, n).
-        device: Where recipes are made.
+        constraints: Constraints on the compositions.
+        locked_amounts: Amounts of the fixed and frozen elements, (B, n).
+        device: Device of the compositions.
     """
 
     def __init__(self, constraints: Constraints, locked_amounts: np.ndarray, device: torch.device) -> None:
@@ -67,7 +67,7 @@ class Simplex:
         most = constraints.max_elements
         self.count = None if most is None or most >= int(self.allowed.sum()) else most
 
-    def recipe(self, logits: Tensor, tau: float) -> Tensor:
+    def compositions(self, logits: Tensor, tau: float) -> Tensor:
         """Return fractions (B, n) of logits (B, n), differentiable; at most K of them are far from 0 as tau falls."""
         logits = logits.masked_fill(~self.allowed, -torch.inf)
         weights = torch.softmax(logits, dim=1)
@@ -76,12 +76,12 @@ class Simplex:
         weights = self._with_locks(weights)
         if not self.floor:
             return weights
-        return weights + (self._floored(weights) - weights).detach()  # as if the floor were not there, backwards
+        return weights + (self._floored(weights) - weights).detach()  # straight through: the gradient ignores the floor
 
     @torch.no_grad()
     def final(self, logits: Tensor) -> Tensor:
-        """Return fractions (B, n) that keep to every constraint exactly."""
-        weights = self.recipe(logits, LAST_TEMPERATURE).masked_fill(self.locked | ~self.allowed, 0.0)
+        """Return fractions (B, n) that satisfy every constraint exactly."""
+        weights = self.compositions(logits, LAST_TEMPERATURE).masked_fill(self.locked | ~self.allowed, 0.0)
         if self.count is not None:
             best = weights.topk(self.count - int(self.locked.sum()), dim=1).indices
             weights = weights * torch.zeros_like(weights).scatter(1, best, 1.0)
@@ -93,7 +93,7 @@ class Simplex:
         return self._with_locks(weights.masked_fill(small, 0.0))
 
     def _with_locks(self, weights: Tensor) -> Tensor:
-        """Give locked elements their amounts and the others what is left, in proportion."""
+        """Give locked elements their amounts, and share the rest among the others in proportion."""
         free = weights.masked_fill(self.locked, 0.0)
         return free / free.sum(1, keepdim=True).clamp(min=_TINY) * self.free_mass + self.amounts
 
@@ -101,7 +101,7 @@ class Simplex:
         return (weights > 0) & (weights < self.floor) & ~self.locked
 
     def _floored(self, weights: Tensor) -> Tensor:
-        """Take out unlocked elements below the floor; a row where none would be left stays as it is."""
+        """Remove unlocked elements below the floor; a row that would lose all of them stays as it is."""
         small = self._too_small(weights)
-        kept = ((weights > 0) & ~small & ~self.locked).any(1, keepdim=True)
-        return self._with_locks(weights.masked_fill(small & kept, 0.0))
+        remaining = ((weights > 0) & ~small & ~self.locked).any(1, keepdim=True)
+        return self._with_locks(weights.masked_fill(small & remaining, 0.0))

@@ -1,9 +1,9 @@
-"""One frozen configuration for a study: scenarios of what is wanted, and the ways in which each is searched."""
+"""Configuration of a study: scenarios, and the searches that are compared on each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_type_hints
 import torch
 
 from crystrata.datasets.splits import PARTS
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.latent import LatentSettings
-from crystrata.design.recipes import MOST_ATOMS
-from crystrata.design.targets import Targets, Want
+from crystrata.design.formulas import MOST_ATOMS
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table
@@ -25,7 +25,7 @@ from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.settings import checked, make, require_known
 
 TABLE = "study"
-"""Table of a TOML file that holds the configuration; other tables belong to other commands."""
+"""Table of a TOML file with the configuration; other tables belong to other commands."""
 
 STRATEGIES = ("probability", "loss", "random", "explicit")
 _SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
@@ -33,29 +33,32 @@ _SETTINGS: dict[str, tuple[type, tuple[str, ...]]] = {
     "composition": (CompositionSettings, ("steps", "lr", "annealing_scale", "random_seed")),
     "constraints": (Constraints, tuple(entry.name for entry in fields(Constraints))),
 }
-"""Sub-table -> what it sets, and its keys; what else a search knows is decided by the paths."""
+"""Sub-table -> class that it configures, and its keys; the paths decide on the other settings of a search."""
+
+OLDER_KEYS = {"checkpoint": "model", "want": "objectives"}
+"""Key in an older file, in any table of a study -> current key."""
 
 _CLASS_TARGET = {"task": str, "classes": tuple[str, ...]}
-"""Key of a wanted class -> its kind."""
+"""Key of a target class -> type of its value."""
 
 _Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
 class SeedChoice:
-    """Which known compositions the searches start from. Of the pool, only the best one with the same elements is taken.
+    """Choice of the known compositions to start from. Only the best composition of each set of elements is taken.
 
     Attributes:
-        strategy: `probability`, those most probably of the wanted class; `loss`, those nearest to what is wanted;
-            `random`; or `explicit`, the formulas that are named.
-        count: Seeds in all; but none that is named is left out.
-        pool: Part of the run that they come from: test, val or train. Elements are left out: nothing could move.
-        formulas: The explicit ones.
-        append: Further ones, which go first.
-        random_seed: Of the random choice.
+        strategy: `probability`, the most probable members of the target class; `loss`, the compositions with the lowest
+            loss; `random`; or `explicit`, the named formulas.
+        count: Number of seeds; named formulas are always used, even if there are more.
+        pool: Part of the split to choose from: test, val or train. Pure elements are left out.
+        formulas: Formulas of the strategy `explicit`.
+        append: Further formulas, placed before the chosen ones.
+        random_seed: Seed of the strategy `random`.
 
     Raises:
-        UsageError: A value is out of range, or the formulas do not go with the strategy.
+        UsageError: A value is out of range, or formulas and strategy contradict each other.
     """
 
     strategy: str = "probability"
@@ -73,27 +76,28 @@ class SeedChoice:
         if self.count < 1:
             raise UsageError(f"the count of seeds must be 1 or more, not {self.count}")
         if (self.strategy == "explicit") != bool(self.formulas):
-            raise UsageError("formulas of seeds go with the strategy explicit, and it needs some")
+            raise UsageError("seeds: give formulas with the strategy explicit, and only with it")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is wanted.
+    """Objectives that are searched together.
 
     Attributes:
-        name: Name of its folder.
-        targets: Task -> wanted value, in standard deviations of its training labels from their mean.
-        want: Further wishes in physical units, written as those of `crystrata design`.
-        class_target: `task` and `classes`: what class it should be.
+        name: Name of the scenario and of its folder.
+        targets: Task -> target value, in standard deviations from the mean of its training labels.
+        objectives: Further objectives in physical units, written like those of `crystrata design`.
+        class_target: `task` and `classes`: the target class, or several equally acceptable ones.
         class_weight: Weight of the loss of classes.
 
     Raises:
-        UsageError: Fewer than two wishes, a name that is none of a folder, or keys of `class_target` that are others.
+        UsageError: There are fewer than two objectives, the name cannot name a folder, or `class_target` has other
+            keys.
     """
 
     name: str
     targets: dict[str, float] = field(default_factory=dict)
-    want: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
     class_target: dict[str, Any] = field(default_factory=dict)
     class_weight: float = 5.0
 
@@ -109,57 +113,58 @@ class Scenario:
             checked(value, _CLASS_TARGET[key], f"{key} of class_target of {self.name}")
         if self.class_target and len(self.class_target) < len(_CLASS_TARGET):
             raise UsageError(f"class_target of {self.name} needs a task and classes")
-        if len(self.targets) + len(self.want) + bool(self.class_target) < 2:
-            raise UsageError(f"scenario {self.name} needs two wishes or more: a class target and targets")
+        if len(self.targets) + len(self.objectives) + bool(self.class_target) < 2:
+            raise UsageError(f"scenario {self.name} needs at least two objectives")
 
-    def wants(self, network: Network) -> tuple[Want, ...]:
-        """Return the wishes, classes first, values in physical units.
+    def resolved(self, network: Network) -> tuple[Objective, ...]:
+        """Return all objectives, classes first, with values in physical units.
 
         Raises:
-            UsageError: They do not fit each other or the network.
+            UsageError: The objectives contradict each other or do not fit the network.
         """
         found = [self._physical(name, z, network) for name, z in self.targets.items()]
-        found += map(Want.parse, self.want)
+        found += map(Objective.parse, self.objectives)
         if self.class_target:
-            found.append(Want(self.class_target["task"], "class", classes=tuple(self.class_target["classes"])))
-        Targets(found, network)
-        classes = [Want(w.task, "class", classes=w.classes, weight=self.class_weight) for w in found if w.classes]
-        return (*classes, *(want for want in found if not want.classes))
+            found.append(Objective(self.class_target["task"], "class", classes=tuple(self.class_target["classes"])))
+        ObjectiveFunction(found, network)
+        classes = [replace(objective, weight=self.class_weight) for objective in found if objective.classes]
+        return (*classes, *(objective for objective in found if not objective.classes))
 
-    def _physical(self, task: str, z: float, network: Network) -> Want:
-        """Return the wish for a standardised value; labels that are never negative end at 0."""
-        Targets([Want(task, "=", 0.0)], network)
+    def _physical(self, task: str, z: float, network: Network) -> Objective:
+        """Return the objective for a standardised value; it is at least 0 where labels are never negative."""
+        ObjectiveFunction([Objective(task, "=", 0.0)], network)
         head = network.head(task)
         if not isinstance(head, ScalarHead):
             raise TypeError(f"{task} has no scale")
-        return Want(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
+        return Objective(task, "=", float(head.scaling.restore(torch.tensor(float(z)).to(head.scaling.scale))))
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """Everything that decides a study.
+    """Everything that defines a study.
 
     Attributes:
-        scenarios: What is wanted, each with a folder of its own.
-        checkpoint: Completed run over tasks, weights beside its split, or name or folder of a shipped model.
-        output: Folder; the study writes into `inverse_design/` in it.
-        seeds: Which compositions searches start from.
-        latent_alphas: Alignments of the latent searches, a path each.
-        seed_blend: Share of the seed at the start of all composition paths but the strict one.
-        without: Elements that no seed of the pool and no recipe of a composition path has, unless they are named.
-        whitelist: Elements of the path that allows some only; those of all seeds if not given.
-        low_diversity: The `diversity_scale` of the path of simple recipes.
-        constraints: What recipes of all composition paths keep to: fields of `Constraints`.
+        scenarios: Scenarios, each with a folder of its own.
+        model: Model of compositions: a run, a weights file beside its split, or the name or folder of a shipped
+            model.
+        output: Output folder; the study writes into its sub-folder `inverse_design/`.
+        seeds: Choice of the compositions to start from.
+        latent_alphas: Alignments of the latent searches, one path each.
+        seed_blend: Share of the seed at the start of all composition paths except the strict one.
+        without: Elements excluded from the pool of seeds and from all composition paths, unless they are named.
+        whitelist: Elements of the whitelist path; those of all seeds if not given.
+        low_diversity: The `diversity_scale` of the low-diversity path.
+        constraints: Constraints of all composition paths: fields of `Constraints`.
         latent: `steps` and `lr` of the latent searches.
         composition: `steps`, `lr`, `annealing_scale` and `random_seed` of the composition searches.
-        max_atoms: Most atoms of a formula.
+        max_atoms: Largest number of atoms in a formula.
 
     Raises:
         UsageError: A value is out of range.
     """
 
     scenarios: tuple[Scenario, ...]
-    checkpoint: str = DEFAULT_COMPOSITIONS
+    model: str = DEFAULT_COMPOSITIONS
     output: str = "artifacts/inverse_design_run"
     seeds: SeedChoice = field(default_factory=SeedChoice)
     latent_alphas: tuple[float, ...] = (0.0, 0.5, 1.0)
@@ -176,10 +181,10 @@ class StudyConfig:
         if not self.scenarios:
             raise UsageError(f"a study needs scenarios: list them as [[{TABLE}.scenarios]]")
         names = [scenario.name for scenario in self.scenarios]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise UsageError(f"two scenarios are called {min(twice)}")
+        if repeated := {name for name in names if names.count(name) > 1}:
+            raise UsageError(f"two scenarios are named {min(repeated)}")
         if len(set(self.latent_alphas)) < len(self.latent_alphas):
-            raise UsageError("latent_alphas holds a value twice")
+            raise UsageError("latent_alphas has the same value twice")
         for symbol in self.without:
             if symbol not in SYMBOLS:
                 raise unknown_name("element in without", symbol, SYMBOLS)
@@ -195,10 +200,10 @@ class StudyConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudyConfig:
-        """Make a configuration from the table of a TOML file.
+        """Return the configuration of a table from a TOML file.
 
         Raises:
-            UsageError: A key is unknown, or a value of the wrong kind.
+            UsageError: A key is unknown, or a value has the wrong type.
         """
         given = dict(values)
         scenarios = given.get("scenarios", ())
@@ -210,24 +215,32 @@ class StudyConfig:
             given[name] = _settings(given.get(name, {}), kind, known, f"{TABLE}.{name}")
         return _made(cls, given, TABLE)
 
-    def deciding(self) -> dict[str, Any]:
-        """Return the values that a scenario goes on with only where they are the same."""
+    def resume_settings(self) -> dict[str, Any]:
+        """Return the values that must be the same for an interrupted scenario to continue."""
         values = asdict(self)
-        for name in ("scenarios", "checkpoint", "output"):
+        for name in ("scenarios", "model", "output"):
             del values[name]
         return values
 
 
 def _made(kind: type[_Made], values: Any, table: str) -> _Made:
-    """Return a configuration object of plain values."""
+    """Return a configuration object from plain values."""
     try:
-        return make(kind, _require_table(values, table), table)
+        return make(kind, _with_current_keys(_require_table(values, table), table), table)
     except TypeError as error:
         raise UsageError(f"[{table}] lacks a value: {error}") from None
 
 
+def _with_current_keys(values: Mapping[str, Any], table: str) -> dict[str, Any]:
+    """Return a table with current keys in place of older ones."""
+    for older, key in OLDER_KEYS.items():
+        if older in values and key in values:
+            raise UsageError(f"[{table}] has both {key} and {older}, its older name: remove {older}")
+    return {OLDER_KEYS.get(key, key): value for key, value in values.items()}
+
+
 def _settings(values: Any, kind: type, known: Iterable[str], table: str) -> dict[str, Any]:
-    """Return some fields of a configuration object, checked."""
+    """Return checked values for some fields of a configuration class."""
     require_known(_require_table(values, table), known, table)
     hints = get_type_hints(kind, include_extras=True)
     return {key: checked(value, hints[key], f"{table}.{key}") for key, value in values.items()}
@@ -243,12 +256,12 @@ def read_study(path: Path, **given: Any) -> StudyConfig:
     """Read the table `[study]` of a TOML file.
 
     Args:
-        path: The file; other tables are passed over.
-        given: Values that go before those of the file; None changes nothing.
+        path: The file; its other tables are ignored.
+        given: Values that take precedence over those of the file, unless they are None.
 
     Raises:
-        InputError: The file is missing or no TOML.
-        UsageError: It has no such table, or a key or value cannot be used.
+        InputError: The file is missing or is not TOML.
+        UsageError: The file has no such table, or a key or value is invalid.
     """
-    table = read_toml_table(path, TABLE)
+    table = _with_current_keys(read_toml_table(path, TABLE), TABLE)
     return StudyConfig.from_dict({**table, **{key: value for key, value in given.items() if value is not None}})

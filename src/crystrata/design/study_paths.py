@@ -1,6 +1,6 @@
-"""The paths of a study: the ways in which recipes are searched, and what each found.
+"""The paths of a study: the searches that it compares, and their results.
 
-B recipes, n elements, T wishes.
+B compositions, n elements, T objectives.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from crystrata.compositions.keys import formula_amounts, known_weights
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.described import best_neutral, judged
-from crystrata.design.latent import LatentSettings, decoder_of
-from crystrata.design.recipes import Recipe, formula_of
-from crystrata.design.search import search_recipes
+from crystrata.design.formulas import Composition, composition_text, formula_of
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Objective, ObjectiveFunction
+from crystrata.design.results import best_neutral, evaluate
+from crystrata.design.search import search_compositions
 from crystrata.design.study_config import StudyConfig
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
@@ -33,9 +33,9 @@ class StudyPath:
 
     Attributes:
         name: `latent_alpha_0.5`, `composition_strict_seed`, ...
-        settings: Of the search; their kind says which one.
-        constraints: What recipes keep to; a latent search knows none.
-        seeded: Whether it starts from the seeds.
+        settings: Settings of the search; their class decides on the method.
+        constraints: Constraints on the compositions; a latent search ignores them.
+        seeded: Whether the search starts from the seeds.
     """
 
     name: str
@@ -44,37 +44,37 @@ class StudyPath:
     seeded: bool = True
 
     def check(self, trained: TrainedCompositions, seeds: np.ndarray) -> None:
-        """Refuse what the search would refuse.
+        """Refuse in advance what the search would refuse.
 
         Raises:
-            UsageError: Settings, constraints, seeds (B, n) and network do not go together.
+            UsageError: Settings, constraints, seeds (B, n) and network do not fit each other.
         """
-        with _told_of(self.name):
+        with _named(self.name):
             if isinstance(self.settings, LatentSettings):
-                decoder_of(trained.model)
+                trained.model.decoder()
             else:
                 self.constraints.locked_amounts(seeds if self.seeded else None, len(seeds))
 
 
 @dataclass(frozen=True)
 class PathResult:
-    """What a path found; recipe i of a seeded path started from seed i.
+    """Results of a path; composition i of a seeded path started from seed i.
 
     Attributes:
-        name: Of the path.
-        weights: Recipes, (B, n).
-        values: What is predicted of them, (B, T).
-        formulas: The formula nearest to each, of the neutral ones where there are some.
-        rounding_errors: Its largest error of an atomic fraction, (B,).
-        formula_values: What is predicted of the formulas, (B, T).
-        charges: Element -> mean oxidation state with which each formula is neutral; {} for metals, None if it is not.
-        neutral_formulas: The neutral formula of the same elements that is nearest to what is wanted, None without.
-        neutral_values: What is predicted of these, (B, T), NaN without.
-        distances: Of the recipes from the training compositions, (B,); 1 is where 99 % of the validation ones end.
-        cpu_seconds: Of the search.
-        seconds: The same by the clock.
-        latent_values: What a latent search promises in the latent, (B, T).
-        decoded_values: After decoding that and encoding again, (B, T).
+        name: Name of the path.
+        weights: Compositions, (B, n).
+        values: Predictions for them, (B, T).
+        formulas: Nearest formula of each, a neutral one where possible.
+        rounding_errors: Largest error of an atomic fraction in each formula, (B,).
+        formula_values: Predictions for the formulas, (B, T).
+        charges: Element -> mean oxidation state that makes each formula neutral; {} for metals, None if not neutral.
+        neutral_formulas: Neutral formula of the same elements with the lowest loss, or None.
+        neutral_values: Predictions for these, (B, T), NaN without a formula.
+        distances: Distances from the training compositions, (B,); 99 % of the validation compositions are within 1.
+        cpu_seconds: CPU time of the search [s].
+        seconds: Wall time of the search [s].
+        latent_values: Predictions from the latents of a latent search, (B, T).
+        decoded_values: Predictions after decoding and encoding them, (B, T).
     """
 
     name: str
@@ -93,7 +93,7 @@ class PathResult:
     decoded_values: np.ndarray | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; recipes as element -> atomic fraction, and as text."""
+        """Return plain JSON values, with compositions as element -> atomic fraction and as text."""
         plain = {
             entry.name: value.tolist() if isinstance(value := getattr(self, entry.name), np.ndarray) else value
             for entry in fields(self)
@@ -101,11 +101,11 @@ class PathResult:
         plain["weights"] = [
             {SYMBOLS[place]: float(row[place]) for place in np.flatnonzero(row)} for row in self.weights
         ]
-        return {**plain, "recipes": [recipe_text(row) for row in self.weights]}
+        return {**plain, "compositions": [composition_text(row) for row in self.weights]}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> PathResult:
-        """Make it of the values of `as_dict`, read from JSON."""
+        """Return the result whose `as_dict` is given."""
         given = {entry.name: plain[entry.name] for entry in fields(cls)}
         given["weights"] = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in plain["weights"]])
         for name in ("values", "rounding_errors", "formula_values", "neutral_values", "distances"):
@@ -115,13 +115,8 @@ class PathResult:
         return cls(**given)
 
 
-def recipe_text(weights: np.ndarray) -> str:
-    """Return a recipe (n,) as `O0.571 P0.143 Li0.143 Fe0.143`."""
-    return Recipe(weights, "", 0.0, None).text
-
-
 def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
-    """Return the paths of a study from these seeds: latent searches, then those of compositions.
+    """Return the paths of a study from these seeds: latent searches first, then searches in compositions.
 
     Raises:
         UsageError: Settings or constraints are out of range or contradict each other.
@@ -130,7 +125,7 @@ def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
     constraints = Constraints(**{"allowed_elements": allowed, **config.constraints})
     seen = {symbol for seed in seeds for symbol in formula_amounts(seed)}
     common = [SYMBOLS[place] for place in np.flatnonzero(constraints.allowed) if SYMBOLS[place] in seen]
-    with _told_of("composition_whitelist", f"elements of the {'whitelist' if config.whitelist else 'seeds'}"):
+    with _named("composition_whitelist", f"elements of the {'whitelist' if config.whitelist else 'seeds'}"):
         whitelisted = replace(constraints, allowed_elements=config.whitelist or common)
     blended = CompositionSettings(**config.composition, seed_blend=config.seed_blend, starts=len(seeds))
     latents = [
@@ -148,27 +143,27 @@ def paths_of(config: StudyConfig, seeds: Sequence[str]) -> list[StudyPath]:
 
 
 @contextmanager
-def _told_of(path: str, more: str = "") -> Iterator[None]:
-    """Put the name of the path, and what else is to be known of it, before what is refused."""
+def _named(path: str, remark: str = "") -> Iterator[None]:
+    """Put the name of the path, and a remark on it, in front of the message of a refusal."""
     try:
         yield
     except UsageError as error:
-        raise UsageError(f"path {path}{more and f' ({more})'}: {error}") from None
+        raise UsageError(f"path {path}{remark and f' ({remark})'}: {error}") from None
 
 
 def run_path(
     path: StudyPath,
     trained: TrainedCompositions,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     seeds: np.ndarray,
     max_atoms: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> PathResult:
-    """Search from seeds (B, n), or as many random starts, and describe what was found."""
+    """Search from seeds (B, n), or from as many random starts, and evaluate the compositions."""
     clock, cpu = time.perf_counter(), time.process_time()
-    found = search_recipes(
+    found = search_compositions(
         trained.model,
-        wants,
+        objectives,
         path.settings,
         seeds=seeds if path.seeded else None,
         constraints=path.constraints,
@@ -178,7 +173,7 @@ def run_path(
     return PathResult(
         name=path.name,
         weights=found.weights,
-        **_described(trained, Targets(wants, trained.model.network), found.weights, max_atoms),
+        **_evaluated(trained, ObjectiveFunction(objectives, trained.model.network), found.weights, max_atoms),
         cpu_seconds=cpu_seconds,
         seconds=seconds,
         latent_values=found.latent_values,
@@ -186,20 +181,22 @@ def run_path(
     )
 
 
-def _described(trained: TrainedCompositions, targets: Targets, weights: np.ndarray, max_atoms: int) -> dict[str, Any]:
-    """Return what is told of recipes (B, n), by the names of `PathResult`."""
-    recipes = [Recipe.of(row, max_atoms) for row in weights]
-    formulas = [recipe.formula for recipe in recipes]
-    neutral = best_neutral(trained, targets, weights, max_atoms)
-    neutral_values = np.full((len(weights), len(targets.wants)), np.nan)
-    if there := [row for row, fractions in enumerate(neutral) if fractions is not None]:
-        neutral_values[there] = judged(trained, targets, np.array([neutral[row] for row in there]))[0]
+def _evaluated(
+    trained: TrainedCompositions, function: ObjectiveFunction, weights: np.ndarray, max_atoms: int
+) -> dict[str, Any]:
+    """Return the fields of `PathResult` that follow from compositions (B, n)."""
+    compositions = [Composition.of(row, max_atoms) for row in weights]
+    formulas = [composition.formula for composition in compositions]
+    neutral = best_neutral(trained, function, weights, max_atoms)
+    neutral_values = np.full((len(weights), len(function.objectives)), np.nan)
+    if neutral_rows := [row for row, fractions in enumerate(neutral) if fractions is not None]:
+        neutral_values[neutral_rows] = evaluate(trained, function, np.array([neutral[row] for row in neutral_rows]))[0]
     return {
-        "values": judged(trained, targets, weights)[0],
+        "values": evaluate(trained, function, weights)[0],
         "formulas": formulas,
-        "rounding_errors": np.array([recipe.rounding_error for recipe in recipes]),
-        "formula_values": judged(trained, targets, known_weights(formulas)[0])[0],
-        "charges": [recipe.charges for recipe in recipes],
+        "rounding_errors": np.array([composition.rounding_error for composition in compositions]),
+        "formula_values": evaluate(trained, function, known_weights(formulas)[0])[0],
+        "charges": [composition.charges for composition in compositions],
         "neutral_formulas": [None if fractions is None else formula_of(fractions) for fractions in neutral],
         "neutral_values": neutral_values,
         "distances": trained.distance(weights),

@@ -1,6 +1,6 @@
-"""A completed run over tasks as inverse design needs it: the network, what it knows, and how far it can be trusted.
+"""A trained model of compositions for inverse design: network, training compositions, intervals and domain.
 
-B recipes, n elements.
+B compositions, n elements.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ from crystrata.datasets.splits import PARTS
 from crystrata.design.model import DesignModel
 from crystrata.errors import ModelError, UsageError
 from crystrata.networks.device import resolve_device
+from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.model_folder import read_model_folder
 from crystrata.networks.nearest import nearest
-from crystrata.networks.weights import digest_of_weights, unpack_single
+from crystrata.networks.weights import digest_of_weights, unpack_network
 from crystrata.runs.directory import BEST, RESULTS, SPLITS
 from crystrata.runs.shipped import WEIGHTS, is_model_folder
 from crystrata.training.checkpoints import read_checkpoint
 
-_NEAR = 0.99  # share of the validation compositions within the distance 1
-_LEAST_REACH = 1e-6  # where all latents are equal
+_NEAR = 0.99  # share of validation compositions within a domain distance of 1
+_LEAST_REACH = 1e-6  # in case all latents are equal
 _BATCH = 4096
 
 
 @dataclass(frozen=True)
 class TrainedCompositions:
-    """A network of compositions with what its run tells.
+    """A network of compositions with the facts from its training.
 
     Attributes:
         model: The network.
-        names: Reduced formulas of the compositions of the run: training, validation, test, in this order.
+        names: Reduced formulas of the compositions in the split: training, validation, test, in this order.
         fractions: Their atomic fractions, (m, n).
-        latents: Of the training compositions, (m', d).
-        reach: Distance from them within which 99 % of the validation compositions lie.
-        half_widths: Task -> level [%] -> half the width of its interval.
-        parts: Part -> its reduced formulas.
+        latents: Latents of the training compositions, (m', d).
+        reach: Distance from these that covers 99 % of the validation compositions.
+        half_widths: Task -> level [%] -> half width of the prediction interval.
+        parts: Part of the split -> reduced formulas.
         path: The weights file.
         digest: SHA-256 of the weights.
     """
@@ -60,31 +61,33 @@ class TrainedCompositions:
 
     @classmethod
     def load(cls, path: Path, device: str = "auto") -> TrainedCompositions:
-        """Open what `read_compositions` reads.
+        """Load a model from a path that `read_compositions` understands.
 
         Raises:
-            ModelError: A file of it is missing or damaged, or it is a model of crystals.
-            UsageError: It reads something other than the kernel mean of compositions.
+            ModelError: A file of the model is missing or damaged.
+            UsageError: The model does not predict from the kernel mean of compositions alone.
         """
         return cls.of_content(read_compositions(path), path, device)
 
     @classmethod
     def of_content(cls, content: dict[str, Any], path: Path, device: str = "auto") -> TrainedCompositions:
-        """Make it of what `read_compositions` has read from a path."""
-        network, facts = unpack_single(content)
-        if not network.reads_compositions:
+        """Return the model whose content `read_compositions` has read from a path."""
+        network, facts = unpack_network(content)
+        if isinstance(network, Ensemble) or not network.reads_compositions:  # ensembles read crystals alone
             raise UsageError(
-                f"{path} reads structures and no formulas: inverse design needs a model of compositions, such as "
-                "jarvis-compositions"
+                f"{path} reads crystal structures, not compositions: inverse design needs a model of compositions, "
+                "such as jarvis-compositions"
             )
         if network.reads_crystals:
-            raise UsageError(f"{path} reads crystals beside formulas: design needs a model of compositions alone")
+            raise UsageError(f"{path} reads crystal structures too: inverse design needs a model of compositions alone")
         settings = {key: value for key, value in facts["descriptor"].items() if key not in ("kind", "width", "digest")}
         if facts["descriptor"]["kind"] != "kernel_mean":
-            raise UsageError(f"{path} reads the descriptor {facts['descriptor']['kind']}: design needs kernel_mean")
+            raise UsageError(
+                f"{path} reads the descriptor {facts['descriptor']['kind']}: inverse design needs kernel_mean"
+            )
         source = KernelMean(**settings)
         if source.digest != facts["descriptor"]["digest"]:
-            raise ModelError(f"{path} was trained with another table of element features: train it anew")
+            raise ModelError(f"{path} was trained with another table of element features: train it again")
         model, parts = DesignModel(network.to(resolve_device(device)), source), facts["compositions"]
         names = tuple(name for part in PARTS for name in parts[part])
         fractions, _ = known_weights(names)
@@ -96,14 +99,14 @@ class TrainedCompositions:
         return cls(model, names, fractions, train, max(reach, _LEAST_REACH), widths, parts, file, digest)
 
     def distance(self, weights: np.ndarray) -> np.ndarray:
-        """Return the distance of recipes (B, n) from the training compositions, (B,), in units of `reach`."""
+        """Return the distance of compositions (B, n) from the training compositions, (B,), in units of `reach`."""
         return nearest(latents_of(self.model, weights), self.latents, 1)[1][:, 0] / self.reach
 
     def nearest_known(self, weights: np.ndarray, count: int = 2) -> list[list[str]]:
-        """Return the compositions of the run that share most of their atoms with each recipe (B, n)."""
+        """Return the compositions of the split with the most atoms in common with each composition (B, n)."""
         found = []
-        for recipe in weights:
-            apart = np.abs(self.fractions - recipe).sum(axis=1)
+        for composition in weights:
+            apart = np.abs(self.fractions - composition).sum(axis=1)
             found.append([self.names[place] for place in np.argsort(apart, kind="stable")[:count]])
         return found
 
@@ -111,17 +114,17 @@ class TrainedCompositions:
         """Return atomic fractions of formulas, (B, n).
 
         Raises:
-            UsageError: One cannot be read.
+            UsageError: A formula cannot be read.
         """
         fractions, valid = known_weights(formulas)
         if not valid.all():
-            raise UsageError(f"seed {formulas[int(np.argmin(valid))]!r} is no formula")
+            raise UsageError(f"seed {formulas[int(np.argmin(valid))]!r} is not a formula")
         return fractions
 
 
 @torch.inference_mode()
 def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
-    """Return the latents of recipes (B, n), (B, d) float32."""
+    """Return the latents of compositions (B, n), (B, d) float32."""
     parts = [
         model.latents(model.descriptors(torch.as_tensor(block, dtype=torch.get_default_dtype(), device=model.device)))
         for block in np.split(weights, range(_BATCH, len(weights), _BATCH))
@@ -130,20 +133,20 @@ def latents_of(model: DesignModel, weights: np.ndarray) -> np.ndarray:
 
 
 def read_compositions(path: Path) -> dict[str, Any]:
-    """Return the content of a network's weights, with its compositions and intervals among the facts.
+    """Return the content of a weights file, with the compositions of the split and the intervals among its facts.
 
     Args:
-        path: A completed run over tasks, weights of one that lie beside its split (also the `final_model.pt` of a
-            rehearsal, which knows no intervals), or the folder of a shipped model of compositions.
+        path: A completed run, a weights file beside its split (such as the `final_model.pt` of continual learning,
+            which has no intervals), or the folder of a shipped model.
 
     Raises:
-        ModelError: A file of it is missing or damaged, or it is a model of crystals.
+        ModelError: A file is missing or damaged.
     """
     if is_model_folder(path):
         return read_model_folder(path)
     file = path / BEST if path.is_dir() else path
     content = read_checkpoint(file)
-    if isinstance(content["facts"].get("compositions", {}).get("train"), list):  # a copy that a study made
+    if isinstance(content["facts"].get("compositions", {}).get("train"), list):  # the copy in a study
         return content
     results = file.with_name(RESULTS)
     known = path.is_dir() or results.is_file()
@@ -151,15 +154,15 @@ def read_compositions(path: Path) -> dict[str, Any]:
 
 
 def with_compositions(content: dict[str, Any], run: Path, results: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of the weights of a run over tasks, with its compositions and intervals among the facts.
+    """Return the content of the weights of a run, with the compositions of the split and the intervals among its facts.
 
     Args:
-        content: Of its `best.pt`.
+        content: Content of its `best.pt`.
         run: Its directory.
         results: Content of its `results.json`.
 
     Raises:
-        ModelError: Its split is missing or damaged.
+        ModelError: The split is missing or damaged.
     """
     split = _read(run / SPLITS)
     parts = {part: [group_key(name) for name in split[part]] for part in PARTS}

@@ -188,7 +188,7 @@ def _use(name: str, facts: Mapping[str, Any], *, crystals: bool, compositions: b
     commands = [f"crystrata predict --model {name} --cif FILE"] if crystals else []
     commands += [f"crystrata predict --model {name} --formula FORMULA"] if compositions else []
     if compositions and not crystals and facts["descriptor"]["kind"] == _DESIGNED:
-        commands.append(f'crystrata design --run {name} --want "TASK=VALUE"')
+        commands.append(f'crystrata design --model {name} --objective "TASK=VALUE"')
     lines = "\n".join(f"    {command}" for command in commands)
     asked = '"FILE.cif"' if crystals else '"FORMULA"'
     return f"""\

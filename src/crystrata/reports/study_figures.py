@@ -1,6 +1,6 @@
-"""Figures of a scenario: what its paths reached, which elements they took, and what became of each seed.
+"""Figures of a scenario: predictions and elements of each path, and the composition from each seed.
 
-B recipes, n elements, T wishes.
+B compositions, n elements, T objectives.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystrata.design.recipes import LEAST
-from crystrata.design.study_paths import PathResult, recipe_text
-from crystrata.design.targets import Want
+from crystrata.design.formulas import LEAST_FRACTION, composition_text
+from crystrata.design.objectives import Objective
+from crystrata.design.study_paths import PathResult
 from crystrata.elements import SYMBOLS
 
 if TYPE_CHECKING:
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ELEMENTS = 25  # columns of the heat map
-_WRITTEN = 6  # elements of a recipe that a listing names
+_WRITTEN = 6  # elements of a composition that a listing names
 _RAMPS = {"latent": ("YlOrRd", 0.3, 0.95), "composition": ("viridis", 0.0, 0.95)}  # colours from here to there
 _SEED, _NEW, _GOAL = "0.55", "#c0271a", "#c0271a"
 
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """What a scenario found.
+    """Results of a scenario.
 
     Attributes:
-        name: Of the scenario.
-        wants: Wishes, classes first.
-        seeds: Formulas.
+        name: Name of the scenario.
+        objectives: Objectives, classes first.
+        seeds: Formulas of the seeds.
         seed_weights: Their atomic fractions, (B, n).
-        seed_values: What is predicted of them, (B, T).
-        paths: What each path found.
+        seed_values: Predictions for them, (B, T).
+        paths: Results of each path.
     """
 
     name: str
-    wants: Sequence[Want]
+    objectives: Sequence[Objective]
     seeds: Sequence[str]
     seed_weights: np.ndarray
     seed_values: np.ndarray
@@ -48,23 +48,24 @@ class ScenarioResult:
 
     @property
     def titles(self) -> list[str]:
-        """What each wish is about: `P(metal)`, `formation_energy`."""
-        return [f"P({' or '.join(want.classes)})" if want.classes else want.task for want in self.wants]
+        """Title of each objective: `P(metal)`, `formation_energy`."""
+        return [f"P({' or '.join(one.classes)})" if one.classes else one.task for one in self.objectives]
 
     @property
     def goals(self) -> list[float]:
-        """The wanted value of each wish: 1 of classes, NaN where it is an extreme."""
-        return [1.0 if want.classes else want.value if isinstance(want.value, float) else np.nan for want in self.wants]
+        """Target value of each objective: 1 for classes, NaN for an extreme."""
+        values = [1.0 if one.classes else one.value for one in self.objectives]
+        return [value if isinstance(value, float) else np.nan for value in values]
 
 
 def path_title(name: str) -> str:
-    """Return the name of a path for reading: `latent, alpha 0.5`."""
+    """Return the name of a path as a title: `latent, alpha 0.5`."""
     family, _, rest = name.partition("_")
     return f"{family}, {rest.replace('_', ' ')}"
 
 
 def path_colours(names: Sequence[str]) -> list[tuple[float, ...]]:
-    """Return the colour of each path: a ramp for each kind of search."""
+    """Return the colour of each path, from one colour map for each kind of search."""
     import matplotlib
 
     colours = []
@@ -80,36 +81,36 @@ def _family(name: str) -> str:
 
 
 def comparison_figure(result: ScenarioResult) -> Figure:
-    """Return mean and standard deviation of each wish over the recipes of each path, and a line where it is wanted."""
+    """Return bars of the mean and standard deviation over the compositions of each path, with a line at each target."""
     from matplotlib.figure import Figure
 
     names = ["seeds", *(path_title(path.name) for path in result.paths)]
     colours = [_SEED, *path_colours([path.name for path in result.paths])]
     tables = [result.seed_values, *(path.values for path in result.paths)]
-    figure = Figure(figsize=(1.9 + 2.7 * len(result.wants), 0.9 + 0.32 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(result.wants), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(1.9 + 2.7 * len(result.objectives), 0.9 + 0.32 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(result.objectives), sharey=True, squeeze=False)[0]
     for column, (panel, title, goal) in enumerate(zip(panels, result.titles, result.goals, strict=True)):
         values = np.array([[table[:, column].mean(), table[:, column].std()] for table in tables])
         panel.barh(range(len(names)), values[:, 0], xerr=values[:, 1], color=colours, height=0.7,
                    error_kw={"elinewidth": 0.8, "capsize": 2, "ecolor": "0.25"})  # fmt: skip
         if np.isfinite(goal):
             panel.axvline(goal, color=_GOAL, linestyle="--", linewidth=1)
-            title = f"{title}, wanted {goal:.3g}"
+            title = f"{title}, target {goal:.3g}"
         panel.set_title(title, fontsize=9)
         panel.axvline(0, color="0.6", linewidth=0.6)
         panel.tick_params(labelsize=8)
     panels[0].set_yticks(range(len(names)), names, fontsize=8)
     panels[0].invert_yaxis()
-    figure.suptitle(f"{result.name}: predicted for the recipes, mean and standard deviation", fontsize=10)
+    figure.suptitle(f"{result.name}: predictions for the compositions, mean and standard deviation", fontsize=10)
     return figure
 
 
 def element_figure(result: ScenarioResult) -> Figure:
-    """Return how many recipes of each path have an element; elements that no seed has are red."""
+    """Return a heat map of how many compositions of each path have an element; elements of no seed are red."""
     from matplotlib.figure import Figure
 
     tables = [result.seed_weights, *(path.weights for path in result.paths)]
-    counts = np.array([(table >= LEAST).sum(axis=0) for table in tables])
+    counts = np.array([(table >= LEAST_FRACTION).sum(axis=0) for table in tables])
     order = np.argsort(-counts[1:].sum(axis=0), kind="stable")[:_ELEMENTS]
     order = order[counts[1:, order].sum(axis=0) > 0]
     names = ["seeds", *(path_title(path.name) for path in result.paths)]
@@ -126,15 +127,15 @@ def element_figure(result: ScenarioResult) -> Figure:
         if not counts[0, place]:
             label.set(color=_NEW, fontweight="bold")
     panel.set_yticks(range(len(names)), names, fontsize=8)
-    panel.set_title(f"{result.name}: recipes with each element (red: in no seed)", fontsize=10)
+    panel.set_title(f"{result.name}: compositions with each element (red: in no seed)", fontsize=10)
     return figure
 
 
 def scatter_figure(result: ScenarioResult) -> Figure:
-    """Return the first wish over each other one, a point for each recipe; seeds are grey."""
+    """Return a scatter plot of the first objective over each other one; seeds are grey."""
     from matplotlib.figure import Figure
 
-    others = range(1, len(result.wants))
+    others = range(1, len(result.objectives))
     figure = Figure(figsize=(1.9 + 3.3 * len(others), 3.4), layout="constrained")
     panels = figure.subplots(1, len(others), sharey=True, squeeze=False)[0]
     colours = path_colours([path.name for path in result.paths])
@@ -150,7 +151,7 @@ def scatter_figure(result: ScenarioResult) -> Figure:
         panel.tick_params(labelsize=8)
         panel.grid(linewidth=0.3)
     panels[0].set_ylabel(result.titles[0], fontsize=9)
-    figure.suptitle(f"{result.name}: predicted for the recipes; dashed: wanted", fontsize=10)
+    figure.suptitle(f"{result.name}: predictions for the compositions; dashed: target", fontsize=10)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=7, frameon=False)
     return figure
 
@@ -163,10 +164,11 @@ def _goal_lines(panel: Axes, across: float, up: float) -> None:
 
 
 def listing_figure(result: ScenarioResult, path: PathResult) -> Figure:
-    """Return a table of what a path made of each seed: recipe, formula, the first wish, changes of the others."""
+    """Return a table of the result from each seed: composition, formula, first objective, changes of the others."""
     from matplotlib.figure import Figure
 
-    head = ["seed", "recipe", "nearest formula", result.titles[0], *(f"change of {name}" for name in result.titles[1:])]
+    changes = [f"change of {name}" for name in result.titles[1:]]
+    head = ["seed", "composition", "nearest formula", result.titles[0], *changes]
     change = path.values - result.seed_values
     rows = [
         [seed, shortened(weights), formula, f"{values[0]:.3f}", *(f"{delta:+.3g}" for delta in moved[1:])]
@@ -179,7 +181,7 @@ def listing_figure(result: ScenarioResult, path: PathResult) -> Figure:
     panel = figure.add_axes((0.01, 0.0, 0.98, 0.98))
     panel.axis("off")
     panel.set(xlim=(0, widths.sum()), ylim=(len(rows) + 1.0, -1.6))
-    panel.text(0, -1.1, f"{result.name}: {path_title(path.name)}, from seed to recipe", fontsize=10, va="center")
+    panel.text(0, -1.1, f"{result.name}: {path_title(path.name)}, from seed to composition", fontsize=10, va="center")
     starts = np.concatenate([[0], widths.cumsum()[:-1]])
     for height, line in enumerate([head, *rows]):
         for start, text in zip(starts, line, strict=True):
@@ -190,7 +192,7 @@ def listing_figure(result: ScenarioResult, path: PathResult) -> Figure:
 
 
 def shortened(weights: np.ndarray) -> str:
-    """Return a recipe (n,) as text, the largest amounts only where there are many."""
-    parts = recipe_text(weights).split()
+    """Return a composition (n,) as text, limited to its largest amounts."""
+    parts = composition_text(weights).split()
     more = len(parts) - _WRITTEN
     return " ".join(parts[:_WRITTEN]) + (f" +{more} more" if more > 0 else "")

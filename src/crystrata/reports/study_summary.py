@@ -1,4 +1,4 @@
-"""The tables of a scenario, `SUMMARY.md`, and its numbers as they are, `results.json`."""
+"""Tables of a scenario (`SUMMARY.md`), and all of its numbers (`results.json`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crystrata import __version__
-from crystrata.design.recipes import LEAST
+from crystrata.design.formulas import LEAST_FRACTION
 from crystrata.design.study_paths import PathResult
 from crystrata.reports.study_figures import ScenarioResult, path_title
 from crystrata.reports.tables import markdown
@@ -20,24 +20,26 @@ def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float
 
     Args:
         result: The scenario.
-        half_widths: Task -> level [%] -> half the width of its interval.
-        level: Of the intervals that are told.
+        half_widths: Task -> level [%] -> half width of the prediction interval.
+        level: Level of the intervals in the summary [%].
     """
-    known = {want.task: half_widths.get(want.task, {}).get(level) for want in result.wants}
-    told = [f"{task} +/- {width:.3g}" for task, width in known.items() if width is not None]
-    intervals = f"\n{level} % of the validation labels lie within {', '.join(told)} of a prediction.\n" if told else ""
+    known = {one.task: half_widths.get(one.task, {}).get(level) for one in result.objectives}
+    widths = [f"{task} +/- {width:.3g}" for task, width in known.items() if width is not None]
+    intervals = (
+        f"\n{level} % of the validation labels lie within {', '.join(widths)} of a prediction.\n" if widths else ""
+    )
     parts = [
-        f"# {result.name}\n\n{len(result.seeds)} seeds. Mean +/- standard deviation over the recipes of a path, in the "
-        f"units of the labels.\n{intervals}\n## Recipes\n\n{markdown(recipe_table(result))}",
-        f"## Formulas\n\nEach recipe written as the nearest formula of small integers, of the neutral ones of its "
-        f"elements where there are some.\n\n{markdown(formula_table(result))}",
-        f"The neutral formulas of the same elements that come nearest to what is wanted, however far from the recipe:"
-        f"\n\n{markdown(neutral_table(result))}",
+        f"# {result.name}\n\n{len(result.seeds)} seeds. Mean +/- standard deviation over the compositions of a path, "
+        f"in the units of the labels.\n{intervals}\n## Compositions\n\n{markdown(composition_table(result))}",
+        f"## Formulas\n\nEach composition rounded to its nearest formula of small integers, a neutral one where "
+        f"possible.\n\n{markdown(formula_table(result))}",
+        f"The neutral formulas of the same elements with the lowest loss, however far from the composition:\n\n"
+        f"{markdown(neutral_table(result))}",
     ]
     if any(path.latent_values is not None for path in result.paths):
         parts.append(
-            "## What latents promise, and what recipes keep\n\nIn the latent; after it is decoded and encoded again; "
-            f"of the recipe that comes nearest.\n\n{markdown(latent_table(result))}"
+            "## Latent searches\n\nPredictions from the latent, after decoding and encoding it, and for the nearest "
+            f"composition.\n\n{markdown(latent_table(result))}"
         )
     parts.append(
         "## Time\n\nOf the searches alone, on the machine that ran them.\n\n" + markdown(time_table(result.paths))
@@ -46,17 +48,17 @@ def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float
 
 
 def spread(values: np.ndarray) -> str:
-    """Return `mean +/- standard deviation` of what is known of values (B,)."""
+    """Return `mean +/- standard deviation` of the finite values among (B,)."""
     values = values[np.isfinite(values)]
     return f"{values.mean():.3g} +/- {values.std():.2g}" if len(values) else "-"
 
 
-def recipe_table(result: ScenarioResult) -> pd.DataFrame:
-    """Return what the recipes of each path reached, below what is wanted and where the seeds are."""
-    goals = [f"{goal:.3g}" if np.isfinite(goal) else want.relation
-             for goal, want in zip(result.goals, result.wants, strict=True)]  # fmt: skip
+def composition_table(result: ScenarioResult) -> pd.DataFrame:
+    """Return the predictions for the compositions of each path, below the targets and the seeds."""
+    goals = [f"{goal:.3g}" if np.isfinite(goal) else objective.relation
+             for goal, objective in zip(result.goals, result.objectives, strict=True)]  # fmt: skip
     seeds = map(spread, result.seed_values.T)
-    rows = [["wanted", *goals, "", ""], ["seeds", *seeds, _elements(result.seed_weights), ""]]
+    rows = [["target", *goals, "", ""], ["seeds", *seeds, _elements(result.seed_weights), ""]]
     rows += [
         [path_title(path.name), *map(spread, path.values.T), _elements(path.weights), spread(path.distances)]
         for path in result.paths
@@ -65,7 +67,7 @@ def recipe_table(result: ScenarioResult) -> pd.DataFrame:
 
 
 def formula_table(result: ScenarioResult) -> pd.DataFrame:
-    """Return what is left of it after rounding, and how many formulas are neutral."""
+    """Return the predictions for the rounded formulas, and how many of them are neutral."""
     rows = [
         [
             path_title(path.name),
@@ -80,7 +82,7 @@ def formula_table(result: ScenarioResult) -> pd.DataFrame:
 
 
 def neutral_table(result: ScenarioResult) -> pd.DataFrame:
-    """Return what neutral formulas of the same elements reach where they may be far from the recipe."""
+    """Return the predictions for the neutral formulas of the same elements with the lowest loss."""
     rows = [
         [
             path_title(path.name),
@@ -93,14 +95,14 @@ def neutral_table(result: ScenarioResult) -> pd.DataFrame:
 
 
 def latent_table(result: ScenarioResult) -> pd.DataFrame:
-    """Return the three values of latent searches."""
+    """Return the three predictions of latent searches."""
     rows = [
         [path_title(path.name), title, *(spread(values[:, column]) for values in three)]
         for path in result.paths
         for column, title in enumerate(result.titles)
         if (three := _three(path)) is not None
     ]
-    return pd.DataFrame(rows, columns=["path", "wish", "in the latent", "decoded and encoded", "of the recipe"])
+    return pd.DataFrame(rows, columns=["path", "objective", "latent", "decoded and encoded", "composition"])
 
 
 def _three(path: PathResult) -> tuple[np.ndarray, ...] | None:
@@ -110,26 +112,26 @@ def _three(path: PathResult) -> tuple[np.ndarray, ...] | None:
 
 
 def time_table(paths: Sequence[PathResult]) -> pd.DataFrame:
-    """Return how long each path took."""
+    """Return the time that each path took."""
     rows = [
         [path_title(path.name), len(path.weights), path.seconds, 100 * path.cpu_seconds / len(path.weights)]
         for path in paths
     ]
-    return pd.DataFrame(rows, columns=["path", "recipes", "seconds", "CPU seconds for 100 recipes"])
+    return pd.DataFrame(rows, columns=["path", "compositions", "seconds", "CPU seconds for 100 compositions"])
 
 
 def _elements(weights: np.ndarray) -> str:
-    return spread((weights >= LEAST).sum(axis=1).astype(float))
+    return spread((weights >= LEAST_FRACTION).sum(axis=1).astype(float))
 
 
 def study_results(result: ScenarioResult, half_widths: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Return everything that a scenario found as plain JSON values."""
+    """Return all results of a scenario as plain JSON values."""
     return {
         "scenario": result.name,
-        "wishes": [
-            {"title": title, "task": want.task, "relation": want.relation, "value": want.value,
-             "classes": list(want.classes), "weight": want.weight, "half_widths": half_widths.get(want.task, {})}
-            for title, want in zip(result.titles, result.wants, strict=True)
+        "objectives": [
+            {"title": title, "task": one.task, "relation": one.relation, "value": one.value,
+             "classes": list(one.classes), "weight": one.weight, "half_widths": half_widths.get(one.task, {})}
+            for title, one in zip(result.titles, result.objectives, strict=True)
         ],
         "seeds": list(result.seeds),
         "seed_values": result.seed_values.tolist(),

@@ -44,6 +44,9 @@ labels and split are compared by their digests; weights that it started from are
 
 LEAST_SAMPLES = 60
 
+TRUST_PICKLE = "trust_pickle"
+"""Key of earlier configurations: whether code in pickled tables may run, which only a person may allow."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -230,6 +233,7 @@ class RunConfig:
         Raises:
             UsageError: A key is unknown, or a value of another kind or out of range.
         """
+        refuse_trust_pickle(values, TRUST_PICKLE)
         tasks = values.get("tasks", ())
         if not isinstance(tasks, list | tuple):
             raise UsageError(f"tasks must be a list, not {tasks!r}")
@@ -245,6 +249,19 @@ class RunConfig:
         """Return what decides the result and differs, `lr 0.001 -> 0.002`, but for some fields that are free."""
         old, new, ignored = self.as_dict(), other.as_dict(), {*NOT_RESULT, *free}
         return [f"{key} {old[key]} -> {new[key]}" for key in old if key not in ignored and old[key] != new[key]]
+
+
+def refuse_trust_pickle(values: Mapping[str, Any], place: str) -> None:
+    """Refuse a file that allows code in pickled tables to run.
+
+    Raises:
+        UsageError: It does.
+    """
+    if TRUST_PICKLE in values:
+        raise UsageError(
+            f"{place}: a file cannot say that pickles are to be trusted. Write the table as parquet or csv, or give "
+            "--trust-pickle on the command line"
+        )
 
 
 def resolve_config(

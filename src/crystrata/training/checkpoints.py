@@ -29,7 +29,7 @@ _COMMENT = len(_MARK) + 64
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Lightning's door to checkpoint files: a file is the old or the new one, whole, at every moment.
+    """Lightning's access to checkpoint files: a file is the old or the new one, whole, at every moment.
 
     Args:
         keep: Checkpoints that are kept: the newest under its own name, earlier ones beside it.

@@ -1,4 +1,4 @@
-"""From wishes to recipes, and from recipes to candidate crystals: one folder with tables and structure files."""
+"""Inverse design from objectives to compositions and candidate crystals, written as tables and structure files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from crystrata import __version__
 from crystrata.compositions.keys import known_weights
 from crystrata.datasets.splits.prototypes import prototype_keys
 from crystrata.design import METHODS, Method
-from crystrata.design.candidates import Candidate, candidates, strained
-from crystrata.design.composition import CompositionSettings
+from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
-from crystrata.design.described import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, describe_recipes
-from crystrata.design.latent import LatentSettings
-from crystrata.design.recipes import MOST_ATOMS
-from crystrata.design.search import Found, search_recipes
-from crystrata.design.targets import Targets, Want
+from crystrata.design.formulas import MOST_ATOMS
+from crystrata.design.latent_search import LatentSettings
+from crystrata.design.objectives import Objective, ObjectiveFunction
+from crystrata.design.results import CHARGES, DISTANCE, ERROR, FORMULA, KNOWN, NEAREST, results_table
+from crystrata.design.search import SearchResult, search_compositions
+from crystrata.design.substitution import Candidate, candidates, strained
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError, unknown_name
@@ -36,33 +36,33 @@ from crystrata.prediction.predict import interval_titles, predict_materials
 from crystrata.prediction.trained_model import TrainedModel
 from crystrata.sources.table import CrystalTable
 
-RECIPES, STRUCTURES, SETTINGS, FOLDER = "recipes.csv", "structures.csv", "design.json", "structures"
+COMPOSITIONS, STRUCTURES, SETTINGS, FOLDER = "compositions.csv", "structures.csv", "design.json", "structures"
 STABLE = "ehull"
 
-_SCALES = (0.94, 0.97, 1.0, 1.03, 1.06)  # of the lengths of a candidate: the one with the lowest energy is kept
+_SCALES = (0.94, 0.97, 1.0, 1.03, 1.06)  # of the lengths of a candidate; the lowest energy wins
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
 class DesignRequest:
-    """What is asked for.
+    """Objectives, constraints and settings of a design run.
 
     Attributes:
-        wants: Wishes.
-        constraints: What recipes keep to.
-        method: `composition` searches under all constraints; `latent` and `input` know none, and need seeds.
-        seeds: Formulas to start from; random starts without.
-        composition: How compositions are searched.
-        latent: How latents are searched.
-        max_atoms: Most atoms of a formula.
-        formulas: Formulas for which structures are sought.
-        structures: Structures of each; 0 seeks none.
+        objectives: What to search for.
+        constraints: Constraints on the compositions.
+        method: `composition` supports all constraints; `latent` and `input` support none and need seeds.
+        seeds: Formulas to start from; random starts without them.
+        composition: Settings of a search in compositions.
+        latent: Settings of a search in latents or descriptors.
+        max_atoms: Largest number of atoms in a formula.
+        formulas: Number of formulas to find structures for.
+        structures: Number of structures for each; 0 for none.
 
     Raises:
-        UsageError: The method is unknown, or does not go with seeds or constraints.
+        UsageError: The method is unknown, or contradicts the seeds or constraints.
     """
 
-    wants: tuple[Want, ...]
+    objectives: tuple[Objective, ...]
     constraints: Constraints
     method: Method = "composition"
     seeds: tuple[str, ...] = ()
@@ -77,17 +77,19 @@ class DesignRequest:
             raise unknown_name("method", self.method, METHODS)
         if self.method != "composition":
             if self.constraints != Constraints():
-                raise UsageError(f"the method {self.method} knows no constraints: take the method composition")
+                raise UsageError(f"the method {self.method} supports no constraints: choose the method composition")
             if not self.seeds:
-                raise UsageError(f"the method {self.method} starts from compositions: give --seeds")
+                raise UsageError(f"the method {self.method} starts from known compositions: give --seeds")
         if self.formulas < 1 or self.structures < 0 or self.max_atoms < 2:
             raise UsageError("formulas must be 1 or more, max_atoms 2 or more, structures 0 or more")
         allowed = self.constraints.allowed
         for seed in self.seeds:
-            held = np.flatnonzero((known_weights([seed])[0][0] > 0) & ~allowed)
-            if len(held):
-                symbols = ", ".join(SYMBOLS[place] for place in held)
-                raise UsageError(f"the seed {seed} holds {symbols}, not allowed in a recipe: allow it, or leave it out")
+            excluded = np.flatnonzero((known_weights([seed])[0][0] > 0) & ~allowed)
+            if len(excluded):
+                symbols = ", ".join(SYMBOLS[place] for place in excluded)
+                raise UsageError(
+                    f"the seed {seed} contains {symbols}, which is not allowed: allow it, or leave out the seed"
+                )
 
 
 def run_design(
@@ -96,76 +98,76 @@ def run_design(
     output: Path,
     console: Console,
     *,
-    graphs: TrainedModel | None = None,
+    structure_model: TrainedModel | None = None,
     known: CrystalTable | None = None,
 ) -> pd.DataFrame:
-    """Search recipes, write them with structures for the best, and show them; return the recipes.
+    """Search for compositions, find structures for the best, and write and show both; return the table of compositions.
 
     Args:
-        request: What is asked for.
-        trained: The network of compositions.
-        output: Folder that receives the tables and structures.
-        console: Where progress and tables go.
-        graphs: Predicts the structures; needed where some are asked for.
-        known: Crystals whose structures are taken; needed where some are asked for.
+        request: Objectives, constraints and settings.
+        trained: The model of compositions.
+        output: Folder for the tables and structures.
+        console: Receives progress and tables.
+        structure_model: Model of crystals that evaluates candidate structures; needed for structures.
+        known: Known crystals to substitute into; needed for structures.
 
     Raises:
-        UsageError: Wishes and constraints contradict each other or the network, or structures are asked for without
-            a model of crystals and known ones.
+        UsageError: Objectives and constraints contradict each other or do not fit the network, or structures are
+            requested without a model of crystals and known crystals.
     """
-    if request.structures and (graphs is None or known is None):
+    if request.structures and (structure_model is None or known is None):
         raise UsageError("structures need a model of crystals and known crystals")
     started = time.perf_counter()
-    targets = Targets(request.wants, trained.model.network)
-    found = _found(request, trained, console)
-    promises = {f"in {request.method}": found.latent_values, "decoded": found.decoded_values}
-    promised = {words: values for words, values in promises.items() if values is not None}
-    table = describe_recipes(trained, targets, found.weights, max_atoms=request.max_atoms, promised=promised)
+    function = ObjectiveFunction(request.objectives, trained.model.network)
+    found = _search(request, trained, console)
+    columns = {f"in {request.method}": found.latent_values, "decoded": found.decoded_values}
+    latent_values = {suffix: values for suffix, values in columns.items() if values is not None}
+    table = results_table(trained, function, found.weights, max_atoms=request.max_atoms, latent_values=latent_values)
     seconds = time.perf_counter() - started
-    _make_room(output)
-    write_text(output / RECIPES, table.to_csv(index=False, float_format="%.6g"))
-    told = {
+    _prepare_folder(output)
+    write_text(output / COMPOSITIONS, table.to_csv(index=False, float_format="%.6g"))
+    record = {
         "request": asdict(request),
-        "network": {"path": str(trained.path), "weights": trained.digest},
-        "model_of_crystals": None if graphs is None else _told_of(graphs),
+        "model": {"path": str(trained.path), "weights": trained.digest},
+        "structure_model": None if structure_model is None else _model_record(structure_model),
         "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
         "crystrata": __version__,
         "seconds": seconds,
     }
-    write_json(output / SETTINGS, told)
-    _show_recipes(table, request, console)
-    if request.structures and graphs is not None and known is not None:
-        with console.status("seeking structures"):
-            structures = _structures(request, table[FORMULA].tolist(), graphs, known, output)
+    write_json(output / SETTINGS, record)
+    _show_compositions(table, request, console)
+    if request.structures and structure_model is not None and known is not None:
+        with console.status("finding structures"):
+            structures = _structures(request, table[FORMULA].tolist(), structure_model, known, output)
         write_text(output / STRUCTURES, structures.to_csv(index=False, float_format="%.6g"))
         _show_structures(structures, request, console)
-    console.print(f"{len(table)} formulas from {len(found.weights)} recipes in {seconds:.1f} s; folder: {output}")
+    console.print(f"{len(table)} formulas from {len(found.weights)} compositions in {seconds:.1f} s; folder: {output}")
     return table
 
 
-def _told_of(model: TrainedModel) -> dict[str, str]:
+def _model_record(model: TrainedModel) -> dict[str, str]:
     return {"path": str(model.path), "weights": digest_of_weights(model.network.state_dict())}
 
 
-def _make_room(output: Path) -> None:
-    """Make the folder, without the structures of an earlier call."""
+def _prepare_folder(output: Path) -> None:
+    """Make the folder, and remove the structures of an earlier run."""
     output.mkdir(parents=True, exist_ok=True)
     (output / STRUCTURES).unlink(missing_ok=True)
     for file in (output / FOLDER).glob("*-as-*.cif"):
         file.unlink()
 
 
-def _found(request: DesignRequest, trained: TrainedCompositions, console: Console) -> Found:
-    """Return what the search found."""
+def _search(request: DesignRequest, trained: TrainedCompositions, console: Console) -> SearchResult:
+    """Return the result of the search."""
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("searching recipes")
+        task = bar.add_task("searching for compositions")
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return search_recipes(
+        return search_compositions(
             trained.model,
-            request.wants,
+            request.objectives,
             request.composition if request.method == "composition" else request.latent,
             seeds=trained.seeds(request.seeds) if request.seeds else None,
             constraints=request.constraints,
@@ -174,10 +176,10 @@ def _found(request: DesignRequest, trained: TrainedCompositions, console: Consol
 
 
 def _structures(
-    request: DesignRequest, formulas: Sequence[str], graphs: TrainedModel, known: CrystalTable, output: Path
+    request: DesignRequest, formulas: Sequence[str], structure_model: TrainedModel, known: CrystalTable, output: Path
 ) -> pd.DataFrame:
-    """Return predicted candidates of the first formulas that have some, the best of each first; write their files."""
-    domain = graphs.calibration.domain if graphs.calibration else None
+    """Return predicted candidates for the first formulas that have any, best first, and write their files."""
+    domain = structure_model.calibration.domain if structure_model.calibration else None
 
     def volume(formula: str) -> float:
         return 1.0 if domain is None else float(domain.usual_volume(known_weights([formula])[0])[0])
@@ -186,9 +188,9 @@ def _structures(
     for formula in formulas:
         try:
             found = candidates(formula, known, _structure_type, most=request.structures, volume_per_atom=volume)
-        except UsageError:  # none has this stoichiometry
+        except UsageError:  # no known crystal has this stoichiometry
             continue
-        table = _ranked(found, graphs, request.wants)
+        table = _ranked(found, structure_model, request.objectives)
         for one, name in zip(table.pop("crystal"), table["id"], strict=True):
             write_text(output / FOLDER / f"{name}.cif", _as_cif(one))
         tables.append(table)
@@ -202,14 +204,14 @@ def _structure_type(crystal: Any) -> str:
     return prototype_keys(crystal.lattice[None], counts, crystal.numbers, crystal.frac)[0]
 
 
-def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Want]) -> pd.DataFrame:
-    """Predict candidates, each at the volume of lowest energy, and order them by how far they miss what is wanted.
+def _ranked(found: Sequence[Candidate], structure_model: TrainedModel, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """Predict candidates, each at its volume of lowest energy, and order them by their distance from the objectives.
 
-    The miss of a wish, and of the hull, is counted in half widths of its interval.
+    The distance from each objective, and from the hull, is counted in half widths of its prediction interval.
     """
-    scales = _SCALES if "formation_energy" in graphs.properties else (1.0,)
+    scales = _SCALES if "formation_energy" in structure_model.properties else (1.0,)
     sizes = [strained(one.crystal, scales) for one in found]
-    table = predict_materials(graphs, [crystal for scaled in sizes for crystal in scaled])
+    table = predict_materials(structure_model, [crystal for scaled in sizes for crystal in scaled])
     table["crystal"] = [crystal for scaled in sizes for crystal in scaled]
     for name in ("prototype", "prototype_formula", "difference", "known"):
         table[name] = [getattr(one, name) for one in found for _ in scales]
@@ -218,24 +220,24 @@ def _ranked(found: Sequence[Candidate], graphs: TrainedModel, wants: Sequence[Wa
         energy = get_property("formation_energy").column
         table = table.loc[table.groupby("id", sort=False)[energy].idxmin()]
     table["miss"] = 0.0
-    for want in (*wants, Want(STABLE, "<", 0.0)):
-        if want.task in graphs.properties and want.relation != "class":
-            table["miss"] += _miss(table, want)
+    for objective in (*objectives, Objective(STABLE, "<", 0.0)):
+        if objective.task in structure_model.properties and objective.relation != "class":
+            table["miss"] += _miss(table, objective)
     return table.sort_values("miss", kind="stable")
 
 
-def _miss(table: pd.DataFrame, want: Want) -> np.ndarray:
-    record = get_property(want.task)
+def _miss(table: pd.DataFrame, objective: Objective) -> np.ndarray:
+    record = get_property(objective.task)
     values = table[record.column].to_numpy()
     low, high = interval_titles(record)
     half = ((table[high] - table[low]) / 2).to_numpy() if high in table else np.ones(len(table))
-    if want.relation in ("least", "most"):  # from the best of these
-        distance = values - values.min() if want.relation == "least" else values.max() - values
+    if objective.relation in ("least", "most"):  # from the best candidate
+        distance = values - values.min() if objective.relation == "least" else values.max() - values
     else:
-        distance = values - float(np.asarray(want.value))
-    if want.relation == "<":
+        distance = values - float(np.asarray(objective.value))
+    if objective.relation == "<":
         distance = np.maximum(distance, 0)
-    elif want.relation == ">":
+    elif objective.relation == ">":
         distance = np.maximum(-distance, 0)
     return np.abs(distance) / np.where(np.isfinite(half) & (half > 0), half, 1.0)
 
@@ -248,9 +250,9 @@ def _as_cif(crystal: Any) -> str:
     return str(CifWriter(structure))
 
 
-def _show_recipes(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:
-    shown = Table(title="Recipes, the nearest to what is wanted first", title_justify="left")
-    tasks = [want.task for want in request.wants]
+def _show_compositions(table: pd.DataFrame, request: DesignRequest, console: Console) -> None:
+    shown = Table(title="Compositions, lowest loss first", title_justify="left")
+    tasks = [objective.task for objective in request.objectives]
     for title in (FORMULA, ERROR, *tasks, DISTANCE, CHARGES, NEAREST):
         shown.add_column(title, overflow="fold")
     for row in table.head(_SHOWN).to_dict("records"):
@@ -272,8 +274,8 @@ def _show_structures(table: pd.DataFrame, request: DesignRequest, console: Conso
     if table.empty:
         console.print("no known crystal has the stoichiometry of these formulas: no structures", style="yellow")
         return
-    shown = Table(title="Structures, by substitution into known ones", title_justify="left")
-    names = [want.task for want in request.wants if want.task in _names(table)]
+    shown = Table(title="Structures, by substitution into known crystals", title_justify="left")
+    names = [objective.task for objective in request.objectives if objective.task in _names(table)]
     names += [name for name in ("formation_energy", STABLE) if name in _names(table) and name not in names]
     for title in ("structure", "difference", *names, DISTANCE, "warning"):
         shown.add_column(title, overflow="fold")
@@ -282,8 +284,8 @@ def _show_structures(table: pd.DataFrame, request: DesignRequest, console: Conso
         for name in names:
             record = get_property(name)
             ends = [row.get(title, np.nan) for title in interval_titles(record)]
-            told = f" ({ends[0]:.3g} to {ends[1]:.3g})" if np.isfinite(ends).all() else ""
-            values.append(f"{row[record.column]:.3g}{told}")
+            interval = f" ({ends[0]:.3g} to {ends[1]:.3g})" if np.isfinite(ends).all() else ""
+            values.append(f"{row[record.column]:.3g}{interval}")
         distance = row.get(DISTANCE, np.nan)
         shown.add_row(row["id"], f"{row['difference']:.2g}", *values, f"{distance:.2g}", row["warning"])
     console.print(shown)

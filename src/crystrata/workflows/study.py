@@ -1,6 +1,6 @@
-"""A study: scenarios of what is wanted, each searched in several ways from the same seeds, compared and drawn.
+"""A study: several searches for each scenario from the same seeds, compared in tables and figures.
 
-A study that was cut goes on by the same command: scenarios and paths that are over are passed over.
+The same command continues an interrupted study: finished scenarios and paths are skipped.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from crystrata.design.described import judged
+from crystrata.design.objectives import Objective, ObjectiveFunction
+from crystrata.design.results import evaluate
 from crystrata.design.study_config import StudyConfig
 from crystrata.design.study_paths import PathResult, StudyPath, paths_of, plain_path, run_path
 from crystrata.design.study_seeds import choose_seeds
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import lock, write_bytes, write_json, write_text
@@ -31,7 +31,7 @@ from crystrata.reports.study_figures import (
     listing_figure,
     scatter_figure,
 )
-from crystrata.reports.study_summary import recipe_table, study_results, study_summary
+from crystrata.reports.study_summary import composition_table, study_results, study_summary
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import RUN_LOCK
 from crystrata.training.checkpoints import write_checkpoint
@@ -45,35 +45,36 @@ LISTING = "seed_to_optimized__{}.png"
 
 @dataclass(frozen=True)
 class _Planned:
-    """A scenario that can be carried out.
+    """A checked scenario.
 
     Attributes:
-        folder: Of its results.
-        wants: Wishes, classes first.
-        seeds: Formulas.
-        paths: Ways to search.
-        facts: What decides the result: another one is refused.
+        folder: Folder of its results.
+        objectives: Objectives, classes first.
+        seeds: Formulas to start from.
+        paths: Searches to compare.
+        facts: Everything that the results depend on; a folder with other facts is refused.
     """
 
     folder: Path
-    wants: tuple[Want, ...]
+    objectives: tuple[Objective, ...]
     seeds: list[str]
     paths: list[StudyPath]
     facts: dict[str, Any]
 
 
 def run_study(config: StudyConfig, weights: Path, console: Console, device: str = "auto") -> Path:
-    """Carry out a study, or what is left of it; return its folder, `<output>/inverse_design`.
+    """Run a study, or the unfinished part of it; return its folder, `<output>/inverse_design`.
 
     Args:
         config: The study.
-        weights: What `read_compositions` opens.
-        console: Where progress goes.
-        device: Where the network runs.
+        weights: A path that `read_compositions` understands.
+        console: Receives progress and tables.
+        device: Device of the network.
 
     Raises:
-        UsageError: Wishes, seeds, constraints and network contradict each other, or the folder holds another study.
-        CrystrataError: Weights or storage do not allow it.
+        UsageError: Objectives, seeds and constraints contradict each other or do not fit the network, or the folder has
+            another study.
+        CrystrataError: The weights cannot be read, or the results cannot be written.
     """
     folder = Path(config.output) / FOLDER
     content = read_compositions(weights)
@@ -82,41 +83,43 @@ def run_study(config: StudyConfig, weights: Path, console: Console, device: str 
     with lock(folder / RUN_LOCK):
         for one in planned:
             if (one.folder / STUDY_RESULTS).is_file():
-                console.print(f"{one.folder.name}: over already")
+                console.print(f"{one.folder.name}: already finished")
                 continue
             write_json(one.folder / SCENARIO, one.facts)
             write_json(one.folder / SEEDS, {**asdict(config.seeds), "seeds": one.seeds})
             write_checkpoint(one.folder / WEIGHTS, content)
-            result = _searched(one, trained, config.max_atoms, console)
+            result = _run_scenario(one, trained, config.max_atoms, console)
             _write(one.folder, result, trained)
-            console.print(f"{result.name}\n{markdown(recipe_table(result))}", soft_wrap=True)
+            console.print(f"{result.name}\n{markdown(composition_table(result))}", soft_wrap=True)
     console.print(f"Study: {folder}", soft_wrap=True)
     return folder
 
 
 def _plan(config: StudyConfig, trained: TrainedCompositions, folder: Path) -> list[_Planned]:
-    """Return the scenarios, each checked against network and folder before the first search."""
+    """Return the scenarios, all checked against network and folder before the first search."""
     planned = []
     for scenario in config.scenarios:
-        wants = scenario.wants(trained.model.network)
-        seeds = choose_seeds(trained, Targets(wants, trained.model.network), config.seeds, config.without)
+        objectives = scenario.resolved(trained.model.network)
+        seeds = choose_seeds(
+            trained, ObjectiveFunction(objectives, trained.model.network), config.seeds, config.without
+        )
         paths = paths_of(config, seeds)
         for path in paths:
             path.check(trained, trained.seeds(seeds))
         facts = {
             "scenario": asdict(scenario),
-            "wishes": [asdict(want) for want in wants],
-            "settings": config.deciding(),
+            "objectives": [asdict(objective) for objective in objectives],
+            "settings": config.resume_settings(),
             "paths": [plain_path(path) for path in paths],
             "weights": trained.digest,
         }
         _same_as_before(folder / scenario.name, facts)
-        planned.append(_Planned(folder / scenario.name, wants, seeds, paths, facts))
+        planned.append(_Planned(folder / scenario.name, objectives, seeds, paths, facts))
     return planned
 
 
 def _same_as_before(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Refuse to go on with a scenario that was started with other facts."""
+    """Refuse to continue a scenario that was started with other facts."""
     if not (folder / SCENARIO).is_file():
         return
     before = json.loads((folder / SCENARIO).read_text(encoding="utf-8"))
@@ -131,43 +134,43 @@ def _same_as_before(folder: Path, facts: Mapping[str, Any]) -> None:
         differing = ["other weights"]
     if differing or before != now:
         raise UsageError(
-            f"{folder} was started with other settings ({'; '.join(differing) or 'of another version'}): give the "
-            "same, or another --output"
+            f"{folder} was started with other settings ({'; '.join(differing) or 'by another version'}): use the same "
+            "settings, or another --output"
         )
 
 
-def _searched(one: _Planned, trained: TrainedCompositions, max_atoms: int, console: Console) -> ScenarioResult:
-    """Return what a scenario found, searching what no earlier call has."""
+def _run_scenario(one: _Planned, trained: TrainedCompositions, max_atoms: int, console: Console) -> ScenarioResult:
+    """Return the results of a scenario, running only the unfinished searches."""
     weights = trained.seeds(one.seeds)
-    found = [_path(one, path, trained, weights, max_atoms, console) for path in one.paths]
-    seed_values, _ = judged(trained, Targets(one.wants, trained.model.network), weights)
-    return ScenarioResult(one.folder.name, one.wants, one.seeds, weights, seed_values, found)
+    paths = [_run_or_read(one, path, trained, weights, max_atoms, console) for path in one.paths]
+    seed_values, _ = evaluate(trained, ObjectiveFunction(one.objectives, trained.model.network), weights)
+    return ScenarioResult(one.folder.name, one.objectives, one.seeds, weights, seed_values, paths)
 
 
-def _path(
+def _run_or_read(
     one: _Planned, path: StudyPath, trained: TrainedCompositions, seeds: np.ndarray, max_atoms: int, console: Console
 ) -> PathResult:
     file = one.folder / PATHS / f"{path.name}.json"
     if file.is_file():
-        console.print(f"{one.folder.name}, {path.name}: over already")
+        console.print(f"{one.folder.name}, {path.name}: already finished")
         try:
             return PathResult.from_dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{file} is damaged ({error}): remove it, and it is made again") from None
+            raise ModelError(f"{file} is damaged ({error}): delete it to repeat the search") from None
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task(f"{one.folder.name}, {path.name}")
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        result = run_path(path, trained, one.wants, seeds, max_atoms, progress)
+        result = run_path(path, trained, one.objectives, seeds, max_atoms, progress)
     write_json(file, result.as_dict())
-    console.print(f"{one.folder.name}, {path.name}: {len(result.weights)} recipes in {result.seconds:.1f} s")
+    console.print(f"{one.folder.name}, {path.name}: {len(result.weights)} compositions in {result.seconds:.1f} s")
     return result
 
 
 def _write(folder: Path, result: ScenarioResult, trained: TrainedCompositions) -> None:
-    """Write figures and tables; the results come last and say that the scenario is over."""
+    """Write figures and tables; results.json comes last, as the sign that the scenario is finished."""
     figures = {
         COMPARISON: comparison_figure(result),
         ELEMENTS: element_figure(result),

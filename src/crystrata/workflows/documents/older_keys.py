@@ -11,7 +11,7 @@ from crystrata.errors import UsageError, unknown_name
 from crystrata.graph_settings import GraphSettings
 from crystrata.networks.config import MASKED_FEATURES, SELF_SUPERVISED
 from crystrata.presets import schedule_named
-from crystrata.runs.config import AUTOENCODER, RunConfig, field_names
+from crystrata.runs.config import AUTOENCODER, TRUST_PICKLE, RunConfig, field_names, refuse_trust_pickle
 from crystrata.settings import checked, make, require_known
 from crystrata.tasks import parse_tasks
 
@@ -54,7 +54,6 @@ _STRUCTURED = (
 )  # fmt: skip
 """Keys that are not one field of a run each."""
 
-_TRUST = "trust_pickle"
 _CLOCK = (86400, 3600, 60, 1)  # of DD:HH:MM:SS
 
 
@@ -87,11 +86,7 @@ def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
         UsageError: A key is unknown, or values contradict each other.
     """
     for values, place in ((model, "model.init_args"), (data, "data.init_args")):
-        if _TRUST in values:
-            raise UsageError(
-                f"{place}.{_TRUST}: a file cannot say that pickles are to be trusted. Write the table as parquet "
-                "or csv, or give --trust-pickle on the command line"
-            )
+        refuse_trust_pickle(values, f"{place}.{TRUST_PICKLE}")
         require_known(values, known_keys(), place)
     both = {name for name in {*model} & {*data} if name not in ("task_configs", "tasks") and model[name] != data[name]}
     if both:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.design.candidates import candidates, strained
+from crystrata.design.substitution import candidates, strained
 from crystrata.errors import UsageError
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
@@ -50,7 +50,7 @@ def test_the_most_similar_compound_of_each_structure_gives_its_own() -> None:
     assert salt.difference < found[1].difference or found[1].prototype_formula == "ClCs"
 
 
-def test_what_is_known_comes_first_and_says_so() -> None:
+def test_a_known_formula_comes_first() -> None:
     found = candidates("CaF2", TABLE, kind)
     assert [(one.prototype, one.known, one.difference) for one in found] == [("fluorite", True, 0.0)]
     np.testing.assert_array_equal(found[0].crystal.lattice, CRYSTALS[3].lattice)
@@ -63,10 +63,10 @@ def test_roles_go_by_amount_and_cells_by_volume() -> None:
     assert found.crystal.volume_per_atom == pytest.approx(2 * CRYSTALS[3].volume_per_atom)
 
 
-def test_what_has_no_prototype_is_refused() -> None:
+def test_a_formula_without_prototype_is_refused() -> None:
     with pytest.raises(UsageError, match="no known crystal has the stoichiometry of Fe2O3"):
         candidates("Fe2O3", TABLE, kind)
-    with pytest.raises(UsageError, match="7 elements: structures are sought for 6"):
+    with pytest.raises(UsageError, match="7 elements: structures can be found for 6"):
         candidates("LiNaKRbCsFCl", TABLE, kind)
 
 

@@ -18,9 +18,9 @@ from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import formula_amounts
 from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.catalogues import catalogue_tasks
-from crystrata.design.study_config import SeedChoice, StudyConfig
+from crystrata.design.objectives import Objective, ObjectiveFunction
+from crystrata.design.study_config import SeedChoice, StudyConfig, read_study
 from crystrata.design.study_seeds import choose_seeds
-from crystrata.design.targets import Targets, Want
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError
@@ -79,14 +79,14 @@ def written(folder: Path, study: str = "", scenario: str = "") -> Path:
 
 
 def flags(run: Path, file: Path, output: Path) -> list[str]:
-    return ["study", "--config", str(file), "--checkpoint", str(run), "--output", str(output)]
+    return ["study", "--config", str(file), "--model", str(run), "--output", str(output)]
 
 
 @pytest.fixture(scope="module")
 def done(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a scenario with three wishes that was carried out."""
+    """The folder of a scenario with three objectives that has finished."""
     folder = tmp_path_factory.mktemp("study")
-    file = written(folder, scenario='want = ["mass<40"]')
+    file = written(folder, scenario='objectives = ["mass<40"]')
     assert main(flags(run, file, folder / "out")) == 0
     return folder / "out/inverse_design/pulling_oxide"
 
@@ -96,7 +96,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def predicted(run: Path, rows: list[dict[str, float]]) -> np.ndarray:
-    """P(oxide), pull and mass of recipes, computed from the network alone."""
+    """P(oxide), pull and mass of compositions, computed from the network alone."""
     network = TrainedCompositions.load(run, "cpu").model.network
     x = np.array([[row.get(symbol, 0.0) for symbol in SYMBOLS] for row in rows]) @ KernelMean().kernel.matrix
     with torch.no_grad():
@@ -132,18 +132,18 @@ def test_seeds_are_the_most_probable_of_distinct_elements_after_those_appended(d
     assert {frozenset(formula_amounts(name)) for name in better} <= {elements[0]}
 
 
-def test_the_wanted_values_are_those_of_the_scale_of_the_labels(done: Path, run: Path) -> None:
-    wishes = {wish["title"]: wish for wish in results(done)["wishes"]}
-    assert list(wishes) == ["P(oxide)", "pull", "mass"]
+def test_targets_are_on_the_scale_of_the_labels(done: Path, run: Path) -> None:
+    objectives = {one["title"]: one for one in results(done)["objectives"]}
+    assert list(objectives) == ["P(oxide)", "pull", "mass"]
     trained = TrainedCompositions.load(run, "cpu")
     features = load_element_features()
     pulls = fractions_of(trained.parts["train"]) @ features.values[:, features.names.index("X")]
-    assert wishes["pull"]["value"] == pytest.approx(pulls.mean() + pulls.std(), rel=0.01)
-    assert (wishes["mass"]["relation"], wishes["mass"]["value"]) == ("<", 40.0)
-    assert wishes["P(oxide)"]["weight"] == 5
+    assert objectives["pull"]["value"] == pytest.approx(pulls.mean() + pulls.std(), rel=0.01)
+    assert (objectives["mass"]["relation"], objectives["mass"]["value"]) == ("<", 40.0)
+    assert objectives["P(oxide)"]["weight"] == 5
 
 
-def test_arrays_say_what_the_network_says_of_the_recipes(done: Path, run: Path) -> None:
+def test_arrays_are_the_predictions_of_the_network(done: Path, run: Path) -> None:
     found = results(done)
     rows = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(found["seeds"])]
     np.testing.assert_allclose(found["seed_values"], predicted(run, rows), rtol=1e-3, atol=1e-4)
@@ -153,8 +153,10 @@ def test_arrays_say_what_the_network_says_of_the_recipes(done: Path, run: Path) 
         whole = [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(path["formulas"])]
         np.testing.assert_allclose(path["formula_values"], predicted(run, whole), rtol=1e-3, atol=1e-4)
         for row, formula, error in zip(path["weights"], path["formulas"], path["rounding_errors"], strict=True):
-            recipe = np.array([row.get(symbol, 0.0) for symbol in SYMBOLS])
-            assert error == pytest.approx(np.abs(fractions_of([formula])[0] - recipe / recipe.sum()).max(), abs=1e-6)
+            composition = np.array([row.get(symbol, 0.0) for symbol in SYMBOLS])
+            assert error == pytest.approx(
+                np.abs(fractions_of([formula])[0] - composition / composition.sum()).max(), abs=1e-6
+            )
         assert (path["latent_values"] is not None) == name.startswith("latent")
         assert path["cpu_seconds"] > 0
 
@@ -186,7 +188,7 @@ def test_the_summary_has_the_means_of_the_arrays(done: Path) -> None:
     assert "90 % of the validation labels lie within" in text
 
 
-def test_a_study_goes_on_where_it_was_cut(
+def test_an_interrupted_study_continues(
     done: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
@@ -204,10 +206,10 @@ def test_a_study_goes_on_where_it_was_cut(
         return once(path, *rest)
 
     monkeypatch.setattr(study, "run_path", counted)
-    file = written(tmp_path, scenario='want = ["mass<40"]')
+    file = written(tmp_path, scenario='objectives = ["mass<40"]')
     assert main(flags(run, file, output)) == 0
     assert searched == ["composition_random_start"]
-    assert "latent_alpha_0: over already" in capsys.readouterr().out
+    assert "latent_alpha_0: already finished" in capsys.readouterr().out
     assert (folder / "comparison.png").is_file()
     after = results(folder)
     for name in PATHS:
@@ -215,7 +217,7 @@ def test_a_study_goes_on_where_it_was_cut(
             assert after["paths"][name][key] == before["paths"][name][key], (name, key)
     assert main(flags(run, file, output)) == 0
     assert searched == ["composition_random_start"]
-    assert "pulling_oxide: over already" in capsys.readouterr().out
+    assert "pulling_oxide: already finished" in capsys.readouterr().out
 
 
 def test_another_configuration_is_refused_and_another_scenario_joins(
@@ -223,15 +225,15 @@ def test_another_configuration_is_refused_and_another_scenario_joins(
 ) -> None:
     output = tmp_path / "out"
     shutil.copytree(done.parents[1], output)
-    changed = written(tmp_path, "seed_blend = 0.9", 'want = ["mass<40"]')
+    changed = written(tmp_path, "seed_blend = 0.9", 'objectives = ["mass<40"]')
     assert main(flags(run, changed, output)) == 2
     assert "started with other settings (seed_blend 0.95 -> 0.9)" in capsys.readouterr().err
     assert main(flags(run, written(tmp_path), output)) == 2
-    assert "want ['mass<40'] -> []" in capsys.readouterr().err
-    more = """want = ["mass<40"]
+    assert "objectives ['mass<40'] -> []" in capsys.readouterr().err
+    more = """objectives = ["mass<40"]
 [[study.scenarios]]
 name = "heavy"
-want = ["mass=max", "pull<2"]
+objectives = ["mass=max", "pull<2"]
 """
     joined = tmp_path / "joined.toml"
     text = CONFIG.format(study="", scenario=more).replace('strategy = "probability"', 'strategy = "loss"')
@@ -249,15 +251,19 @@ want = ["mass=max", "pull<2"]
         ("latent_alphas = [2]", "", "ae_align_scale must be from 0 to 1"),
         ("seed_blend = 2", "", "seed_blend must be from 0 to 1"),
         ("without = 'He'", "", "without must be a list, not 'He'"),
-        ("", 'want = ["pul=1"]', "did you mean 'pull'"),
-        ("", 'want = ["pull=1"]', "pull is wanted twice"),
+        ("", 'objectives = ["pul=1"]', "did you mean 'pull'"),
+        ("", 'objectives = ["pull=1"]', "pull has two objectives"),
         ("", "class_weigth = 1", "did you mean 'class_weight'"),
-        ("", '[[study.scenarios]]\nname = "alone"\nwant = ["pull=1"]', "needs two wishes or more"),
-        ("", '[[study.scenarios]]\nname = "x"\nwant = ["pull=1", "mass=2"]', "seeds by probability need a class"),
-        ("", '[[study.scenarios]]\nname = "pulling_oxide"\nwant = ["pull=1", "mass=2"]', "two scenarios are called"),
+        ("", '[[study.scenarios]]\nname = "alone"\nobjectives = ["pull=1"]', "needs at least two objectives"),
+        ("", '[[study.scenarios]]\nname = "x"\nobjectives = ["pull=1", "mass=2"]', "seeds by probability need a class"),
+        (
+            "",
+            '[[study.scenarios]]\nname = "pulling_oxide"\nobjectives = ["pull=1", "mass=2"]',
+            "two scenarios are named",
+        ),
     ],
 )
-def test_a_wrong_study_is_one_line_with_the_way_out(
+def test_an_invalid_study_is_one_line_with_a_fix(
     run: Path, study_lines: str, scenario_lines: str, words: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -269,16 +275,14 @@ def test_a_wrong_study_is_one_line_with_the_way_out(
     assert not (tmp_path / "none").exists()
 
 
-def test_what_a_path_refuses_is_told_with_its_name(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_refusal_names_its_path(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path)
     text = file.read_text(encoding="utf-8")
     for before, after, words in [
         ("max_elements = 4", "max_elements = 9",
          "path composition_whitelist (elements of the whitelist): max_elements 9 is more than the 7 allowed elements"),
         ("max_elements = 4", "element_step_scale = { O = 0 }",
-         "path composition_random_start: element_step_scale 0 keeps O at the amount of a seed"),
+         "path composition_random_start: element_step_scale 0 freezes O at the amount of a seed"),
     ]:  # fmt: skip
         file.write_text(text.replace(before, after), encoding="utf-8")
         assert main(flags(run, file, tmp_path / "none")) == 2
@@ -289,25 +293,27 @@ def test_what_a_path_refuses_is_told_with_its_name(
 
 def test_seeds_by_loss_at_random_and_named(run: Path) -> None:
     trained = TrainedCompositions.load(run, "cpu")
-    targets = Targets([Want("pull", "most")], trained.model.network)
-    nearest = choose_seeds(trained, targets, SeedChoice("loss", count=4, pool="train"), without=["F"])
+    function = ObjectiveFunction([Objective("pull", "most")], trained.model.network)
+    nearest = choose_seeds(trained, function, SeedChoice("loss", count=4, pool="train"), without=["F"])
     pulls = predicted(run, [dict(zip(SYMBOLS, row, strict=True)) for row in fractions_of(nearest)])[:, 1]
     assert (np.diff(pulls) <= 0).all()
     assert all("F" not in formula_amounts(seed) for seed in nearest)
-    draws = [choose_seeds(trained, targets, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)]
+    draws = [
+        choose_seeds(trained, function, SeedChoice("random", pool="train", random_seed=seed)) for seed in (0, 0, 1)
+    ]
     assert draws[0] == draws[1] != draws[2]
-    with pytest.raises(UsageError, match="is no formula"):
-        choose_seeds(trained, targets, SeedChoice("explicit", formulas=("Wat",)))
+    with pytest.raises(UsageError, match="is not a formula"):
+        choose_seeds(trained, function, SeedChoice("explicit", formulas=("Wat",)))
 
 
 def test_named_seeds_are_all_taken_and_count_limits_the_pool(run: Path) -> None:
     trained = TrainedCompositions.load(run, "cpu")
-    targets = Targets([Want("pull", "most")], trained.model.network)
+    function = ObjectiveFunction([Objective("pull", "most")], trained.model.network)
     named = SeedChoice("explicit", count=2, formulas=("Fe2O3", "Fe3O4", "NaCl", "Fe4O6", "GaAs"), append=("LiF",))
-    assert choose_seeds(trained, targets, named) == ["FLi", "Fe2O3", "Fe3O4", "ClNa", "AsGa"]
-    alone = choose_seeds(trained, targets, SeedChoice("loss", count=3, pool="train"))
+    assert choose_seeds(trained, function, named) == ["FLi", "Fe2O3", "Fe3O4", "ClNa", "AsGa"]
+    alone = choose_seeds(trained, function, SeedChoice("loss", count=3, pool="train"))
     appended = ("SiO", alone[0], "SiO2")
-    four, two = (choose_seeds(trained, targets, SeedChoice("loss", n, "train", (), appended)) for n in (4, 2))
+    four, two = (choose_seeds(trained, function, SeedChoice("loss", n, "train", (), appended)) for n in (4, 2))
     assert two == ["OSi", alone[0], "O2Si"]
     assert four == [*two, alone[1]]
 
@@ -317,7 +323,7 @@ def test_other_weights_are_refused(done: Path, run: Path, tmp_path: Path, capsys
     shutil.copytree(done, folder)
     facts = json.loads((folder / "scenario.json").read_text())
     (folder / "scenario.json").write_text(json.dumps({**facts, "weights": "others"}))
-    assert main(flags(run, written(tmp_path, scenario='want = ["mass<40"]'), tmp_path / "out")) == 2
+    assert main(flags(run, written(tmp_path, scenario='objectives = ["mass<40"]'), tmp_path / "out")) == 2
     assert "(other weights)" in capsys.readouterr().err
 
 
@@ -345,7 +351,7 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"latent": {"step": 3}}, "did you mean 'steps'"),
         ({"constraints": {"max_element": 3}}, "did you mean 'max_elements'"),
         ({"seeds": {"strategy": "lost"}}, "did you mean 'loss'"),
-        ({"seeds": {"strategy": "explicit"}}, "it needs some"),
+        ({"seeds": {"strategy": "explicit"}}, "give formulas with the strategy explicit"),
         ({"seeds": {"count": 0}}, "must be 1 or more"),
         ({"constraints": {"max_elements": "few"}}, "study.constraints.max_elements must be a whole number, not 'few'"),
         ({"constraints": {"allowed_elements": "Fe"}}, "allowed_elements must be a list, not 'Fe'"),
@@ -361,7 +367,7 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
         ({"seeds": {"count": "few"}}, "study.seeds.count must be a whole number, not 'few'"),
         ({"scenarios": 3}, "scenarios must be a list of tables, not 3"),
         ({"scenarios": [{"targets": {}}]}, "missing 1 required positional argument: 'name'"),
-        ({"scenarios": [{**scenario, "want": "a=1"}]}, "want must be a list, not 'a=1'"),
+        ({"scenarios": [{**scenario, "objectives": "a=1"}]}, "objectives must be a list, not 'a=1'"),
         ({"scenarios": [{**scenario, "class_target": {"task": "c", "classes": "d"}}]}, "classes of .* must be a list"),
         ({"scenarios": [{**scenario, "class_target": {"task": "c"}}]}, "needs a task and classes"),
         ({"without": ["Xq"]}, "unknown element"),
@@ -373,9 +379,17 @@ def test_tables_of_a_study_refuse_unknown_keys_and_values(tmp_path: Path) -> Non
             StudyConfig.from_dict({"scenarios": [scenario], **values})
 
 
-def test_the_shipped_example_is_read() -> None:
-    from crystrata.design.study_config import read_study
+def test_older_keys_are_understood(tmp_path: Path) -> None:
+    older = {"name": "one", "want": ["a=1", "b=2"]}
+    config = StudyConfig.from_dict({"scenarios": [older], "checkpoint": "mine"})
+    assert (config.scenarios[0].objectives, config.model) == (("a=1", "b=2"), "mine")
+    file = written(tmp_path, 'checkpoint = "mine"')
+    assert (read_study(file).model, read_study(file, model="other").model) == ("mine", "other")
+    with pytest.raises(UsageError, match="has both objectives and want, its older name: remove want"):
+        StudyConfig.from_dict({"scenarios": [{**older, "objectives": ["a=1", "b=2"]}]})
 
+
+def test_the_shipped_example_is_read() -> None:
     config = read_study(Path(__file__).parents[2] / "examples/design/three_scenarios.toml")
     assert len(config.scenarios) == 3
     assert config.seeds.count == 20
@@ -383,13 +397,11 @@ def test_the_shipped_example_is_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["demo", "full"])
-def test_a_rehearsal_goes_on_with_a_study_of_the_same_file(name: str) -> None:
-    from crystrata.design.study_config import read_study
-
+def test_continual_learning_and_study_share_a_file(name: str) -> None:
     file = Path(__file__).parents[2] / "examples" / "rehearsal" / f"{name}.toml"
     study_of, rehearsal = read_study(file), read_continual(file)
-    assert study_of.checkpoint == f"{rehearsal.output}/training/final_model.pt"
+    assert study_of.model == f"{rehearsal.output}/training/final_model.pt"
     (scenario,) = study_of.scenarios
     known = {task["name"]: task for task in catalogue_tasks(name)}
-    assert {want.task for want in map(Want.parse, scenario.want)} <= set(known)
+    assert {objective.task for objective in map(Objective.parse, scenario.objectives)} <= set(known)
     assert set(scenario.class_target["classes"]) <= set(known[scenario.class_target["task"]]["classes"])

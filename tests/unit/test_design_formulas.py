@@ -1,4 +1,4 @@
-"""Recipes as formulas: nearest small integers, rounding error, charges."""
+"""Compositions as formulas: nearest small integers, rounding error, charges."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from hypothesis import strategies as st
 
 from crystrata.compositions.keys import group_key
 from crystrata.compositions.keys import weights as fractions_of
-from crystrata.design.charges import charges_of, neutral, neutral_formulas
-from crystrata.design.recipes import Recipe, formula_of, integer_formula, neutral_formula, neutral_neighbours
+from crystrata.design.formulas import (
+    Composition,
+    charges_of,
+    composition_text,
+    formula_of,
+    integer_formula,
+    neutral,
+    neutral_formula,
+    neutral_formulas,
+    neutral_neighbours,
+)
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 
@@ -30,7 +39,7 @@ def test_a_formula_comes_back_from_its_fractions(amounts: dict[str, int]) -> Non
         assert np.abs(fractions_of([found]) - fractions_of([formula])).max() == pytest.approx(error)
 
 
-def test_the_error_of_rounding_is_told() -> None:
+def test_rounding_reports_its_error() -> None:
     weights = np.zeros(len(SYMBOLS))
     weights[[SYMBOLS.index("Na"), SYMBOLS.index("Cl")]] = 0.53, 0.47
     assert integer_formula(weights, max_atoms=4) == ("ClNa", pytest.approx(0.03))
@@ -38,7 +47,7 @@ def test_the_error_of_rounding_is_told() -> None:
     assert (formula, round(error, 4)) == ("Cl6Na7", 0.0085)
     assert error < 0.01
     for wrong in (np.zeros(3), weights):
-        with pytest.raises(UsageError, match="one atom or more"):
+        with pytest.raises(UsageError, match="at least one atom"):
             integer_formula(wrong, 0 if wrong.any() else 20)
 
 
@@ -70,25 +79,30 @@ def test_the_neutral_formulas_of_some_elements() -> None:
 
 
 def test_the_nearest_neutral_formula_is_taken() -> None:
-    recipe = Recipe.of(0.9 * fractions_of(["Li3S2"])[0] + 0.1 * fractions_of(["Li"])[0])
-    assert (recipe.formula, recipe.charges) == ("Li2S", {"Li": 1, "S": -2})
-    assert recipe.rounding_error == pytest.approx(abs(0.9 * 0.6 + 0.1 - 2 / 3))
+    composition = Composition.of(0.9 * fractions_of(["Li3S2"])[0] + 0.1 * fractions_of(["Li"])[0])
+    assert (composition.formula, composition.charges) == ("Li2S", {"Li": 1, "S": -2})
+    assert composition.rounding_error == pytest.approx(abs(0.9 * 0.6 + 0.1 - 2 / 3))
     assert neutral_formula(fractions_of(["AlNi3"])[0]) is None
-    assert Recipe.of(fractions_of(["AlNi3"])[0]).formula == "AlNi3"
-    assert Recipe.of(fractions_of(["MgB2"])[0]).charges is None
+    assert Composition.of(fractions_of(["AlNi3"])[0]).formula == "AlNi3"
+    assert Composition.of(fractions_of(["MgB2"])[0]).charges is None
 
 
-def test_a_recipe_may_be_written_as_another_formula_of_its_elements() -> None:
+def test_a_composition_may_be_written_as_another_formula_of_its_elements() -> None:
     weights = fractions_of(["Fe2O3"])[0]
     neighbours = neutral_neighbours(weights, 7)
     assert {formula_of(row) for row in neighbours} == {"FeO", "Fe2O3", "Fe3O4"}
     np.testing.assert_allclose(neighbours.sum(axis=1), 1)
-    recipe = Recipe.written_as(weights, fractions_of(["FeO"])[0])
-    assert (recipe.formula, recipe.rounding_error, recipe.charges) == ("FeO", pytest.approx(0.1), {"Fe": 2, "O": -2})
+    composition = Composition.written_as(weights, fractions_of(["FeO"])[0])
+    assert (composition.formula, composition.rounding_error, composition.charges) == (
+        "FeO",
+        pytest.approx(0.1),
+        {"Fe": 2, "O": -2},
+    )
 
 
-def test_a_recipe_is_written_largest_first() -> None:
-    recipe = Recipe.of(fractions_of(["LiFePO4"])[0])
-    assert recipe.text.startswith("O0.571 ")
-    assert set(recipe.text.split()[1:]) == {"Li0.143", "Fe0.143", "P0.143"}
-    assert (recipe.formula, recipe.rounding_error) == ("FeLiO4P", pytest.approx(0, abs=1e-9))
+def test_a_composition_is_written_largest_first() -> None:
+    composition = Composition.of(fractions_of(["LiFePO4"])[0])
+    text = composition_text(composition.weights)
+    assert text.startswith("O0.571 ")
+    assert set(text.split()[1:]) == {"Li0.143", "Fe0.143", "P0.143"}
+    assert (composition.formula, composition.rounding_error) == ("FeLiO4P", pytest.approx(0, abs=1e-9))

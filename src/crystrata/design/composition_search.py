@@ -1,6 +1,6 @@
-"""Compositions with wanted properties: gradient descent on the logits of atomic fractions, under constraints.
+"""Search for compositions by gradient descent on the logits of their atomic fractions, under constraints.
 
-B recipes, n elements, T wishes, S steps.
+B compositions, n elements, T objectives, S steps.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.frozen import untouched
-from crystrata.design.model import DesignModel
+from crystrata.design.model import DesignModel, frozen
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.simplex import Simplex, temperature
-from crystrata.design.targets import Targets, Want
 from crystrata.errors import UsageError
 
-_ABSENT = 1e-12  # weight that the logits of an absent element start from
+_ABSENT = 1e-12  # fraction that the logits of an absent element start from
 _START_SPREAD = 0.5
-_LOOK = 10  # steps from one look at the exact recipes to the next
+_STEPS_TO_EXACT = 10  # steps between evaluations of the exact compositions
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,15 @@ class CompositionSettings:
     """How compositions are searched.
 
     Attributes:
-        seed_blend: Share of the seed at the start; the rest is spread over all allowed elements, so that these can
+        seed_blend: Share of the seed at the start; the rest is spread over all allowed elements, so that they can
             enter.
-        diversity_scale: 1 lets a recipe be as mixed as it wants, 0 charges it the entropy of its fractions.
-        annealing_scale: How soft the choice of elements begins, 0 to 1.
+        diversity_scale: 1 lets a composition mix freely, 0 adds the entropy of its fractions to the loss.
+        annealing_scale: Softness of the choice of elements at the start, from 0 to 1.
         steps: Steps of Adam.
-        lr: Their size.
-        starts: Recipes, where no seeds are given.
+        lr: Learning rate.
+        starts: Number of random starts, used without seeds.
         random_seed: Seed of the random starts.
-        keep_weights: Whether the recipes of every step are kept.
+        keep_weights: Whether to keep the compositions of every step.
 
     Raises:
         UsageError: A value is out of range.
@@ -63,22 +62,20 @@ class CompositionSettings:
 
 @dataclass(frozen=True)
 class CompositionDesign:
-    """What a search found.
+    """Result of a search for compositions.
 
     Attributes:
-        weights: Atomic fractions of the best recipes, which keep to every constraint, (B, n).
+        weights: Atomic fractions of the best compositions, which satisfy every constraint exactly, (B, n).
         losses: Their losses, (B,).
-        values: What is predicted for each wish, (B, T).
-        initial_weights: Where the recipes started, (B, n).
-        initial_values: (B, T).
-        trajectory: What was predicted on the way, (S, B, T).
-        weight_trajectory: The recipes on the way, (S, B, n), if they were kept.
+        values: Their predictions for each objective, (B, T).
+        initial_values: Predictions at the start, (B, T).
+        trajectory: Predictions at every step, (S, B, T).
+        weight_trajectory: Compositions at every step, (S, B, n), with `keep_weights`.
     """
 
     weights: np.ndarray
     losses: np.ndarray
     values: np.ndarray
-    initial_weights: np.ndarray
     initial_values: np.ndarray
     trajectory: np.ndarray
     weight_trajectory: np.ndarray | None = None
@@ -86,62 +83,62 @@ class CompositionDesign:
 
 def optimize_composition(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     *,
     seeds: np.ndarray | None = None,
     constraints: Constraints | None = None,
     settings: CompositionSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CompositionDesign:
-    """Find compositions with wanted properties.
+    """Find compositions that meet objectives.
 
-    Every row is a search of its own. Of all steps the recipe with the lowest loss counts, as it is once it keeps to the
-    constraints exactly. The network is as before afterwards.
+    Rows are searched independently. The result of each is the composition with the lowest loss over all steps, once it
+    satisfies the constraints exactly. The network is left unchanged.
 
     Args:
         model: The network.
-        wants: What is wanted.
+        objectives: What to search for.
         seeds: Amounts of the elements to start from, (B, n); random starts if not given.
-        constraints: What recipes keep to.
-        settings: How it is searched.
-        progress: Told the steps that are done, and all.
+        constraints: Constraints on the compositions.
+        settings: Settings of the search.
+        progress: Called with the number of finished steps and of all steps.
 
     Raises:
-        UsageError: Wishes, constraints, seeds or settings contradict each other or the network.
+        UsageError: Objectives, constraints, seeds or settings contradict each other or do not fit the network.
     """
     constraints, settings = constraints or Constraints(), settings or CompositionSettings()
-    targets = Targets(wants, model.network)
-    seeds = None if seeds is None else checked_seeds(seeds)
+    function = ObjectiveFunction(objectives, model.network)
+    seeds = None if seeds is None else seed_fractions(seeds)
     rows = settings.starts if seeds is None else len(seeds)
-    targets.require_rows(rows)
+    function.require_rows(rows)
     simplex = Simplex(constraints, constraints.locked_amounts(seeds, rows), model.device)
     step_scale = torch.as_tensor(constraints.step_scale, dtype=torch.get_default_dtype(), device=model.device)
     logits = _first_logits(seeds, constraints, settings).to(model.device).requires_grad_()
-    with untouched(model.network):
-        return _search(model, targets, simplex, logits, step_scale, settings, progress)
+    with frozen(model.network):
+        return _search(model, function, simplex, logits, step_scale, settings, progress)
 
 
 def _search(
     model: DesignModel,
-    targets: Targets,
+    function: ObjectiveFunction,
     simplex: Simplex,
     logits: Tensor,
     step_scale: Tensor,
     settings: CompositionSettings,
     progress: Callable[[int, int], None] | None,
 ) -> CompositionDesign:
-    def judged(weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss (B,) and predictions (B, T)."""
+    def evaluate(weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return losses (B,) and predictions (B, T)."""
         latent = model.latents(model.descriptors(weights))
         entropy = -(weights * weights.clamp(min=_ABSENT).log()).sum(1)
-        return targets.losses(latent) + (1 - settings.diversity_scale) * entropy, targets.values(latent)
+        return function.losses(latent) + (1 - settings.diversity_scale) * entropy, function.values(latent)
 
     optimizer = torch.optim.Adam([logits], lr=settings.lr)
-    best, trajectory, path = _Best(simplex.final(logits), judged), [], []
-    first, first_values = best.weights, best.values
+    best, trajectory, path = _Best(simplex.final(logits), evaluate), [], []
+    initial_values = best.values
     for step in range(settings.steps):
-        weights = simplex.recipe(logits, temperature(step / max(settings.steps - 1, 1), settings.annealing_scale))
-        losses, values = judged(weights)
+        weights = simplex.compositions(logits, temperature(step / max(settings.steps - 1, 1), settings.annealing_scale))
+        losses, values = evaluate(weights)
         (gradient,) = torch.autograd.grad(losses.sum(), logits)
         logits.grad = gradient
         trajectory.append(values.detach().cpu())
@@ -149,53 +146,52 @@ def _search(
             path.append(weights.detach().cpu())
         before = logits.detach().clone()
         optimizer.step()
-        with torch.no_grad():  # the update is scaled, not the gradient: Adam would undo that
+        with torch.no_grad():  # scale the update, not the gradient, whose scale Adam divides out
             logits.copy_(before + step_scale * (logits - before))
-        if (step + 1) % _LOOK == 0 or step + 1 == settings.steps:
-            best.look(simplex.final(logits))
+        if (step + 1) % _STEPS_TO_EXACT == 0 or step + 1 == settings.steps:
+            best.update(simplex.final(logits))
         if progress is not None:
             progress(step + 1, settings.steps)
     return CompositionDesign(
         weights=best.weights.cpu().numpy(),
         losses=best.losses.cpu().numpy(),
         values=best.values.cpu().numpy(),
-        initial_weights=first.cpu().numpy(),
-        initial_values=first_values.cpu().numpy(),
+        initial_values=initial_values.cpu().numpy(),
         trajectory=torch.stack(trajectory).numpy(),
         weight_trajectory=torch.stack(path).numpy() if settings.keep_weights else None,
     )
 
 
 class _Best:
-    """The best exact recipe of each row so far."""
+    """The best exact composition of each row so far."""
 
-    def __init__(self, weights: Tensor, judge: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
-        self._judge = judge
+    def __init__(self, weights: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        self._evaluate = evaluate
         self.weights = weights
         with torch.no_grad():
-            self.losses, self.values = judge(weights)
+            self.losses, self.values = evaluate(weights)
 
     @torch.no_grad()
-    def look(self, weights: Tensor) -> None:
-        """Take over the rows of these recipes (B, n) that are better."""
-        losses, values = self._judge(weights)
+    def update(self, weights: Tensor) -> None:
+        """Replace the rows for which these compositions (B, n) are better."""
+        losses, values = self._evaluate(weights)
         better = losses < self.losses
         self.losses = losses.where(better, self.losses)
         self.values = values.where(better[:, None], self.values)
         self.weights = weights.where(better[:, None], self.weights)
 
 
-def checked_seeds(seeds: np.ndarray) -> np.ndarray:
+def seed_fractions(seeds: np.ndarray) -> np.ndarray:
     """Return amounts as atomic fractions, (B, n).
 
     Raises:
-        UsageError: They are not of n elements, negative, or a row is empty.
+        UsageError: The shape is another, an amount is negative or not finite, or a row is empty.
     """
     seeds = np.atleast_2d(np.asarray(seeds, dtype=np.float64))
     if seeds.ndim != 2 or seeds.shape[1] != ELEMENTS or not len(seeds):
-        raise UsageError(f"seeds are amounts of {ELEMENTS} elements, (B, {ELEMENTS}), not {seeds.shape}")
+        raise UsageError(f"seeds must be amounts of {ELEMENTS} elements, (B, {ELEMENTS}), not {seeds.shape}")
     if not np.isfinite(seeds).all() or (seeds < 0).any() or not (seeds.sum(axis=1) > 0).all():
-        raise UsageError("seeds must be amounts of 0 or more, with something in every row")
+        raise UsageError("seeds must be finite amounts of 0 or more, with at least one element in every row")
     return seeds / seeds.sum(axis=1, keepdims=True)
 
 

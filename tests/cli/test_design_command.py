@@ -1,4 +1,4 @@
-"""`crystrata design`: from wishes to recipes and candidate crystals, on a small trained network."""
+"""`crystrata design`: from objectives to compositions and candidate crystals, on a small trained network."""
 
 from __future__ import annotations
 
@@ -30,12 +30,21 @@ def pull_of(formula: str) -> float:
     return float(mean_of("X", [formula])[0])
 
 
-def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compositions_meet_their_objectives(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "out"
-    flags = ["--run", str(run), "--want", "pull=2.6", "--want", "kind=oxide", "--elements", "Li,Na,Mg,Al,Si,O,Ti"]
+    flags = [
+        "--model",
+        str(run),
+        "--objective",
+        "pull=2.6",
+        "--objective",
+        "kind=oxide",
+        "--elements",
+        "Li,Na,Mg,Al,Si,O,Ti",
+    ]
     assert main([*flags, "--max-elements", "3", "--starts", "6", "--steps", "150", "--output", str(folder)]) == 0
     printed = capsys.readouterr().out
-    table = pd.read_csv(folder / "recipes.csv")
+    table = pd.read_csv(folder / "compositions.csv")
     assert table["formula"].is_unique
     assert (table["loss"].diff().dropna() >= 0).all()
     best = table.iloc[0]
@@ -47,25 +56,25 @@ def test_recipes_have_what_was_wanted(run: Path, tmp_path: Path, capsys: pytest.
         amounts = fractions_of([formula])[0]
         assert 1 <= (amounts > 0).sum() <= 3
         assert {SYMBOLS[place] for place in np.flatnonzero(amounts)} <= {"Li", "Na", "Mg", "Al", "Si", "O", "Ti"}
-    told = json.loads((folder / "design.json").read_text())
-    assert told["request"]["constraints"]["max_elements"] == 3
+    record = json.loads((folder / "design.json").read_text())
+    assert record["request"]["constraints"]["max_elements"] == 3
     weights = read_checkpoint(run / "best.pt")["state"]
-    assert told["network"] == {"path": str(run / "best.pt"), "weights": digest_of_weights(weights)}
+    assert record["model"] == {"path": str(run / "best.pt"), "weights": digest_of_weights(weights)}
 
 
 def test_structures_are_found_predicted_and_written(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [
-        "--run",
+        "--model",
         str(run),
-        "--want",
+        "--objective",
         "pull=2.4",
         "--seeds",
         "MgO,SrS",
         "--elements",
         "Mg,Ca,Sr,O,S",
-        "--hold",
+        "--freeze-elements",
         "O",
     ]
     flags += ["--steps", "5", "--structures", "2", "--formulas", "2", "--source", "demo", "--max-elements", "2"]
@@ -82,13 +91,15 @@ def test_structures_are_found_predicted_and_written(
         assert next(one.formula for name, one in read.items() if name.endswith(row["id"])) == row["formula"]
 
 
-def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
+def test_excluded_elements_do_not_occur(run: Path, tmp_path: Path) -> None:
+    flags = ["--model", str(run), "--objective", "pull=max", "--starts", "8", "--steps", "60", "--max-elements", "2"]
     for name, more in (("usual", []), ("named", ["--elements", "He,Ne,O,F"]), ("without", ["--without", "F"])):
         assert main([*flags, *more, "--output", str(tmp_path / name)]) == 0
     seen = {
         name: set(
-            np.flatnonzero(fractions_of(pd.read_csv(tmp_path / name / "recipes.csv")["formula"]).any(axis=0)).tolist()
+            np.flatnonzero(
+                fractions_of(pd.read_csv(tmp_path / name / "compositions.csv")["formula"]).any(axis=0)
+            ).tolist()
         )
         for name in ("usual", "named", "without")
     }
@@ -99,7 +110,18 @@ def test_what_is_left_out_is_not_in_a_recipe(run: Path, tmp_path: Path) -> None:
 
 
 def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--elements", "Mg,O", "--max-elements", "2", "--steps", "5"]
+    flags = [
+        "--model",
+        str(run),
+        "--objective",
+        "pull=max",
+        "--elements",
+        "Mg,O",
+        "--max-elements",
+        "2",
+        "--steps",
+        "5",
+    ]
     flags += ["--output", str(tmp_path), "--starts", "3"]
     assert main([*flags, "--structures", "2", "--formulas", "1", "--source", "demo"]) == 0
     table = pd.read_csv(tmp_path / "structures.csv")
@@ -110,40 +132,41 @@ def test_an_earlier_call_leaves_no_structures(run: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "structures").glob("*.cif"))
 
 
-def test_latents_need_seeds_and_know_no_constraints(
-    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    flags = ["--run", str(run), "--want", "pull=max", "--output", str(tmp_path)]
+def test_latent_searches_need_seeds(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    flags = ["--model", str(run), "--objective", "pull=max", "--output", str(tmp_path)]
     assert main([*flags, "--method", "latent"]) == 2
-    assert "starts from compositions: give --seeds" in capsys.readouterr().err
+    assert "starts from known compositions: give --seeds" in capsys.readouterr().err
     assert main([*flags, "--method", "latent", "--seeds", "MgO,NaCl", "--steps", "10"]) == 0
-    table = pd.read_csv(tmp_path / "recipes.csv")
-    assert np.isfinite(table[["pull in latent", "pull decoded", "pull of recipe", "pull"]]).all(axis=None)
+    table = pd.read_csv(tmp_path / "compositions.csv")
+    assert np.isfinite(table[["pull in latent", "pull decoded", "pull of composition", "pull"]]).all(axis=None)
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--want", "pul=1"], "did you mean 'pull'"),
-        (["--want", "pull"], "is no wish"),
-        (["--want", "pull=1", "--elements", "Mg,Xq"], "unknown element 'Xq'"),
-        (["--want", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
-        (["--want", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
-        (["--want", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
-        (["--want", "pull=1", "--hold", "O"], "give seeds"),
-        (["--want", "pull=1", "--seeds", "Wat"], "seed 'Wat' is no formula"),
-        (["--want", "pull=1", "--starts", "0"], "starts must be above 0"),
-        (["--want", "pull=nan"], "must be a finite number, not nan"),
-        (["--want", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
-        (["--want", "pull=1", "--seeds", "UO2"], "the seed UO2 holds U, not allowed in a recipe"),
-        (["--want", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
-        (["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"], "--without is for --method"),
+        (["--objective", "pul=1"], "did you mean 'pull'"),
+        (["--objective", "pull"], "is not an objective"),
+        (["--objective", "pull=1", "--elements", "Mg,Xq"], "unknown element 'Xq'"),
+        (["--objective", "pull=1", "--without", "Xq"], "--without: unknown element 'Xq'"),
+        (["--objective", "pull=1", "--fix", "O"], "--fix takes amounts such as O=0.5"),
+        (["--objective", "pull=1", "--fix", "O=0.5", "--max-elements", "1"], "leaves no element"),
+        (["--objective", "pull=1", "--freeze-elements", "O"], "give seeds"),
+        (["--objective", "pull=1", "--seeds", "Wat"], "seed 'Wat' is not a formula"),
+        (["--objective", "pull=1", "--starts", "0"], "starts must be above 0"),
+        (["--objective", "pull=nan"], "must be a finite number, not nan"),
+        (["--objective", "pull=1", "--max-atoms", "0"], "max_atoms 2 or more"),
+        (["--objective", "pull=1", "--seeds", "UO2"], "the seed UO2 contains U, which is not allowed"),
+        (["--objective", "pull=1", "--seeds", "MgO", "--starts", "3"], "--seeds and --starts contradict"),
+        (
+            ["--want", "pull=1", "--method", "input", "--seeds", "MgO", "--without", "F"],
+            "--without needs --method",
+        ),
     ],
 )
-def test_a_wrong_call_is_one_line_with_the_way_out(
+def test_an_invalid_call_is_one_line_with_a_fix(
     run: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main(["--run", str(run), *flags, "--output", str(tmp_path / "none")]) == 2
+    assert main(["--model", str(run), *flags, "--output", str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -152,16 +175,29 @@ def test_a_wrong_call_is_one_line_with_the_way_out(
 
 def test_an_exported_model_designs_the_same(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = export_model(run, tmp_path / "shared", "made")
-    flags = ["--want", "pull=2.2", "--starts", "3", "--steps", "20"]
+    flags = ["--objective", "pull=2.2", "--starts", "3", "--steps", "20"]
     for source, name in ((run, "straight"), (folder, "exported")):
-        assert main(["--run", str(source), *flags, "--output", str(tmp_path / name)]) == 0
-    tables = [(tmp_path / name / "recipes.csv").read_text() for name in ("straight", "exported")]
+        assert main(["--model", str(source), *flags, "--output", str(tmp_path / name)]) == 0
+    tables = [(tmp_path / name / "compositions.csv").read_text() for name in ("straight", "exported")]
     assert tables[0] == tables[1]
     assert "half width of all" in (folder / "README.md").read_text()
     with pytest.raises(UsageError, match="has no official tests"):
         export_model(run, tmp_path / "other", "made", run)
 
 
-def test_a_run_of_crystals_is_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--run", str(tmp_path), "--want", "gap=1"]) != 0
+def test_older_flags_are_understood(run: Path, tmp_path: Path) -> None:
+    values = ["--seeds", "MgO", "--steps", "5", "--max-elements", "2"]
+    for name, flags in (
+        ("current", ["--model", str(run), "--objective", "pull=2.4", "--freeze-elements", "O"]),
+        ("older", ["--run", str(run), "--want", "pull=2.4", "--hold", "O"]),
+    ):
+        assert main([*flags, *values, "--output", str(tmp_path / name)]) == 0
+    tables = [(tmp_path / name / "compositions.csv").read_text() for name in ("current", "older")]
+    assert tables[0] == tables[1]
+
+
+def test_other_models_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path), "--objective", "gap=1"]) != 0
     assert "best.pt" in capsys.readouterr().err
+    assert main(["--model", "jarvis-nine", "--objective", "band_gap=1"]) == 2
+    assert "reads crystal structures, not compositions" in capsys.readouterr().err

@@ -61,12 +61,12 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Door = Callable[..., tuple[int, str, str]]
+Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def door(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]) -> Door:
-    """Calls the door with a document and further arguments; returns exit code and what it printed."""
+def call(tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Calls `crystrata-trainer` with a document and further arguments; returns exit code and what it printed."""
 
     def call(*arguments: str, verb: str = "fit", values: dict[str, Any] | None = None) -> tuple[int, str, str]:
         values = values or document(labels, default_root_dir=str(tmp_path / "models"))
@@ -93,7 +93,7 @@ def read_document_of(values: dict[str, Any]) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.create(values), resolve=True)  # type: ignore[return-value]
 
 
-def test_a_run_with_callbacks_and_loggers(door: Door, labels: Path, tmp_path: Path) -> None:
+def test_a_run_with_callbacks_and_loggers(call: Call, labels: Path, tmp_path: Path) -> None:
     trainer = {
         "callbacks": [
             {
@@ -105,7 +105,7 @@ def test_a_run_with_callbacks_and_loggers(door: Door, labels: Path, tmp_path: Pa
         "logger": [{"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "own")}}],
     }
     values = document(labels, default_root_dir=str(tmp_path / "models"), max_epochs=9, **trainer)
-    code, out, err = door(values=values, verb="")  # without a verb, it is fit
+    code, out, err = call(values=values, verb="")  # without a verb, it is fit
     assert (code, err) == (0, "")
     run = tmp_path / "models" / "tasks_mlp" / "run_first"
     assert f"\nRun directory: {run}\n" in out
@@ -124,24 +124,24 @@ def test_a_run_with_callbacks_and_loggers(door: Door, labels: Path, tmp_path: Pa
     assert json.loads((run / MANIFEST).read_text())["command"][0] == "crystrata-trainer"
 
 
-def test_a_run_goes_on_and_a_second_one_has_a_name_of_its_own(door: Door, tmp_path: Path) -> None:
+def test_a_run_goes_on_and_a_second_one_has_a_name_of_its_own(call: Call, tmp_path: Path) -> None:
     family = tmp_path / "models" / "tasks_mlp"
-    assert door("--trainer.max_epochs=1")[0] == 0
-    assert door("--trainer.max_epochs", "2", "--ckpt_path", "last")[0] == 0
+    assert call("--trainer.max_epochs=1")[0] == 0
+    assert call("--trainer.max_epochs", "2", "--ckpt_path", "last")[0] == 0
     assert [record["epoch"] for record in json.loads((family / "run_first" / HISTORY).read_text())] == [1, 2]
-    code, _, err = door("--ckpt_path=last", "--model.init_args.latent_activation=none")
+    code, _, err = call("--ckpt_path=last", "--model.init_args.latent_activation=none")
     assert code == 2
     assert "latent_stage tanh -> none" in err
-    assert door("--trainer.max_epochs=1")[0] == 0
+    assert call("--trainer.max_epochs=1")[0] == 0
     assert sorted(path.name for path in family.iterdir()) == ["run_first", "run_first_2"]
     config = json.loads((family / "run_first_2" / CONFIG).read_text())
     assert (config["run_id"], config["seed"], config["epochs"]) == ("first_2", 42, 1)
 
 
-def test_files_overlay_and_values_go_before_them(door: Door, tmp_path: Path) -> None:
+def test_files_overlay_and_values_go_before_them(call: Call, tmp_path: Path) -> None:
     over = tmp_path / "over.yaml"
     over.write_text("trainer: {max_epochs: 7, patience: 4}\nmodel: {init_args: {latent_activation: none}}\n")
-    code, out, _ = door(
+    code, out, _ = call(
         "--config", str(over), "--print_config", "--trainer.patience=5", "--seed_everything", "3",
         "--model.init_args.task_configs.0.loss_weight=0.5", "--freeze_encoder",
     )  # fmt: skip
@@ -191,8 +191,8 @@ def test_files_overlay_and_values_go_before_them(door: Door, tmp_path: Path) -> 
         ("--ckpt_path=last", "no run of the experiment 'first' with a checkpoint.pt"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_a_line(door: Door, argument: str, told: str, tmp_path: Path) -> None:
-    code, out, err = door(argument)
+def test_mistakes_are_told_in_a_line(call: Call, argument: str, told: str, tmp_path: Path) -> None:
+    code, out, err = call(argument)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert told in err
@@ -216,8 +216,8 @@ def test_mistakes_are_told_in_a_line(door: Door, argument: str, told: str, tmp_p
         ("--data.init_args.descriptor.kind=[5]", "unknown kind of descriptor [5] (known: kernel_mean"),
     ],
 )
-def test_settings_of_another_type_are_told_in_a_line(door: Door, argument: str, told: str) -> None:
-    code, _, err = door(argument)
+def test_settings_of_another_type_are_told_in_a_line(call: Call, argument: str, told: str) -> None:
+    code, _, err = call(argument)
     assert (code, err.count("\n")) == (2, 1)
     assert told in err
 
@@ -241,7 +241,7 @@ def test_files_that_are_none_are_told(capsys: pytest.CaptureFixture[str], tmp_pa
 
 
 def test_a_foreign_class_is_refused_before_it_is_imported(
-    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = tmp_path / "imported"
     (tmp_path / "foreign_module.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Callback: pass\n")
@@ -253,7 +253,7 @@ def test_a_foreign_class_is_refused_before_it_is_imported(
         "--model.class_path=foreign_module.Callback",
         "--model.init_args.encoder_config.deep={class_path: foreign_module.Callback}",
     ):
-        code, _, err = door(place)
+        code, _, err = call(place)
         assert code == 2
         assert "foreign_module.Callback is not imported: class paths lead into crystrata, lightning, torch only" in err
     assert not mark.exists()
@@ -296,8 +296,8 @@ def test_freezing(labels: Path) -> None:
     assert frozen(train_only=["family"], **balance) == (True, False, [True, False])
 
 
-def test_losses_without_labels_join_by_a_flag(door: Door, tmp_path: Path) -> None:
-    assert door("--pretrain", "--trainer.max_epochs=1", "--model.init_args.loss_weights.masked_features=0.3")[0] == 0
+def test_losses_without_labels_join_by_a_flag(call: Call, tmp_path: Path) -> None:
+    assert call("--pretrain", "--trainer.max_epochs=1", "--model.init_args.loss_weights.masked_features=0.3")[0] == 0
     run = tmp_path / "models" / "tasks_mlp" / "run_first"
     assert json.loads((run / CONFIG).read_text())["self_supervised"] == {"masked_features": 0.3}
     (record,) = json.loads((run / HISTORY).read_text())
@@ -315,8 +315,8 @@ def test_an_encoder_of_crystals(labels: Path) -> None:
     assert config.algorithm == "composition+e3nn"
 
 
-def test_a_callback_that_does_not_fit_is_told(door: Door) -> None:
-    code, _, err = door("--trainer.callbacks=[{class_path: LearningRateMonitor}]", "--trainer.logger=false")
+def test_a_callback_that_does_not_fit_is_told(call: Call) -> None:
+    code, _, err = call("--trainer.callbacks=[{class_path: LearningRateMonitor}]", "--trainer.logger=false")
     assert code == 2
     assert err.startswith("error: trainer: Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger")
 
@@ -328,8 +328,8 @@ def test_times() -> None:
     assert hours_of({"minutes": 90.0}) == 1.5
 
 
-def test_a_time_in_quotes_is_read(door: Door) -> None:
-    code, out, _ = door("--print_config", "--trainer.max_time='1:00:00:00'")
+def test_a_time_in_quotes_is_read(call: Call) -> None:
+    code, out, _ = call("--print_config", "--trainer.max_time='1:00:00:00'")
     assert (code, yaml.safe_load(out)["time_budget"]) == (0, 24.0)
 
 

@@ -13,7 +13,7 @@ from crystrata.runs.directory import BEST
 FLAGS = "--level smoke --properties formation_energy,band_gap --epochs 2 --max-samples 80 --preset small --source demo"
 
 
-def test_both_entry_points_train_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_scripts_train_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = [*FLAGS.split(), "--device", "cpu", "--models-dir", str(tmp_path / "models")]
     flags += ["--data-dir", str(tmp_path / "data")]
     assert train.main([*flags, "--run-id", "flags"]) == 0

@@ -1,4 +1,4 @@
-"""From a formula to crystals: the structures of known compounds of the same stoichiometry, with other elements in them.
+"""Candidate crystals of a formula, by substituting elements in known structures of the same stoichiometry.
 
 m known crystals, Z elements.
 """
@@ -19,9 +19,9 @@ from crystrata.errors import UsageError
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal, CrystalError
 
-MOST_ATOMS = 60  # of a prototype's cell
-_MOST_ROLES = 6  # elements: more have too many ways to be told apart
-_LOOKED_AT = 8  # prototypes per candidate that is asked for, before equal structures are left out
+MOST_ATOMS = 60  # in the cell of a prototype
+_MOST_ELEMENTS = 6  # more elements have too many assignments
+_PROTOTYPES = 8  # per requested candidate, before duplicates of a structure type are removed
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Candidate:
     """A crystal made by substitution.
 
     Attributes:
-        crystal: Its id is `<formula>-as-<id of the prototype>`.
+        crystal: The crystal, with the id `<formula>-as-<id of the prototype>`.
         prototype: Id of the known crystal.
-        prototype_formula: Its reduced formula.
-        difference: How unlike the exchanged elements are: the mean distance of their standardised features over the
-            atoms. 0 where the formula itself is known.
+        prototype_formula: Reduced formula of the known crystal.
+        difference: Mean distance, over the atoms, between the standardised features of the substituted elements; 0
+            where the formula itself is known.
     """
 
     crystal: Crystal
@@ -43,7 +43,7 @@ class Candidate:
 
     @property
     def known(self) -> bool:
-        """Whether no element was exchanged."""
+        """Whether no element was substituted."""
         return self.difference == 0
 
 
@@ -55,23 +55,23 @@ def candidates(
     most: int = 10,
     volume_per_atom: Callable[[str], float] | None = None,
 ) -> list[Candidate]:
-    """Return crystals of a formula in the structures of the most similar known compounds, the most similar first.
+    """Return crystals of a formula in the structures of the most similar known compounds, most similar first.
 
     Args:
-        formula: Whole numbers of atoms.
+        formula: Formula with whole numbers of atoms.
         table: Known crystals.
-        structure_type: Key of what two crystals share that differ in elements and lengths only; of each the most
-            similar one is taken.
-        most: Crystals at most.
-        volume_per_atom: What a formula usually takes [A^3]; cells are scaled by the ratio of it. Without it they keep
-            their size.
+        structure_type: Returns the same key for crystals that differ in elements and lengths only; the most similar
+            compound of each type is used.
+        most: Largest number of crystals.
+        volume_per_atom: Returns the usual volume per atom of a formula [A^3]; cells are scaled by the ratio of these
+            volumes, or not at all without it.
 
     Raises:
         UsageError: The formula has too many elements, or no known crystal has its stoichiometry.
     """
-    wanted = _amounts(formula)
-    roles = _assignments(wanted, table.labels["formula"].astype(str).tolist())
-    order = sorted(roles, key=lambda row: roles[row][0])[: most * _LOOKED_AT]
+    target = _amounts(formula)
+    assignments = _assignments(target, table.labels["formula"].astype(str).tolist())
+    order = sorted(assignments, key=lambda row: assignments[row][0])[: most * _PROTOTYPES]
     if not order:
         raise UsageError(f"no known crystal has the stoichiometry of {formula}")
     crystals, ids, found = _rows(table, set(order)), table.labels.index, []
@@ -80,8 +80,8 @@ def candidates(
         if len(crystals[row]) > MOST_ATOMS or (kind := structure_type(crystals[row])) in seen:
             continue
         seen.add(kind)
-        difference, exchange = roles[row]
-        made = _exchanged(crystals[row], exchange, formula, str(ids[row]), volume_per_atom)
+        difference, substitution = assignments[row]
+        made = _substituted(crystals[row], substitution, formula, str(ids[row]), volume_per_atom)
         if made is not None:
             found.append(Candidate(made, str(ids[row]), crystals[row].formula, difference))
         if len(found) == most:
@@ -91,29 +91,29 @@ def candidates(
 
 def _amounts(formula: str) -> dict[str, int]:
     amounts = formula_amounts(group_key(formula))
-    if len(amounts) > _MOST_ROLES:
-        raise UsageError(f"{formula} has {len(amounts)} elements: structures are sought for {_MOST_ROLES} at most")
+    if len(amounts) > _MOST_ELEMENTS:
+        raise UsageError(f"{formula} has {len(amounts)} elements: structures can be found for {_MOST_ELEMENTS} at most")
     return {symbol: int(amount) for symbol, amount in amounts.items()}
 
 
-def _assignments(wanted: dict[str, int], formulas: Sequence[str]) -> dict[int, tuple[float, dict[str, str]]]:
-    """Return row -> (difference, known element -> wanted element) of the rows with the same stoichiometry."""
-    signature, by_formula = sorted(wanted.values()), dict[str, tuple[float, dict[str, str]] | None]()
+def _assignments(target: dict[str, int], formulas: Sequence[str]) -> dict[int, tuple[float, dict[str, str]]]:
+    """Return row -> (difference, known element -> its substitute), for the rows with the same stoichiometry."""
+    signature, by_formula = sorted(target.values()), dict[str, tuple[float, dict[str, str]] | None]()
     features = load_element_features().values
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     found = {}
     for row, formula in enumerate(formulas):
         if formula not in by_formula:
-            by_formula[formula] = _assignment(wanted, signature, formula, features)
+            by_formula[formula] = _assignment(target, signature, formula, features)
         if (assignment := by_formula[formula]) is not None:
             found[row] = assignment
     return found
 
 
 def _assignment(
-    wanted: dict[str, int], signature: list[int], formula: str, features: np.ndarray
+    target: dict[str, int], signature: list[int], formula: str, features: np.ndarray
 ) -> tuple[float, dict[str, str]] | None:
-    """Return the exchange of elements with the least difference, or None for another stoichiometry."""
+    """Return the substitution with the smallest difference, or None for another stoichiometry."""
     known = formula_amounts(formula)
     divisor = gcd(*map(int, known.values()))
     amounts = {symbol: int(amount) // divisor for symbol, amount in known.items()}
@@ -123,15 +123,15 @@ def _assignment(
     ways = [
         [
             tuple(zip([old for old in amounts if amounts[old] == size], new, strict=True))
-            for new in permutations([symbol for symbol in wanted if wanted[symbol] == size])
+            for new in permutations([symbol for symbol in target if target[symbol] == size])
         ]
         for size in sizes
     ]
     atoms, best = sum(signature), (np.inf, dict[str, str]())
     for way in product(*ways):
-        exchange = dict(pair for pairs in way for pair in pairs)
-        difference = sum(amounts[old] * _distance(features, old, new) for old, new in exchange.items()) / atoms
-        best = min(best, (float(difference), exchange), key=lambda one: one[0])
+        substitution = dict(pair for pairs in way for pair in pairs)
+        difference = sum(amounts[old] * _distance(features, old, new) for old, new in substitution.items()) / atoms
+        best = min(best, (float(difference), substitution), key=lambda one: one[0])
     return best
 
 
@@ -149,15 +149,15 @@ def _rows(table: CrystalTable, rows: set[int]) -> dict[int, Crystal]:
     return found
 
 
-def _exchanged(
+def _substituted(
     crystal: Crystal,
-    exchange: dict[str, str],
+    substitution: dict[str, str],
     formula: str,
     prototype: str,
     volume_per_atom: Callable[[str], float] | None,
 ) -> Crystal | None:
-    """Return the crystal with other elements, or None where that is no usable one."""
-    numbers = np.array([atomic_number(exchange[SYMBOLS[number - 1]]) for number in crystal.numbers])
+    """Return the crystal with substituted elements, or None if it is not valid."""
+    numbers = np.array([atomic_number(substitution[SYMBOLS[number - 1]]) for number in crystal.numbers])
     stretch = 1.0
     if volume_per_atom is not None:
         stretch = (volume_per_atom(formula) / volume_per_atom(crystal.formula)) ** (1 / 3)
@@ -168,5 +168,5 @@ def _exchanged(
 
 
 def strained(crystal: Crystal, scales: Sequence[float]) -> list[Crystal]:
-    """Return the crystal with its lengths scaled."""
+    """Return the crystal with its lengths scaled by each factor."""
     return [replace(crystal, lattice=crystal.lattice * scale) for scale in scales]

@@ -1,6 +1,6 @@
-"""Latents, or descriptors, with wanted properties, and the recipes that come nearest to them.
+"""Search for latents, or descriptors, and for the compositions nearest to them.
 
-B seeds, R restarts of each, n elements, D descriptor width, d latent width, T wishes, S steps.
+B seeds, R restarts of each, n elements, D descriptor width, d latent width, T objectives, S steps.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystrata.design.composition import checked_seeds
-from crystrata.design.frozen import untouched
-from crystrata.design.model import DesignModel
-from crystrata.design.targets import Targets, Want
+from crystrata.design.composition_search import seed_fractions
+from crystrata.design.model import DesignModel, frozen
+from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.errors import UsageError, unknown_name
-from crystrata.tasks import Task
 
 Space = Literal["latent", "input"]
 SPACES: tuple[Space, ...] = ("latent", "input")
@@ -30,12 +28,12 @@ class LatentSettings:
 
     Attributes:
         space: `latent` moves the latent and needs the autoencoder; `input` moves the descriptor.
-        ae_align_scale: Weight of the distance of a latent from what decoding and encoding make of it: 0 lets it drift
-            to where no descriptor belongs.
+        ae_align_scale: Weight of the distance between a latent and its decoded and re-encoded self; with 0, it may
+            drift to where there are no descriptors.
         steps: Steps of Adam.
-        lr: Their size.
+        lr: Learning rate.
         restarts: R, searches from each seed.
-        noise: Standard deviation of the start around the seed; the first search of each seed starts at it.
+        noise: Standard deviation of the start around the seed; the first search of each seed starts at the seed.
         random_seed: Seed of the noise.
 
     Raises:
@@ -61,23 +59,23 @@ class LatentSettings:
 
 @dataclass(frozen=True)
 class LatentDesign:
-    """What a search found. Of the three values of each result only the last is that of something one can make.
+    """Result of a latent search. Of the three predictions, only `composition_values` belong to a real material.
 
     Attributes:
-        values: What is predicted for each wish in the latent that was found, (B, R, T).
-        decoded_values: After decoding it and encoding that again; in the space of descriptors, the same.
-        weights: Recipes whose descriptors are nearest to the decoded ones, atomic fractions (B, R, n).
-        recipe_values: What is predicted for the recipes, (B, R, T).
-        residuals: How far the decoded descriptors are from any recipe, (B, R).
+        values: Predictions for each objective from the optimised latent, (B, R, T).
+        decoded_values: Predictions after decoding and encoding it; in the space of descriptors, the same.
+        weights: Atomic fractions of the compositions whose descriptors are nearest to the decoded ones, (B, R, n).
+        composition_values: Predictions for these compositions, (B, R, T).
+        residuals: Distance of the decoded descriptors from those of the compositions, (B, R).
         descriptors: The decoded descriptors, (B, R, D).
-        initial_values: At the seeds, (B, T).
-        trajectory: What was predicted on the way, (B, R, S, T).
+        initial_values: Predictions at the seeds, (B, T).
+        trajectory: Predictions at every step, (B, R, S, T).
     """
 
     values: np.ndarray
     decoded_values: np.ndarray
     weights: np.ndarray
-    recipe_values: np.ndarray
+    composition_values: np.ndarray
     residuals: np.ndarray
     descriptors: np.ndarray
     initial_values: np.ndarray
@@ -86,70 +84,54 @@ class LatentDesign:
 
 def optimize_latent(
     model: DesignModel,
-    wants: Sequence[Want],
+    objectives: Sequence[Objective],
     *,
     seeds: np.ndarray,
     settings: LatentSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatentDesign:
-    """Move latents or descriptors until they have the wanted properties, and look for recipes there.
+    """Optimise latents or descriptors, then find the nearest compositions.
 
-    Every row is a search of its own, whose best step counts. The network is as before afterwards.
+    Rows are searched independently; the result of each is its best step. The network is left unchanged.
 
     Args:
-        model: The network, with a bounded latent stage and an autoencoder for the space `latent`.
-        wants: What is wanted.
+        model: The network; the space `latent` needs a bounded latent stage and an autoencoder.
+        objectives: What to search for.
         seeds: Amounts of the elements to start from, (B, n).
-        settings: How it is searched.
-        progress: Told the steps that are done, and all.
+        settings: Settings of the search.
+        progress: Called with the number of finished steps and of all steps.
 
     Raises:
-        UsageError: Wishes, seeds or settings contradict each other or the network.
+        UsageError: Objectives, seeds or settings contradict each other or do not fit the network.
     """
-    settings, seeds = settings or LatentSettings(), checked_seeds(seeds)
-    targets = Targets(wants, model.network)
-    targets.require_rows(len(seeds) * settings.restarts)
+    settings, seeds = settings or LatentSettings(), seed_fractions(seeds)
+    function = ObjectiveFunction(objectives, model.network)
+    function.require_rows(len(seeds) * settings.restarts)
     space = _Space(model, settings)
-    with untouched(model.network):
+    with frozen(model.network):
         x0 = model.descriptors(torch.as_tensor(seeds, dtype=torch.get_default_dtype(), device=model.device))
         with torch.no_grad():
-            initial_values = targets.values(model.latents(x0))
+            initial_values = function.values(model.latents(x0))
             start = space.start(x0.repeat_interleave(settings.restarts, 0))
         generator = torch.Generator().manual_seed(settings.random_seed)
         noise = settings.noise * torch.randn(start.shape, generator=generator)
         noise[:: settings.restarts] = 0
-        found, trajectory = _search(space, targets, start + noise.to(start.device), settings, progress)
-        return _described(model, targets, space, found, trajectory, initial_values, settings.restarts)
-
-
-def decoder_of(model: DesignModel) -> Task:
-    """Return the task that decodes latents.
-
-    Raises:
-        UsageError: There is none, or the latents have no bounds.
-    """
-    network = model.network
-    decoder = next((task for task in network.tasks if task.kind == "autoencoder"), None)
-    if decoder is None:
-        raise UsageError("the space `latent` needs an autoencoder head: train with one, or take the space `input`")
-    if network.stage.kind == "none":
-        raise UsageError("the space `latent` needs a bounded latent: train with the latent stage tanh or deposit")
-    return decoder
+        found, trajectory = _search(space, function, start + noise.to(start.device), settings, progress)
+        return _result(model, function, space, found, trajectory, initial_values, settings.restarts)
 
 
 class _Space:
-    """Where the search takes place: the variable, its latent, its descriptor."""
+    """The space of a search: its variable, with the latent and the descriptor of it."""
 
     def __init__(self, model: DesignModel, settings: LatentSettings) -> None:
         self.model, self.alpha = model, settings.ae_align_scale
         self.in_latents = settings.space == "latent"
-        self.decoder = decoder_of(model) if self.in_latents else None
+        self.decoder = model.decoder() if self.in_latents else None
 
     def start(self, x0: Tensor) -> Tensor:
-        """Return the variable at descriptors (B R, D)."""
-        network = self.model.network
+        """Return the variable that belongs to descriptors (B R, D)."""
         if not self.in_latents:
-            return network.standardised(x0)
+            return self.model.standardised(x0)
         return torch.atanh(self.model.latents(x0).clamp(-1 + 1e-6, 1 - 1e-6))
 
     def latent(self, variable: Tensor) -> Tensor:
@@ -158,40 +140,39 @@ class _Space:
 
     def descriptor(self, variable: Tensor) -> Tensor:
         """Return the descriptor of a variable, decoded from a latent."""
-        network = self.model.network
         if self.decoder is None:
-            return variable * network.descriptor_scale + network.descriptor_mean
-        return network.predict(self.decoder.name, self.latent(variable))
+            return self.model.restored(variable)
+        return self.model.decoded(self.decoder, self.latent(variable))
 
     def drift(self, variable: Tensor) -> Tensor:
-        """Return the mean squared distance of latents from what decoding and encoding make of them, (B R,)."""
+        """Return the mean squared distance of latents from their decoded and re-encoded selves, (B R,)."""
         if self.decoder is None:
             return variable.new_zeros(len(variable))
-        again = self.model.latents(self.descriptor(variable))
-        return (self.latent(variable) - again).square().mean(1)
+        encoded = self.model.latents(self.descriptor(variable))
+        return (self.latent(variable) - encoded).square().mean(1)
 
 
 def _search(
     space: _Space,
-    targets: Targets,
+    function: ObjectiveFunction,
     start: Tensor,
     settings: LatentSettings,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the best variables (B R, .) and the predictions on the way, (S, B R, T)."""
+    """Return the best variables (B R, .) and the predictions at every step, (S, B R, T)."""
     variable = start.clone().requires_grad_()
     best, lowest = start.clone(), torch.full((len(start),), torch.inf, device=start.device)
     optimizer, trajectory = torch.optim.Adam([variable], lr=settings.lr), []
     for step in range(settings.steps):
         latent = space.latent(variable)
-        losses = targets.losses(latent)
+        losses = function.losses(latent)
         if space.alpha:
             losses = losses + space.alpha * space.drift(variable)
         with torch.no_grad():
             better = losses < lowest
             lowest = losses.where(better, lowest)
             best = variable.where(better[:, None], best)
-            trajectory.append(targets.values(latent).cpu())
+            trajectory.append(function.values(latent).cpu())
         (variable.grad,) = torch.autograd.grad(losses.sum(), variable)
         optimizer.step()
         if progress is not None:
@@ -200,9 +181,9 @@ def _search(
 
 
 @torch.no_grad()
-def _described(
+def _result(
     model: DesignModel,
-    targets: Targets,
+    function: ObjectiveFunction,
     space: _Space,
     found: Tensor,
     trajectory: Tensor,
@@ -210,18 +191,18 @@ def _described(
     restarts: int,
 ) -> LatentDesign:
     x = space.descriptor(found)
-    weights, residuals = model.recipes(x)
-    recipes = torch.as_tensor(weights, dtype=x.dtype, device=x.device)
+    weights, residuals = model.compositions(x)
+    compositions = torch.as_tensor(weights, dtype=x.dtype, device=x.device)
 
     def by_seed(table: Tensor | np.ndarray) -> np.ndarray:
         table = table.cpu().numpy() if isinstance(table, Tensor) else table
         return table.reshape(-1, restarts, *table.shape[1:])
 
     return LatentDesign(
-        values=by_seed(targets.values(space.latent(found))),
-        decoded_values=by_seed(targets.values(model.latents(x))),
+        values=by_seed(function.values(space.latent(found))),
+        decoded_values=by_seed(function.values(model.latents(x))),
         weights=by_seed(weights),
-        recipe_values=by_seed(targets.values(model.latents(model.descriptors(recipes)))),
+        composition_values=by_seed(function.values(model.latents(model.descriptors(compositions)))),
         residuals=by_seed(residuals),
         descriptors=by_seed(x),
         initial_values=initial_values.cpu().numpy(),

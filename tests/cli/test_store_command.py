@@ -1,4 +1,4 @@
-"""The store door: build once, open ever after, carry between machines, and refuse what is damaged."""
+"""`crystrata store`: build once, open ever after, carry between machines, and refuse what is damaged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def data_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Calls the door; returns exit code, standard output and standard error."""
+    """Calls `crystrata store`; returns exit code, standard output and standard error."""
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("CRYSTRATA_JARVIS", raising=False)  # only what the flags name
 
