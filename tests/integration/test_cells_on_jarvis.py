@@ -28,6 +28,6 @@ def test_a_cell_runs_and_resumes(algorithm: str, mode: str, jarvis_file: Path, d
     assert main([*flags, "--epochs", "1"]) == 0
     assert main([*flags, "--epochs", "2", "--resume"]) == 0
     (run,) = tmp_path.glob("*/run_*")
-    assert [name for name in ARTIFACTS if not (run / name).is_file()] == []
+    assert [name for name in ARTIFACTS if not (run / name).exists()] == []
     assert [record["epoch"] for record in json.loads((run / HISTORY).read_text())] == [1, 2]
     assert json.loads((run / MANIFEST).read_text())["status"] == "completed"

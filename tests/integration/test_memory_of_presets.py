@@ -23,21 +23,21 @@ from crystrata.networks.network import Network
 from crystrata.jarvis_properties import GROUPS
 from crystrata.runs.config import resolve_config
 from crystrata.training.fit import network_config
-from crystrata.workflows.preparation import prepare_data
+from crystrata.workflows.prepare import prepare
 
 algorithm, mode, data_file, data_dir = sys.argv[1:]
 config = resolve_config(algorithm, mode, properties=GROUPS["all9"], data_file=data_file, data_dir=data_dir)
-data = prepare_data(config, Console(quiet=True)).data
+data = prepare(config, Console(quiet=True)).data
 edges = data.dataset.graphs.edge_offsets[1:] - data.dataset.graphs.edge_offsets[:-1]
 parts = [part for step in data.sampler for part in step.micro_batches()]
 heaviest = max(parts, key=lambda rows: edges[rows].sum())
-network = Network(network_config(config))
-network.fit_scaling(torch.from_numpy(data.dataset.targets[data.split.train]), data.dataset.fractions(data.split.train))
+network = Network(network_config(config, data))
+network.fit_scaling(data.dataset.training_targets(), fractions=data.dataset.fractions(data.split.train))
+data.form = network.training_form
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 (batch,) = data.micro_batches(Step(heaviest, len(heaviest)))
 for _ in range(2):
-    sums, _ = network.losses(batch.crystals, batch.targets, batch.mask, batch.components)
-    torch.stack(list(sums.values())).sum().backward()
+    torch.stack(list(network.loss_sums(batch).values())).sum().backward()
     optimizer.step()
 print(len(heaviest), int(edges[heaviest].sum()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

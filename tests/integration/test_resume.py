@@ -399,6 +399,17 @@ def test_more_epochs_go_on_from_the_last(launch: Launch, models: Path) -> None:
     assert content(run, RESULTS)["split"] == content(only_run(models), RESULTS)["split"]
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_fewer_epochs_are_refused_and_the_run_stays_as_it_was(
+    named: bool, launch: Launch, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in models.rglob("*") if path.is_file()}
+    resume = ("--resume", only_run(models)) if named else ("--resume",)
+    said = refusal(launch, capsys, models, *FLAGS, "--epochs", 1, *resume)
+    assert "has 2 epochs behind it, and --epochs 1 asks for fewer: give 2 or more" in said
+    assert {path: path.read_bytes() for path in models.rglob("*") if path.is_file()} == before
+
+
 def test_the_log_keeps_the_epochs_before(launch: Launch, models: Path) -> None:
     assert launch(models, *FLAGS, "--epochs", 4, "--resume") == 0
     logs = sorted((only_run(models) / "logs").rglob("metrics.csv"))

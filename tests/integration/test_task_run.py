@@ -22,8 +22,18 @@ from crystrata.networks.weights import unpack_network
 from crystrata.prediction.predict import Formula, predict, predict_files
 from crystrata.prediction.trained_model import load_model
 from crystrata.runs.config import RunConfig
-from crystrata.runs.directory import BEST, HISTORY, MANIFEST, RESULTS, SPLITS, TASK_PREDICTIONS
+from crystrata.runs.directory import (
+    ARTIFACTS,
+    BEST,
+    HISTORY,
+    MANIFEST,
+    REPORT,
+    RESULTS,
+    SPLITS,
+    TASK_PREDICTIONS,
+)
 from crystrata.runs.find import saved_config
+from crystrata.runs.registry import read_registry
 from crystrata.sources.table import CrystalTable
 from crystrata.tasks import parse_tasks
 from crystrata.training.averaging import MovingAverage
@@ -77,6 +87,24 @@ def test_a_run_leaves_its_artifacts(straight: Path) -> None:
     network, facts = unpack_network(read_checkpoint(straight / BEST))
     assert network.losses == (*(task["name"] for task in TASKS), "masked_features")
     assert facts["trained_tasks"][0] == "energy"
+
+
+def test_a_run_over_tables_leaves_what_every_run_leaves(straight: Path) -> None:
+    """Row of the registry, report, tables, calibration, and results by task."""
+    assert {name for name in ARTIFACTS if not (straight / name).exists()} == set()
+    (entry,) = read_registry(straight.parents[1])
+    results = content(straight, RESULTS)
+    assert (entry.run_id, entry.status, entry.mode, entry.encoder) == (straight.name, "completed", "tasks", "mlp")
+    assert entry.properties == tuple(task["name"] for task in TASKS)
+    assert entry.test_mae["energy"] == results["tasks"]["energy"]["test"]["mae"]
+    assert (entry.val_score, entry.train_crystals) == (results["val_score"], results["split"]["train"])
+    wanted = {task.name: task.kind for task in CONFIG.tasks}
+    assert {name: task["kind"] for name, task in results["tasks"].items()} == wanted
+    assert load_model(straight, "cpu").calibration is not None
+    page = (straight / REPORT).read_text()
+    assert all(task["name"] in page for task in TASKS)
+    assert "data:image/png;base64,iVBORw0KGgo" in page
+    assert "http" not in page
 
 
 def test_results_are_those_of_the_predictions_in_physical_units(straight: Path) -> None:

@@ -15,9 +15,11 @@ from crystrata.reports.tables import (
     INTERVAL_CAPTION,
     OFFICIAL_CAPTION,
     captions,
+    cell_text,
     interval_table,
     mae_table,
     official_table,
+    other_table,
 )
 from crystrata.runs.directory import REPORT
 
@@ -49,6 +51,8 @@ def write_report(
         figures: Captions and PNGs.
     """
     table, official = html_table(mae_table(results)), official_table(results)
+    if len(others := other_table(results)):
+        table += f"<h2>Other metrics</h2>{html_table(others)}"
     if len(official):
         table += f"<h2>Official tests</h2>{html_notes([OFFICIAL_CAPTION])}{html_table(official)}"
     intervals = interval_table(results)
@@ -74,7 +78,7 @@ def html_page(title: str, body: str) -> str:
 
 def html_table(table: pd.DataFrame) -> str:
     """Return a table with four significant digits, `-` for what is unknown."""
-    return table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="-")
+    return table.map(cell_text).to_html(index=False, border=0)
 
 
 def html_notes(notes: Sequence[str]) -> str:

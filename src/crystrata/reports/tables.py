@@ -61,6 +61,19 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
+    """Return one row per task that is judged by another metric than an absolute error; none where there is no such."""
+    rows = []
+    for name, parts in results["tasks"].items():
+        val, test = parts.get("val") or {}, parts.get("test") or {}
+        metric = next((row for row in _METRICS if row[0] in val or row[0] in test), None)
+        if metric is not None and metric[0] != "mae":
+            key, words, baseline = metric
+            figures = {"val": val.get(key), "test": test.get(key), "baseline": test.get(baseline)}
+            rows.append({"task": name, "metric": words, "n test": test.get("n", 0), **figures})
+    return pd.DataFrame(rows)
+
+
 def official_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per official test that the run answers in whole; none under another protocol."""
     rows = [
@@ -100,7 +113,9 @@ def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     comment = "".join(f"# {note}\n" for note in notes if note == DEMO_CAPTION)
     write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
     official = official_table(results)
-    whole = f"\n## Official tests\n\n{markdown(official)}\n{OFFICIAL_CAPTION}\n" if len(official) else ""
+    others = other_table(results)
+    whole = f"\n## Other metrics\n\n{markdown(others)}" if len(others) else ""
+    whole += f"\n## Official tests\n\n{markdown(official)}\n{OFFICIAL_CAPTION}\n" if len(official) else ""
     intervals = interval_table(results)
     if len(intervals):
         whole += f"\n## Intervals\n\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n"
