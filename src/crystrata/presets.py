@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from crystrata.errors import unknown_name
 
+OptimizerName = Literal["adamw", "soap", "muon"]
 Schedule = Literal["cosine", "plateau", "constant"]
 _SCHEDULE_NAMES: dict[str, Schedule] = {
     "cosine": "cosine",

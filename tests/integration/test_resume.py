@@ -40,9 +40,11 @@ RUNS: dict[str, tuple[object, ...]] = {
     "accumulated": ("--level", "pro", "--preset", "small", "--max-samples", 120, "--epochs", 4),
     "plateau": (*ROUGH, "--epochs", 4),
     "stopped": (*ROUGH, "--epochs", 6, "--patience", 2),
+    "soap": ("--level", "lite", "--max-samples", 80, "--epochs", 4, "--optimizer", "soap"),
+    "muon": ("--level", "lite", "--max-samples", 80, "--epochs", 4, "--optimizer", "muon"),
 }
 """Short runs: e3nn with a cosine, e3nn with 4 micro-batches a step, CGCNN with a plateau that acts, CGCNN that stops
-before its last epoch."""
+before its last epoch, e3nn with the optimizers that know matrices."""
 
 TIMES = ("seconds",)  # of a history record: the clock
 
@@ -141,6 +143,7 @@ def test_each_case_shows_what_it_is_for(case: str, straight: Path) -> None:
     assert len(history) == 4
     assert config["epochs"] == (6 if case == "stopped" else 4)
     assert config["accumulate"] == (4 if case == "accumulated" else 1)
+    assert config["optimizer"] == (case if case in ("soap", "muon") else "adamw")
 
 
 @pytest.mark.parametrize("case", ["accumulated", "stopped"], indirect=True)

@@ -34,6 +34,7 @@ OTHER_RESULT: dict[str, Any] = {
     "composition": "mlp", "composition_settings": {"hidden_dims": [None, 8]}, "descriptor": {"kind": "statistics"},
     "latent_stage": "tanh", "deposit_width": 8, "modality_dropout": 0.5, "self_supervised": {"contrastive": 0.1},
     "val_split": 0.2, "test_split": 0.2, "split_seed": 1, "redraw_masks": False, "weigh_by_labels": False,
+    "optimizer": "soap",
 }  # fmt: skip
 """Another result, by field."""
 

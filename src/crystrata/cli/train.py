@@ -17,7 +17,7 @@ from crystrata.sources.names import DEFAULT_RELEASE
 
 _KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 
-OVERRIDES = ("epochs", "lr", "weight_decay", "batch_size", "max_samples", "patience")
+OVERRIDES = ("epochs", "lr", "optimizer", "weight_decay", "batch_size", "max_samples", "patience")
 DATA = ("source", "data_file", "release", "data_dir", "split", "splits_file", "outlier_z")
 RUN = ("start", "strict_start", "seed", "device", "workers", "top_k", "models_dir", "run_id", "time_budget")
 _DEFAULTS = {"source": "auto", "release": DEFAULT_RELEASE, "data_dir": "data", "models_dir": "models", "seed": 42,

@@ -21,6 +21,7 @@ from crystrata.presets import (
     SIZES,
     SPECIALISTS,
     TRACKS,
+    OptimizerName,
     Schedule,
     get_preset,
     resolve_size,
@@ -96,7 +97,8 @@ class RunConfig:
         lr: Peak learning rate.
         schedule: Learning rate over time.
         clip: Largest gradient norm.
-        weight_decay: Weight decay of AdamW.
+        optimizer: Rule of the steps: adamw, or soap and muon, which treat each matrix of weights as a whole.
+        weight_decay: Decoupled weight decay.
         ema: Decay of the moving average of the weights that is validated and saved.
         learned_balance: Whether task weights are learned.
         weigh_by_labels: Whether a task pulls on the shared encoder by the square root of its share of labels.
@@ -155,6 +157,7 @@ class RunConfig:
     lr: Positive = 1e-3
     schedule: Schedule = "cosine"
     clip: Positive = 1.0
+    optimizer: OptimizerName = "adamw"
     weight_decay: NonNegative = 1e-5
     ema: Fraction = 0.999
     learned_balance: bool = False

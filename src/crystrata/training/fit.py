@@ -112,6 +112,7 @@ def build(config: RunConfig, data: BatchDataModule, console: Console, *, resume:
             for task in tasks
             if {"lr", "scheduler_type"} & set(task.optimizer)
         },
+        name=config.optimizer,
     )
     scales = {name: network.head(name).error_scale(labels) for name, labels in targets.items()}
     scales |= {task.name: 1.0 for task in tasks if task.name not in targets}

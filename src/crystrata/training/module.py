@@ -18,9 +18,10 @@ from crystrata.datasets.batch import Batch
 from crystrata.datasets.sampling import Step
 from crystrata.networks.loss_weights import LossWeights
 from crystrata.networks.network import Network
-from crystrata.presets import Schedule
+from crystrata.presets import OptimizerName, Schedule
 from crystrata.tasks import KINDS
 from crystrata.training.bad_steps import MicroBatches, NonFiniteGuard
+from crystrata.training.optimizers import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ class OptimizerSettings:
 
     Attributes:
         lr: Peak learning rate.
-        weight_decay: Of AdamW, on weights but not on the balance.
+        weight_decay: Of weights, but not of the balance.
         clip: Largest gradient norm.
         learned_balance: Whether task weights are learned.
         emphasis: How much each task may pull on the shared encoder; 1 where not given.
         weights: Static weight of the loss of each task; 1 where not given.
         heads: Tasks whose head is trained in another way than the rest.
+        name: Rule of the steps, see `optimizers`.
     """
 
     lr: float
@@ -57,6 +59,7 @@ class OptimizerSettings:
     emphasis: Mapping[str, float] | None = None
     weights: Mapping[str, float] | None = None
     heads: Mapping[str, HeadOptimizer] = field(default_factory=dict)
+    name: OptimizerName = "adamw"
 
 
 class TrainingModule(L.LightningModule):
@@ -238,7 +241,7 @@ class TrainingModule(L.LightningModule):
         return {"total": total, "final": total} | {name: mean for name, mean in means.items() if isfinite(mean)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW with the balance in a group of its own, without weight decay, and so each head that differs."""
+        """Return the optimizer; the balance, without weight decay, and heads that differ are groups of their own."""
         decay, groups = self.settings.weight_decay, []
         apart: set[nn.Parameter] = set()
         for name, head in self.settings.heads.items():
@@ -250,4 +253,4 @@ class TrainingModule(L.LightningModule):
         groups.insert(0, {"params": shared, "weight_decay": decay})
         if self.balance.log_sigma:
             groups.append({"params": list(self.balance.parameters()), "weight_decay": 0.0})
-        return torch.optim.AdamW(groups, lr=self.settings.lr, fused=True)
+        return build_optimizer(self.settings.name, groups, self.settings.lr)
