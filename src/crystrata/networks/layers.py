@@ -16,10 +16,11 @@ from crystrata.errors import UsageError, unknown_name
 
 Norm = Literal["layer", "batch", "none"]
 NORMS = ("layer", "batch", "none")
-Activation = Literal["silu", "leaky_relu"]
+Activation = Literal["silu", "leaky_relu", "relu"]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
     "leaky_relu": partial(functional.leaky_relu, negative_slope=0.1),
+    "relu": functional.relu,
 }
 
 
@@ -71,7 +72,7 @@ class Perceptron(nn.Module):
         norm: `layer`, `batch` or `none`.
         residual: Whether the layers before the last are residual blocks.
         dropout: Fraction of the output of each of them that is left out in training.
-        activation: `leaky_relu`, with slope 0.1 below zero, or `silu`.
+        activation: `leaky_relu`, with slope 0.1 below zero, `relu` or `silu`.
 
     Raises:
         UsageError: Fewer than two widths, one below 1, an unknown norm or activation, or a dropout outside of [0, 1).

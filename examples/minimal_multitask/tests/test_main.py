@@ -1,4 +1,4 @@
-"""The minimal multi-task example: model, loss, data, configuration, seed, log and what it reaches."""
+"""The example as a user meets it: the page's program, model, loss, data, configuration, seed, log, and its accuracy."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,58 +20,42 @@ import yaml
 from torch.nn import functional
 
 from crystrata.errors import UsageError
-from crystrata.networks.latent import Latent
+
+FOLDER = Path(__file__).parents[1]
+sys.path.insert(0, str(FOLDER))
+main = importlib.import_module("src.main")
 
 TASKS = [
     {"name": "task_a", "type": "classification", "num_classes": 3},
     {"name": "task_b", "type": "classification", "num_classes": 2},
 ]
-EPOCH = re.compile(
-    r"epoch \d+: loss ([\d.]+) \(task_a ([\d.]+), task_b ([\d.]+)\); "
-    r"validation loss [\d.]+, accuracy task_a [\d.]+%, task_b [\d.]+%"
-)
-
-
-@pytest.fixture(scope="module")
-def folder(root: Path) -> Path:
-    """Folder of the example."""
-    return root / "examples" / "minimal_multitask"
-
-
-@pytest.fixture(scope="module")
-def example(folder: Path) -> Iterator[ModuleType]:
-    """The example, imported from its own folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield importlib.import_module("main")
-    for name in ("main", "settings"):
-        sys.modules.pop(name, None)
+EPOCH = re.compile(r"epoch \d+: loss ([\d.]+); validation loss ([\d.]+), accuracy task_a ([\d.]+)%, task_b ([\d.]+)%")
 
 
 @pytest.fixture
-def config(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The configuration of the example, with no seed from outside, in an empty working directory."""
     monkeypatch.delenv("RANDOM_SEED", raising=False)
     monkeypatch.chdir(tmp_path)
-    return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((FOLDER / "config.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
-def run(example: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Write a configuration, run the example on it, and return exit code, output and errors."""
 
     def call(config: object) -> tuple[int, str, str]:
         (tmp_path / "my.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        code = example.main(["--config", str(tmp_path / "my.yaml")])
+        code = main.main(["--config", str(tmp_path / "my.yaml")])
         return code, *capsys.readouterr()
 
     return call
 
 
 @pytest.fixture
-def model(example: ModuleType) -> Any:
+def model() -> Any:
     """A small model of both tasks."""
-    return example.MultiTaskModel(16, [64, 64], 32, TASKS)
+    return main.MultiTaskModel(16, [64, 64], 32, TASKS)
 
 
 def test_d1_the_shared_encoder_ends_in_a_linear_layer(model: Any) -> None:
@@ -81,12 +64,15 @@ def test_d1_the_shared_encoder_ends_in_a_linear_layer(model: Any) -> None:
     latent = model.encoder(torch.randn(500, 16))
     assert latent.shape == (500, 32)
     assert (latent < 0).any(), "the latent is cut off"
+    hidden = model.encoder.hidden(torch.randn(500, 16))
+    assert (hidden == 0).any()
+    assert (hidden >= 0).all(), "hidden layers end in ReLU"
 
 
 def test_d2_heads_are_linear(model: Any) -> None:
     a, b = torch.randn(2, 5, 32)
     for head, classes in zip(model.heads, (3, 2), strict=True):
-        both, one, other, nothing = (head(Latent(latent)) for latent in (a + b, a, b, torch.zeros_like(a)))
+        both, one, other, nothing = (head(latent) for latent in (a + b, a, b, torch.zeros_like(a)))
         assert one.shape == (5, classes)
         torch.testing.assert_close(both - other, one - nothing)
 
@@ -99,37 +85,40 @@ def test_d3_the_model_returns_logits_of_each_task(model: Any) -> None:
     assert len(list(model.parameters())) == 6 + 4
 
 
-def test_d4_unknown_types_and_double_names_are_refused(example: ModuleType) -> None:
+def test_d4_unknown_types_and_double_names_are_refused() -> None:
     odd = {"name": "task_c", "type": "regression", "num_classes": 2}
     with pytest.raises(ValueError, match="task 'task_c': unknown type 'regression'"):
-        example.MultiTaskModel(16, [8], 4, [*TASKS, odd])
+        main.MultiTaskModel(16, [8], 4, [*TASKS, odd])
     with pytest.raises(ValueError, match="a name of its own"):
-        example.MultiTaskModel(16, [8], 4, [TASKS[0], TASKS[0]])
-    with pytest.raises(UsageError, match="task 'task_a': classes: a number of at least 2"):
-        example.MultiTaskModel(16, [8], 4, [{**TASKS[0], "num_classes": 1}])
+        main.MultiTaskModel(16, [8], 4, [TASKS[0], TASKS[0]])
+    with pytest.raises(ValueError, match="num_classes must be 2 or more, not 1"):
+        main.MultiTaskModel(16, [8], 4, [{**TASKS[0], "num_classes": 1}])
+    with pytest.raises(ValueError, match="task 'task_1': num_classes missing"):
+        main.MultiTaskModel(16, [8], 4, [{"type": "classification"}])
+    with pytest.raises(UsageError, match="widths"):
+        main.MultiTaskModel(16, [0], 4, TASKS)
 
 
-def test_d5_the_loss_is_the_weighted_sum_of_cross_entropies(example: ModuleType, model: Any) -> None:
+def test_d5_the_loss_is_the_weighted_sum_of_cross_entropies(model: Any) -> None:
     logits, labels = model(torch.randn(9, 16)), [torch.randint(3, (9,)), torch.randint(2, (9,))]
     entropies = [functional.cross_entropy(*pair) for pair in zip(logits, labels, strict=True)]
     for weights, factors in ((None, (1, 1)), ([0.5, 3], (0.5, 3)), ([0, 1], (0, 1))):
-        loss, parts = example.multi_task_loss(model, logits, labels, weights)
+        loss = main.multi_task_loss(logits, labels, weights)
+        assert loss.shape == ()
         torch.testing.assert_close(loss, factors[0] * entropies[0] + factors[1] * entropies[1])
-        torch.testing.assert_close(list(parts.values()), entropies)
-        assert list(parts) == ["task_a", "task_b"]
 
 
 @pytest.mark.parametrize("weights", [[], [1.0], [1.0, 1.0, 1.0]])
-def test_d5_a_wrong_number_of_weights_is_refused(example: ModuleType, model: Any, weights: list[float]) -> None:
+def test_d5_a_wrong_number_of_weights_is_refused(model: Any, weights: list[float]) -> None:
     logits, labels = model(torch.randn(4, 16)), [torch.zeros(4, dtype=torch.long)] * 2
-    with pytest.raises(ValueError, match=rf"{len(weights)} loss_weights for 2 tasks \(task_a, task_b\)"):
-        example.multi_task_loss(model, logits, labels, weights)
+    with pytest.raises(ValueError, match=rf"{len(weights)} loss_weights for 2 tasks"):
+        main.multi_task_loss(logits, labels, weights)
     with pytest.raises(ValueError, match="1 labels for 2 tasks"):
-        example.multi_task_loss(model, logits, labels[:1])
+        main.multi_task_loss(logits, labels[:1])
 
 
-def test_d6_data_has_equally_frequent_classes_that_features_tell(example: ModuleType) -> None:
-    features, labels = example.generate_synthetic_multi_task_data(1000, 16, [3, 2, 7], seed=5)
+def test_d6_data_has_equally_frequent_classes_that_features_tell() -> None:
+    features, labels = main.generate_synthetic_multi_task_data(1000, 16, [3, 2, 7], seed=5)
     assert features.shape == (1000, 16)
     assert abs(features.mean()) < 0.05
     assert abs(features.std() - 1) < 0.05
@@ -138,13 +127,13 @@ def test_d6_data_has_equally_frequent_classes_that_features_tell(example: Module
         assert len(counts) == classes
         assert counts.max() - counts.min() <= 1
     centres = torch.stack([features[labels[1] == each].mean(0) for each in (0, 1)])
-    split = math.sqrt(2 / math.pi / (1 + example.NOISE**2))  # half the distance along a direction of length 1
+    split = math.sqrt(2 / math.pi / (1 + main.NOISE**2))  # half the distance along a direction of length 1
     assert float((centres[1] - centres[0]).norm()) == pytest.approx(2 * split, rel=0.1)
 
 
-def test_d6_the_same_seed_gives_the_same_data_and_leaves_other_generators_alone(example: ModuleType) -> None:
+def test_d6_the_same_seed_gives_the_same_data_and_leaves_other_generators_alone() -> None:
     def draw(seed: int) -> list[torch.Tensor]:
-        features, labels = example.generate_synthetic_multi_task_data(50, 4, [3, 2], "cpu", seed)
+        features, labels = main.generate_synthetic_multi_task_data(50, 4, [3, 2], "cpu", seed)
         return [features, *labels]
 
     before = torch.get_rng_state()
@@ -155,20 +144,42 @@ def test_d6_the_same_seed_gives_the_same_data_and_leaves_other_generators_alone(
     assert not any(map(torch.equal, first, draw(2)))
 
 
-def test_d7_the_public_names_can_be_imported(example: ModuleType) -> None:
-    assert example.__name__ == "main"
-    for name in ("MultiTaskModel", "multi_task_loss", "generate_synthetic_multi_task_data"):
-        assert callable(getattr(example, name))
+def test_d7_d18_the_program_of_the_page_runs() -> None:
+    """As it is printed, but that torch is imported."""
+    page = (FOLDER / "README.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "from src.main import" in program
+    assert "loss.backward()" in program
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert names["loss"].shape == ()
+    assert names["model"].names == ["task_1", "task_2"]
+    assert all(each.grad.abs().sum() > 0 for each in names["model"].parameters())
 
 
-def test_d8_the_command_needs_no_argument(root: Path, folder: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "RANDOM_SEED": "3", "PYTHONPATH": str(root / "src")}
-    command = [sys.executable, str(folder / "main.py")]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+def test_the_printed_page_runs_by_copy_and_paste() -> None:
+    """The program of the manual as people have it."""
+    printed = os.environ.get("CRYSTRATA_PRINTED")
+    if not printed:
+        pytest.skip("needs the printed manuals: set CRYSTRATA_PRINTED")
+    page = (Path(printed) / "minimal_multitask.md").read_text(encoding="utf-8")
+    (program,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "src.main" in block]
+    names: dict[str, Any] = {"torch": torch}
+    exec(program, names)
+    assert names["loss"].shape == ()
+    assert all(each.grad is not None for each in names["model"].parameters())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--config", "config.yaml"]])
+def test_d8_the_printed_commands(arguments: list[str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "example", ignore=shutil.ignore_patterns("logs", "__pycache__")))
+    environment = {**os.environ, "RANDOM_SEED": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "src/main.py", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(EPOCH.findall(done.stdout)) == 30
     assert "config.yaml, random seed 3" in done.stdout
-    assert "epoch 30:" in (tmp_path / "logs" / "app.log").read_text(encoding="utf-8")
+    assert "epoch 30:" in (folder / "logs" / "app.log").read_text(encoding="utf-8")
 
 
 def test_d9_level_and_file_of_the_log(config: dict[str, Any], run: Any, tmp_path: Path) -> None:
@@ -186,10 +197,10 @@ def test_d9_level_and_file_of_the_log(config: dict[str, Any], run: Any, tmp_path
     assert (code, "LOUD" in err) == (2, True)
 
 
-def test_d9_the_log_file_rotates(example: ModuleType, tmp_path: Path) -> None:
-    with example.logging_to("INFO", tmp_path / "app.log"):
+def test_d9_the_log_file_rotates(tmp_path: Path) -> None:
+    with main.logging_to("INFO", tmp_path / "app.log"):
         for _ in range(60):
-            example.LOG.info("x" * 100_000)
+            main.LOG.info("x" * 100_000)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app.log", *(f"app.log.{each}" for each in (1, 2, 3))]
     assert all(path.stat().st_size <= 1_000_000 for path in tmp_path.iterdir())
 
@@ -212,7 +223,8 @@ def test_d13_the_random_seed_takes_effect(
         torch.rand(1)  # the state of the common generator must not matter
         code, out, err = run(config)
         assert code == 0, err
-        return EPOCH.search(out)[0]
+        (line,) = EPOCH.findall(out)
+        return str(line)
 
     ours = losses()
     assert losses() == ours
@@ -229,28 +241,28 @@ def test_d13_the_random_seed_takes_effect(
     assert (code, "must be a whole number" in err, "'many'" in err) == (2, True, True)
 
 
-def test_d13_the_example_of_an_env_file_names_the_seed(
-    example: ModuleType, config: dict[str, Any], folder: Path, tmp_path: Path
-) -> None:
-    shutil.copy(folder / ".env.example", tmp_path / ".env")
-    config["data"]["random_seed"] = 1
-    assert example.random_seed(config, tmp_path / ".env") == 42
-    assert example.random_seed(config, tmp_path / "none") == 1
+def test_d13_the_example_of_an_env_file_names_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANDOM_SEED", raising=False)
+    shutil.copy(FOLDER / ".env.example", tmp_path / ".env")
+    config = main.Config(data=main.DataConfig(random_seed=1))
+    assert main.random_seed(config, tmp_path / ".env") == 42
+    assert main.random_seed(config, tmp_path / "none") == 1
 
 
-def test_d14_d15_d16_what_belongs_to_the_example(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} >= {"README.md", "config.yaml", ".env.example", "main.py"}
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    for words in ("bootstrap.py setup", "main.py --config", "pytest tests/examples -v", "CUDA"):
+def test_d14_d15_what_belongs_to_the_example() -> None:
+    for name in ("README.md", "requirements.txt", "config.yaml", ".env.example", "src/main.py", "docs/API.md"):
+        assert (FOLDER / name).is_file(), name
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for words in ("src/main.py --config", "pytest tests/ -v --cov=src", "CUDA"):
         assert words in text
 
 
 def test_d17_a_missing_configuration_is_named(
-    example: ModuleType, config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path.resolve() / "none.yaml"))):
-        example.read_config(Path("none.yaml"))
-    assert example.main(["--config", "none.yaml"]) == 2
+        main.read_config(Path("none.yaml"))
+    assert main.main(["--config", "none.yaml"]) == 2
     assert str(tmp_path.resolve() / "none.yaml") in capsys.readouterr().err
 
 
@@ -258,16 +270,16 @@ def test_d17_a_missing_configuration_is_named(
     ("section", "key", "value", "words"),
     [
         ("model", "tasks", [{"name": "a", "type": "regression", "num_classes": 2}], "unknown type 'regression'"),
-        ("model", "tasks", [{"name": "a", "type": "classification"}], r"missing \['num_classes'\]"),
-        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "a number of at least 2"),
-        ("model", "tasks", [], "tasks must be a list of at least one"),
-        ("model", "shared_hidden", 64, "shared_hidden must be a list of whole numbers"),
-        ("model", "shared_hidden", [0], "widths"),
+        ("model", "tasks", [{"name": "a", "type": "classification"}], "task 'a': num_classes missing"),
+        ("model", "tasks", [{"name": "a", "type": "classification", "num_classes": 1}], "must be 2 or more"),
+        ("model", "tasks", [], "model.tasks must name at least one task"),
+        ("model", "shared_hidden", 64, "shared_hidden must be a list"),
+        ("model", "shared_hidden", [0], "shared_hidden.0 must be above 0"),
         ("training", "loss_weights", [1], r"1 loss_weights for 2 tasks"),
-        ("training", "loss_weights", [1, -1], "loss_weights must be a list of numbers from 0 on"),
-        ("training", "epochs", 0, "epochs must be a whole number from 1 on"),
+        ("training", "loss_weights", [1, -1], "loss_weights.1 must be 0 or more"),
+        ("training", "epochs", 0, "epochs must be above 0"),
         ("training", "learning_rate", "fast", "fast"),
-        ("training", "rate", 1, r"unknown \['rate'\]"),
+        ("training", "rate", 1, "unknown key at .*training 'rate'"),
         ("data", "num_val", 1.5, "num_val must be a whole number"),
         ("logging", "level", None, "level must be text"),
     ],
@@ -282,10 +294,10 @@ def test_d17_a_configuration_that_cannot_be_used_is_refused(
     assert re.fullmatch(f"error: .*{words}.*\n", err), err
 
 
-@pytest.mark.parametrize("content", [None, [], {"model": {}}])
-def test_d17_sections_are_needed(run: Any, content: object) -> None:
+@pytest.mark.parametrize("content", [None, [], {"modle": {}}])
+def test_d17_a_file_without_sections_is_refused(run: Any, content: object) -> None:
     code, _, err = run(content)
-    assert (code, "missing" in err) == (2, True)
+    assert (code, "model" in err) == (2, True)
 
 
 def test_d11_a_learning_rate_without_a_point_is_a_number(config: dict[str, Any], run: Any) -> None:
@@ -293,57 +305,46 @@ def test_d11_a_learning_rate_without_a_point_is_a_number(config: dict[str, Any],
     assert run(config)[0] == 0
 
 
-def test_d18_every_parameter_gets_a_gradient(example: ModuleType, model: Any) -> None:
-    features, labels = example.generate_synthetic_multi_task_data(64, 16, [3, 2], seed=1)
-    loss, _ = example.multi_task_loss(model, model(features), labels)
-    assert loss.shape == ()
-    loss.backward()
-    assert all(each.grad is not None and each.grad.abs().sum() > 0 for each in model.parameters())
-
-
-def test_d19_losses_fall_and_validation_is_better_than_chance(
-    example: ModuleType, config: dict[str, Any], run: Any
-) -> None:
+def test_d19_losses_fall_and_validation_is_better_than_chance(config: dict[str, Any], run: Any) -> None:
     code, out, _ = run(config)
-    told = [tuple(map(float, match)) for match in EPOCH.findall(out)]
-    assert (code, len(told)) == (0, 30)
-    assert all(loss == pytest.approx(a + b, abs=2e-3) for loss, a, b in told)
-    assert all(last < 0.7 * first for first, last in zip(told[0], told[-1], strict=True))
+    shown = [tuple(map(float, match)) for match in EPOCH.findall(out)]
+    assert (code, len(shown)) == (0, 30)
+    assert shown[-1][0] < 0.7 * shown[0][0]
     ends = re.findall(r"^(\w+): validation accuracy ([\d.]+)%, chance ([\d.]+)%$", out, re.MULTILINE)
     assert [name for name, *_ in ends] == ["task_a", "task_b"]
     for _, accuracy, chance in ends:
         assert float(accuracy) > float(chance) + 20  # more than five standard errors of 200 samples
 
-    model, history = example.train(config, 42)
-    features, labels = example.generate_synthetic_multi_task_data(1000, 16, [3, 2], seed=42)
-    loss, accuracies = example.evaluate(model, features[800:], [values[800:] for values in labels])
-    assert loss == pytest.approx(history[-1].validation_loss)
-    assert accuracies == history[-1].validation_accuracies
+    model, accuracies = main.train(main.make(main.Config, config, ""), 42)
+    features, labels = main.generate_synthetic_multi_task_data(1000, 16, [3, 2], seed=42)
+    loss, again = main.evaluate(model, features[800:], [values[800:] for values in labels])
+    assert loss == pytest.approx(shown[-1][1], abs=1e-3)
+    assert again == accuracies
 
 
-def test_d19_a_weight_of_zero_leaves_its_task_at_chance(example: ModuleType, config: dict[str, Any]) -> None:
+def test_d19_a_weight_of_zero_leaves_its_task_at_chance(config: dict[str, Any]) -> None:
     config["training"] |= {"epochs": 5, "loss_weights": [0, 1]}
-    accuracies = example.train(config, 42)[1][-1].validation_accuracies
+    _, accuracies = main.train(main.make(main.Config, config, ""), 42)
     assert accuracies["task_b"] > 0.7
     assert accuracies["task_a"] < 0.5
 
 
-def test_d20_everything_public_is_typed_and_documented(example: ModuleType) -> None:
-    for module in (example, sys.modules["settings"]):
-        own = [each for each in vars(module).values() if getattr(each, "__module__", None) == module.__name__]
-        for each in own:
-            if callable(each) and not each.__name__.startswith("_"):
-                assert each.__doc__, each
-                assert "return" in getattr(each, "__annotations__", {"return": None}) or isinstance(each, type), each
+def test_d20_everything_public_is_typed_and_documented() -> None:
+    own = [each for each in vars(main).values() if getattr(each, "__module__", None) == main.__name__]
+    assert len(own) > 10
+    for each in own:
+        if callable(each) and not each.__name__.startswith("_"):
+            assert each.__doc__, each
+            assert "return" in getattr(each, "__annotations__", {"return": None}) or isinstance(each, type), each
 
 
-def test_d21_the_page_helps_with_troubles(folder: Path) -> None:
-    text = (folder / "README.md").read_text(encoding="utf-8")
+def test_d21_the_page_helps_with_troubles() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
     for words in (
-        "loss stays flat",
+        "The loss stays flat",
         "shared capacity",
         "epochs",
-        "one task dominates",
+        "One task dominates",
         "loss_weights",
         "the path that",
     ):
