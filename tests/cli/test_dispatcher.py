@@ -105,14 +105,32 @@ def test_the_backend_script_runs_the_same(
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [(STD, ("e3nn", "std")), (PRO, ("e3nn", "pro")), (LITE, ("e3nn", "lite")), (CGCNN, ("cgcnn", "std"))],
-)
+    [
+        (number + name, cell)
+        for number, name, cell in (
+            ("21_", STD, ("e3nn", "std")), ("22_", PRO, ("e3nn", "pro")), ("20_", LITE, ("e3nn", "lite")),
+            ("12_", CGCNN, ("cgcnn", "std")),
+        )
+        for number in ("", number)
+    ],
+)  # fmt: skip
 def test_a_script_alone_runs_the_level_of_its_name(
     name: str, cell: tuple[str, str], resolve: Resolve, script: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = resolve(*cell_flags(*cell))
     assert script(name, "--dry-run") == 0
     assert yaml.safe_load(capsys.readouterr().out) == expected
+
+
+def test_the_older_script_of_specialists_means_pro(
+    resolve: Resolve, script: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags, level in (((), "pro"), (("--level", "std"), "std")):
+        assert script("32_train_singletask_pro.py", "--property", "band_gap", *flags, "--dry-run") == 0
+        older = yaml.safe_load(capsys.readouterr().out)
+        assert script("train_singletask.py", "--property", "band_gap", "--level", level, "--dry-run") == 0
+        assert older == yaml.safe_load(capsys.readouterr().out)
+        assert older["mode"] == level
 
 
 def test_without_flags_it_is_e3nn_std(resolve: Resolve) -> None:
@@ -395,7 +413,8 @@ def test_every_script_has_help_that_loads_nothing_heavy(root: Path) -> None:
     assert done.returncode == 0, done.stderr
     ends = [line for line in done.stdout.splitlines() if line.startswith("ended ")]
     assert ends == [f"ended {name} 0 []" for name in names]
-    assert [f"usage: {name} " in done.stdout for name in names] == [True] * len(names)
+    assert [name[0] in "123" or f"usage: {name} " in done.stdout for name in names] == [True] * len(names)
+    assert done.stdout.count("usage: train_multitask_std.py ") == 2  # of the older name too
 
 
 def test_the_console_command_and_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
