@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from crystrata.cli.ensemble import main as ensemble
+from crystrata.cli.completed_runs import ensemble
 from crystrata.errors import UsageError
 from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.network import Network

@@ -65,7 +65,7 @@ def _run(flags: argparse.Namespace) -> int:
         raise InputError(f"no such folder: {flags.models_dir}")
     output = flags.output or ("phase2_preds.csv" if flags.dir else None)
     if output:
-        from crystrata.reports.spreadsheets import check_table_path
+        from crystrata.reports.predictions import check_table_path
 
         check_table_path(Path(output))
     from crystrata.prediction.predict import Formula, predict, predict_files
