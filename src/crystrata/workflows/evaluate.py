@@ -26,8 +26,8 @@ from crystrata.prediction.inference import TaskPredictions, evaluate_rows, evalu
 from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.reports.figures import history_figure, parity_figure, png_of, task_figure
 from crystrata.reports.html import write_report
+from crystrata.reports.leaderboard import official_figures, official_predictions
 from crystrata.reports.metrics import class_metrics, competition_score, property_metrics
-from crystrata.reports.official import official_figures, official_predictions
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, OFFICIAL, PREDICTIONS, RESULTS, TASK_PREDICTIONS

@@ -22,7 +22,7 @@ from crystrata.files import write_json
 from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.inference import predict_rows
 from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.reports.official import official_figures, official_predictions
+from crystrata.reports.leaderboard import official_figures, official_predictions
 from crystrata.reports.tables import part_table, terminal_official
 from crystrata.runs.config import OWN_TABLES, RunConfig
 from crystrata.runs.directory import CONFIG, MANIFEST, SPLITS
