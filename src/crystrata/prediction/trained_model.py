@@ -86,8 +86,7 @@ class TrainedModel:
         Raises:
             UsageError: An item is of another type, or the interval no percentage below 100.
         """
-        from crystrata.prediction.items import materials_of
-        from crystrata.prediction.predict import predict
+        from crystrata.prediction.predict import materials_of, predict
 
         return predict(self, materials_of(items, self), interval=interval)
 
