@@ -43,7 +43,7 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
     if flags.import_file and flags.export:
         raise UsageError("--import and --export contradict each other: give one")
-    from crystrata.workflows.stores import build_store, import_store
+    from crystrata.workflows.sources import build_store, import_store
 
     console = terminal()
     if flags.import_file:

@@ -12,7 +12,7 @@ from crystrata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from crystrata.workflows.documents.experiment import Experiment
-    from crystrata.workflows.prepare import Inputs
+    from crystrata.workflows.sources import Inputs
 
 VERBS = ("fit", "validate", "test", "predict")
 PROGRAM = "crystrata-trainer"
@@ -94,7 +94,7 @@ def _run(verb: str, pieces: Sequence[tuple[str, str]], flags: argparse.Namespace
     experiment, checkpoint = _experiment(pieces), flags.ckpt_path
     if experiment is None and (pieces or verb == "fit" or flags.print_config or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
-    from crystrata.workflows.prepare import Inputs
+    from crystrata.workflows.sources import Inputs
 
     inputs = Inputs(trust_pickle=flags.trust_pickle)
     if experiment is not None and flags.print_config:

@@ -44,9 +44,10 @@ from crystrata.tasks import KINDS, Task
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
 from crystrata.workflows.continual_preparation import TRAINING, ContinualStep, PreparedContinual, prepare_continual
 from crystrata.workflows.evaluate import as_table, labelled_metrics, write_table
-from crystrata.workflows.prepare import Inputs, Prepared
+from crystrata.workflows.prepare import Prepared
 from crystrata.workflows.run import resume as resume_run
 from crystrata.workflows.run import run as new_run
+from crystrata.workflows.sources import Inputs
 
 RECORD = "step_record.json"
 RECORDS, FINAL, FORGETTING = "experiment_records.json", "final_model.pt", "forgetting_trajectory.png"

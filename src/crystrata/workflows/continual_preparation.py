@@ -22,7 +22,8 @@ from crystrata.runs.directory import SPLITS
 from crystrata.sources.names import DEFAULT_RELEASE
 from crystrata.sources.opening import JARVIS_VARIABLE, named_file, open_source
 from crystrata.workflows.evaluate import write_table
-from crystrata.workflows.prepare import SAVED, Inputs, Prepared, prepare
+from crystrata.workflows.prepare import Prepared, prepare
+from crystrata.workflows.sources import SAVED, Inputs
 
 TRAINING = "training"
 NOTED, COMPOSITIONS = "rehearsal.json", "compositions.parquet"

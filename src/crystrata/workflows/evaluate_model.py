@@ -30,8 +30,9 @@ from crystrata.runs.find import saved_config
 from crystrata.runs.manifest import read_manifest
 from crystrata.tasks import SELECTIONS, Task
 from crystrata.workflows.evaluate import long_tables, predict_part, task_metrics, write_long_tables
-from crystrata.workflows.prepare import SAVED, TEST_ALL, Inputs, Prepared, labels_of_tasks, prepare
+from crystrata.workflows.prepare import Prepared, labels_of_tasks, prepare
 from crystrata.workflows.run import require_same_data
+from crystrata.workflows.sources import SAVED, TEST_ALL, Inputs
 
 PREDICTED = "predicted"
 """Folder of a run with what it was asked to predict."""

@@ -41,7 +41,8 @@ from crystrata.training.module import TrainingModule
 from crystrata.training.starting_weights import read_start
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluate import evaluate_run
-from crystrata.workflows.prepare import NO_INPUTS, Inputs, Prepared, prepare
+from crystrata.workflows.prepare import Prepared, prepare
+from crystrata.workflows.sources import NO_INPUTS, Inputs
 
 
 def run(
