@@ -137,19 +137,14 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
     if flags.seeds and flags.starts is not None:
         raise UsageError("--seeds and --starts contradict each other: start from seeds, or at random")
     constraints = Constraints(
-        allowed_elements=_allowed(flags) if given else None,
-        max_elements=flags.max_elements,
-        fixed_amounts=_amounts(flags.fix),
-        element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
+        allowed_elements=_allowed(flags) if given else None, max_elements=flags.max_elements,
+        fixed_amounts=_amounts(flags.fix), element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
         min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
-    )
+    )  # fmt: skip
     composition = CompositionSettings(
-        seed_blend=flags.seed_blend,
-        diversity_scale=flags.diversity,
-        starts=_STARTS if flags.starts is None else flags.starts,
-        random_seed=flags.seed,
-        **(steps if given else {}),
-    )
+        seed_blend=flags.seed_blend, diversity_scale=flags.diversity,
+        starts=_STARTS if flags.starts is None else flags.starts, random_seed=flags.seed, **(steps if given else {}),
+    )  # fmt: skip
     return DesignRequest(
         objectives=tuple(map(Objective.parse, flags.objectives)),
         constraints=constraints,

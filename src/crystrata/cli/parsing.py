@@ -44,12 +44,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, examples: Sequence[str] = (), epilog: str | None = None) -> None:
         shown = "\n".join(["examples:", *(f"  {prog} {arguments}" for arguments in examples)])
         super().__init__(
-            prog,
-            description=textwrap.fill(description, _WIDTH),
-            epilog=epilog or (shown if examples else None),
-            allow_abbrev=False,
-            formatter_class=_Help,
-        )
+            prog, description=textwrap.fill(description, _WIDTH), epilog=epilog or (shown if examples else None),
+            allow_abbrev=False, formatter_class=_Help,
+        )  # fmt: skip
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parse; an unknown flag is an error that names the nearest one."""

@@ -27,10 +27,7 @@ def matrix(arguments: Sequence[str] | None = None, program: str = "run_matrix.py
         description="Train the model matrix: every tier as one e3nn specialist per property and one e3nn network for "
         "all nine, beside CGCNN for all nine. Interrupted cells continue from their checkpoint. "
         "The table is models/matrix.md, .csv and .html.",
-        examples=(
-            "--tiers lite --source demo",
-            "--tiers std,pro --data-file dft_3d.parquet --only-missing",
-        ),
+        examples=("--tiers lite --source demo", "--tiers std,pro --data-file dft_3d.parquet --only-missing"),
     )
     what = parser.add_argument_group("cells")
     what.add_argument("--tiers", default=",".join(TIERS), metavar="A,B", help=f"some of {', '.join(LEVELS)}")

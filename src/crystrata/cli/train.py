@@ -136,16 +136,10 @@ def config_of(flags: argparse.Namespace, entry: EntryPoint) -> RunConfig:
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
     config = resolve_config(
-        entry.algorithm or flags.algorithm,
-        _mode(flags, entry),
-        properties=_properties(flags, entry),
-        size=flags.size,
-        structure=flags.structure,
-        angles=flags.angles,
-        heads=_heads(flags.head or []),
-        single_task=entry.single_task,
+        entry.algorithm or flags.algorithm, _mode(flags, entry), properties=_properties(flags, entry), size=flags.size,
+        structure=flags.structure, angles=flags.angles, heads=_heads(flags.head or []), single_task=entry.single_task,
         **overrides,
-    )
+    )  # fmt: skip
     from crystrata.workflows.prepare import require_valid_source
 
     require_valid_source(config)

@@ -31,11 +31,7 @@ A number is a place in a list: --model.init_args.task_configs.0.loss_weight=0.5.
 
 def build_parser() -> Parser:
     """Return the parser of the flags that are no values of the files."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Train and evaluate what YAML files describe.",
-        epilog=_EXAMPLES,
-    )
+    parser = Parser(prog=PROGRAM, description="Train and evaluate what YAML files describe.", epilog=_EXAMPLES)
     parser.add_argument("--config", action="append", metavar="FILE", help="YAML file; later ones are laid over it")
     parser.add_argument(
         "--ckpt_path", metavar="RUN", help="run that fit goes on with, or that is evaluated; last is the newest one"

@@ -40,12 +40,9 @@ class Domain:
 
     @classmethod
     def fit(
-        cls,
-        training: np.ndarray,
-        calibration: np.ndarray,
-        fractions: np.ndarray | None = None,
+        cls, training: np.ndarray, calibration: np.ndarray, fractions: np.ndarray | None = None,
         volumes: np.ndarray | None = None,
-    ) -> Domain:
+    ) -> Domain:  # fmt: skip
         """Learn what is usual.
 
         Args:
@@ -91,15 +88,9 @@ class Domain:
 
 
 def cautions(
-    numbers: np.ndarray,
-    crystal: Crystal | None,
-    seen: Collection[str],
-    *,
-    distance: float = 0.0,
-    expansion: float = 1.0,
-    metal_with_dielectric: bool = False,
-    gaps: tuple[float, float] = (0.0, 0.0),
-) -> Iterator[str]:
+    numbers: np.ndarray, crystal: Crystal | None, seen: Collection[str], *, distance: float = 0.0,
+    expansion: float = 1.0, metal_with_dielectric: bool = False, gaps: tuple[float, float] = (0.0, 0.0),
+) -> Iterator[str]:  # fmt: skip
     """Yield what to be careful about in the predictions for a material.
 
     Args:

@@ -112,14 +112,9 @@ def _of_structure(id: str, item: Any) -> Crystal | Rejected:
 
 
 def predict_files(
-    model: TrainedModel,
-    paths: Iterable[Path | str],
-    *,
-    interval: float = INTERVAL,
-    majority_species: bool = False,
-    workers: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
+    model: TrainedModel, paths: Iterable[Path | str], *, interval: float = INTERVAL, majority_species: bool = False,
+    workers: int = 0, progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Predict the properties of structure files.
 
     Args:
@@ -148,12 +143,9 @@ def predict_files(
 
 
 def predict(
-    model: TrainedModel,
-    items: Iterable[Material],
-    *,
-    interval: float = INTERVAL,
+    model: TrainedModel, items: Iterable[Material], *, interval: float = INTERVAL,
     progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Predict crystals and formulas, one after another in chunks; see `predict_files`."""
     if not 0 <= interval < 100:
         raise UsageError(f"--interval is a percentage from 0 to below 100, not {interval:g}")
@@ -256,12 +248,9 @@ def _classified(model: TrainedModel) -> list[Task]:
 
 
 def _predict(
-    model: TrainedModel,
-    graphs: GraphArrays | None,
-    items: Sequence[Crystal | Formula],
-    rows: np.ndarray,
+    model: TrainedModel, graphs: GraphArrays | None, items: Sequence[Crystal | Formula], rows: np.ndarray,
     interval: float,
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[dict[str, np.ndarray], list[str]]:  # fmt: skip
     """Return the columns, title -> (n,), and the warnings of n materials that can be predicted.
 
     Args:
@@ -295,13 +284,9 @@ def _predict(
 
 
 def _warnings(
-    model: TrainedModel,
-    items: Sequence[Crystal | Formula],
-    values: Mapping[str, np.ndarray],
-    metal: np.ndarray,
-    distance: np.ndarray,
-    expansion: np.ndarray,
-) -> list[str]:
+    model: TrainedModel, items: Sequence[Crystal | Formula], values: Mapping[str, np.ndarray], metal: np.ndarray,
+    distance: np.ndarray, expansion: np.ndarray,
+) -> list[str]:  # fmt: skip
     """Return what to be careful about, a text for each material."""
     without_dielectric = metal & ("dielectric" in values)
     gaps = np.stack([values[name] for name in GAPS], 1) if {*GAPS} <= {*values} else np.zeros((len(items), 2))

@@ -35,11 +35,7 @@ img { max-width: 100%; } .demo { background: #fff3cd; padding: .6rem 1rem; borde
 
 
 def write_report(
-    run: Path,
-    title: str,
-    results: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    figures: Sequence[tuple[str, bytes]],
+    run: Path, title: str, results: Mapping[str, Any], facts: Mapping[str, Any], figures: Sequence[tuple[str, bytes]]
 ) -> None:
     """Write `report.html` into a run directory.
 

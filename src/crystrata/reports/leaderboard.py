@@ -40,12 +40,9 @@ _FILES = ("--data-file", "--splits-file")
 
 
 def official_predictions(
-    split: Split,
-    materials: Materials,
-    tasks: Sequence[Task],
-    predicted: Mapping[str, np.ndarray],
+    split: Split, materials: Materials, tasks: Sequence[Task], predicted: Mapping[str, np.ndarray],
     details: Mapping[str, np.ndarray],
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Return what a run predicts for every official test that the split holds and a task of the run predicts.
 
     Args:

@@ -132,12 +132,9 @@ def markdown(table: pd.DataFrame) -> str:
 def terminal_table(results: Mapping[str, Any]) -> Table:
     """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
     shown = Table(
-        title="Mean absolute error",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        caption="\n".join(captions(results)),
+        title="Mean absolute error", box=SIMPLE_HEAD, pad_edge=False, caption="\n".join(captions(results)),
         caption_justify="left",
-    )
+    )  # fmt: skip
     for column in ("property", "val", "test", "median", "MAD", "CGCNN*", "ALIGNN*"):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
     for row in mae_table(results).to_dict("records"):

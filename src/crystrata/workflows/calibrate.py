@@ -23,14 +23,9 @@ Columns = Mapping[str, np.ndarray]
 
 
 def calibrate_run(
-    run: Path,
-    model: TrainedModel,
-    prepared: Prepared,
-    tasks: Sequence[Task],
-    labels: Mapping[str, Columns],
-    values: Mapping[str, Columns],
-    latents: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
+    run: Path, model: TrainedModel, prepared: Prepared, tasks: Sequence[Task], labels: Mapping[str, Columns],
+    values: Mapping[str, Columns], latents: Mapping[str, np.ndarray],
+) -> dict[str, Any]:  # fmt: skip
     """Calibrate the best weights of a run, write what was learned beside them, and try it on the test part.
 
     Args:

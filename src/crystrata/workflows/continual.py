@@ -80,14 +80,9 @@ def run_continual(config: ContinualConfig, command: list[str], console: Console)
 
 
 def finetune_heads(
-    config: ContinualConfig,
-    heads: Sequence[str],
-    command: list[str],
-    console: Console,
-    *,
-    checkpoint: Path | None = None,
-    epochs: int | None = None,
-) -> Path:
+    config: ContinualConfig, heads: Sequence[str], command: list[str], console: Console, *,
+    checkpoint: Path | None = None, epochs: int | None = None,
+) -> Path:  # fmt: skip
     """Train some heads of the final model alone, all else frozen; return the folder of the result.
 
     `<output>/finetune` is a run over these tasks that also holds `final_model.pt`, with every head, and

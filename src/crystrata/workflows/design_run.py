@@ -93,14 +93,9 @@ class DesignRequest:
 
 
 def run_design(
-    request: DesignRequest,
-    trained: TrainedCompositions,
-    output: Path,
-    console: Console,
-    *,
-    structure_model: TrainedModel | None = None,
-    known: CrystalTable | None = None,
-) -> pd.DataFrame:
+    request: DesignRequest, trained: TrainedCompositions, output: Path, console: Console, *,
+    structure_model: TrainedModel | None = None, known: CrystalTable | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Search for compositions, find structures for the best, and write and show both; return the table of compositions.
 
     Args:

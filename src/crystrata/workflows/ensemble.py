@@ -176,16 +176,9 @@ def select(predictions: dict[int, np.ndarray], truth: np.ndarray) -> tuple[list[
 
 
 def _write(
-    run: Path,
-    config: RunConfig,
-    members: Sequence[Member],
-    chosen: dict[str, list[int]],
-    score: float,
-    prepared: Prepared,
-    record: TrainingRecord,
-    command: list[str],
-    console: Console,
-) -> Path:
+    run: Path, config: RunConfig, members: Sequence[Member], chosen: dict[str, list[int]], score: float,
+    prepared: Prepared, record: TrainingRecord, command: list[str], console: Console,
+) -> Path:  # fmt: skip
     """Write weights, evaluation and manifest of the ensemble."""
     started = time.perf_counter()
     networks, listed = [], list[dict[str, Any]]()

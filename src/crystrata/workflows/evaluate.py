@@ -40,14 +40,9 @@ _BATCH = 256
 
 
 def evaluate_run(
-    run: Path,
-    config: RunConfig,
-    prepared: Prepared,
-    history: Sequence[dict[str, Any]],
-    *,
-    earlier: TrainingRecord | None = None,
-    hours: float | None = None,
-) -> dict[str, Any]:
+    run: Path, config: RunConfig, prepared: Prepared, history: Sequence[dict[str, Any]], *,
+    earlier: TrainingRecord | None = None, hours: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results.
 
     Args:
@@ -128,14 +123,9 @@ def _others(
 
 
 def task_metrics(
-    task: Task,
-    model: TrainedModel,
-    prepared: Prepared,
-    part: str,
-    truth: Mapping[str, Mapping[str, np.ndarray]],
-    values: Mapping[str, np.ndarray],
-    predictions: TaskPredictions | None,
-) -> dict[str, Any] | None:
+    task: Task, model: TrainedModel, prepared: Prepared, part: str, truth: Mapping[str, Mapping[str, np.ndarray]],
+    values: Mapping[str, np.ndarray], predictions: TaskPredictions | None,
+) -> dict[str, Any] | None:  # fmt: skip
     """Return the metrics of a task on a part, None where it has no label there.
 
     Args:
@@ -223,14 +213,9 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def _write_predictions(
-    run: Path,
-    ids: list[str],
-    tasks: Sequence[Task],
-    truth: Mapping[str, np.ndarray],
-    predicted: Mapping[str, np.ndarray],
-    *,
-    demo: bool,
-) -> None:
+    run: Path, ids: list[str], tasks: Sequence[Task], truth: Mapping[str, np.ndarray],
+    predicted: Mapping[str, np.ndarray], *, demo: bool,
+) -> None:  # fmt: skip
     """Write one row per test material: for each task of one number the label and the prediction."""
     columns: dict[str, Any] = {"id": ids}
     for task in tasks:
@@ -241,16 +226,10 @@ def _write_predictions(
 
 
 def _write_report(
-    run: Path,
-    config: RunConfig,
-    results: dict[str, Any],
-    history: Sequence[dict[str, Any]],
-    tasks: Sequence[Task],
-    truth: Mapping[str, np.ndarray],
-    predicted: Mapping[str, np.ndarray],
-    others: Mapping[str, TaskPredictions],
+    run: Path, config: RunConfig, results: dict[str, Any], history: Sequence[dict[str, Any]], tasks: Sequence[Task],
+    truth: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], others: Mapping[str, TaskPredictions],
     dataset: MaterialDataset,
-) -> None:
+) -> None:  # fmt: skip
     kind = "properties" if all(task.benchmark or task.derived_from for task in config.tasks) else "tasks"
     title = f"{config.title}, {len(config.tasks)} {kind}"
     facts = {

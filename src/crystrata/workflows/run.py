@@ -46,14 +46,9 @@ from crystrata.workflows.sources import NO_INPUTS, Inputs
 
 
 def run(
-    config: RunConfig,
-    command: list[str],
-    console: Console,
-    *,
-    inputs: Inputs = NO_INPUTS,
-    extras: Extras = NO_EXTRAS,
+    config: RunConfig, command: list[str], console: Console, *, inputs: Inputs = NO_INPUTS, extras: Extras = NO_EXTRAS,
     directory: Path | None = None,
-) -> Path:
+) -> Path:  # fmt: skip
     """Train, evaluate and document a new run; return its directory.
 
     Args:
@@ -89,14 +84,9 @@ def run(
 
 
 def resume(
-    path: Path,
-    config: RunConfig,
-    command: list[str],
-    console: Console,
-    *,
-    inputs: Inputs = NO_INPUTS,
+    path: Path, config: RunConfig, command: list[str], console: Console, *, inputs: Inputs = NO_INPUTS,
     extras: Extras = NO_EXTRAS,
-) -> Path:
+) -> Path:  # fmt: skip
     """Continue a run from its latest checkpoint, bit for bit as an uninterrupted run; return its directory.
 
     One that had finished is only evaluated and documented again. A run that another process is still carrying out is
@@ -235,17 +225,9 @@ def _write_data(path: Path, prepared: Prepared) -> None:
 
 
 def _train(
-    path: Path,
-    module: TrainingModule,
-    config: RunConfig,
-    prepared: Prepared,
-    console: Console,
-    stop: StopRequest,
-    earlier: TrainingRecord | None,
-    extras: Extras,
-    *,
-    going_on: bool = False,
-) -> None:
+    path: Path, module: TrainingModule, config: RunConfig, prepared: Prepared, console: Console, stop: StopRequest,
+    earlier: TrainingRecord | None, extras: Extras, *, going_on: bool = False,
+) -> None:  # fmt: skip
     """Train; `best.pt` and `history.json` are there then."""
     facts, record = prepared.weights_facts(config), prepared.record(earlier)
     try:

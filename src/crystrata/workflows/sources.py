@@ -199,15 +199,9 @@ def open_crystals(config: RunConfig, console: Console) -> KeyedCrystals:
 
 
 def build_store(
-    source: Source,
-    release: str,
-    data_file: str | None,
-    data_dir: Path,
-    workers: int,
-    console: Console,
-    *,
+    source: Source, release: str, data_file: str | None, data_dir: Path, workers: int, console: Console, *,
     export: Path | None = None,
-) -> GraphStore:
+) -> GraphStore:  # fmt: skip
     """Open the store of a source, building it where it does not exist, and say what is in it."""
     table = open_source(source, release, data_file, data_dir, console)
     started = time.perf_counter()

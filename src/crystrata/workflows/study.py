@@ -171,11 +171,7 @@ def _run_or_read(
 
 def _write(folder: Path, result: ScenarioResult, trained: TrainedCompositions) -> None:
     """Write figures and tables; results.json comes last, as the sign that the scenario is finished."""
-    figures = {
-        COMPARISON: comparison_figure(result),
-        ELEMENTS: element_figure(result),
-        SCATTER: scatter_figure(result),
-    }
+    figures = {COMPARISON: comparison_figure(result), ELEMENTS: element_figure(result), SCATTER: scatter_figure(result)}
     random_start = "composition_random_start"
     for path in result.paths:
         if path.name != random_start:

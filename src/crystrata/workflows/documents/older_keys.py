@@ -121,16 +121,9 @@ def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str
     records = [{**shared, **record} for record in listed or ()]
     if given.get("enable_autoencoder"):
         records.append({"name": AUTOENCODER, "kind": AUTOENCODER})
-    tasks = [
-        task.as_dict()
-        for task in parse_tasks(
-            records,
-            loss_weights=given.get("loss_weights"),
-            task_masking_ratios=given.get("task_masking_ratios"),
-            attributes_source=given.get("attributes_source"),
-            other_losses=SELF_SUPERVISED,
-        )
-    ]
+    names = ("loss_weights", "task_masking_ratios", "attributes_source")
+    further = {name: given.get(name) for name in names}
+    tasks = [task.as_dict() for task in parse_tasks(records, **further, other_losses=SELF_SUPERVISED)]
     if given.get("train_only") is not None:
         tasks = _only(tasks, given["train_only"])
     return {"tasks": tasks}
