@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, command_line, run_verb, terminal
 from crystrata.errors import UsageError
 from crystrata.runs.manifest import read_manifest
 from crystrata.runs.shipped import PRETRAINED
@@ -24,7 +24,7 @@ def ensemble(arguments: Sequence[str] | None = None, program: str = "crystrata e
         ("models/multitask_pro_e3nn/run_a models/multitask_pro_e3nn/run_b", "RUN RUN RUN --run-id best_of_three"),
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="directories of completed runs")
-    parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    add_models_dir(parser)
     parser.add_argument("--run-id", metavar="NAME", help="name of the run directory (default: time and a short id)")
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _ensemble(flags, command_line(program, arguments)))
@@ -33,7 +33,7 @@ def ensemble(arguments: Sequence[str] | None = None, program: str = "crystrata e
 def _ensemble(flags: argparse.Namespace, command: list[str]) -> int:
     from crystrata.workflows.ensemble import ensemble_runs
 
-    ensemble_runs([Path(run) for run in flags.runs], Path(flags.models_dir), command, terminal(), flags.run_id)
+    ensemble_runs([Path(run) for run in flags.runs], flags.models_dir, command, terminal(), flags.run_id)
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
 from crystrata.design import METHODS
 from crystrata.elements import INERT_OR_UNSTABLE
 from crystrata.errors import UsageError
@@ -95,7 +95,7 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
         "--structure-model", metavar="MODEL",
         help="model of crystals that evaluates the candidates (default: as in `crystrata predict`)",
     )  # fmt: skip
-    group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    add_models_dir(group)
     group.add_argument("--source", default="auto", choices=SOURCES, help="where known crystals come from")
     group.add_argument("--data-file", metavar="FILE", help="local dft_3d file")
     group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
@@ -111,11 +111,11 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.design_run import run_design
 
     console, request = terminal(), _request(flags)
-    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.model), flags.device)
+    trained = TrainedCompositions.load(find_model(flags.models_dir, flags.model), flags.device)
     ObjectiveFunction(request.objectives, trained.model.network)  # refuse before reading crystals, which takes long
     structure_model = known = None
     if request.structures:
-        structure_model = load_model(find_model(Path(flags.models_dir), flags.structure_model), flags.device)
+        structure_model = load_model(find_model(flags.models_dir, flags.structure_model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
     run_design(request, trained, Path(flags.output), console, structure_model=structure_model, known=known)
     return 0
@@ -203,7 +203,7 @@ def build_study_parser(program: str = "crystrata design study") -> Parser:
         "name or folder of a shipped model; takes precedence over the file",
     )  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="folder of the study; takes precedence over the file")
-    parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    add_models_dir(parser)
     parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     return parser
 
@@ -220,5 +220,5 @@ def _run_study(flags: argparse.Namespace) -> int:
     from crystrata.workflows.study import run_study
 
     config = read_study(Path(flags.config), model=flags.model, output=flags.output)
-    run_study(config, find_model(Path(flags.models_dir), config.model), terminal(), flags.device)
+    run_study(config, find_model(flags.models_dir, config.model), terminal(), flags.device)
     return 0

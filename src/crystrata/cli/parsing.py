@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from crystrata.errors import CrystrataError, Interrupted, nearest
@@ -60,6 +61,17 @@ class Parser(argparse.ArgumentParser):
         """Print one line and where to read more, and exit with 2."""
         print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def add_models_dir(group: argparse._ActionsContainer, *older: str, words: str = "folder of all runs") -> None:
+    """Add the flag of the folder in which runs are looked for: one that is given must exist, the default need not."""
+    group.add_argument("--models-dir", *older, type=_existing, default=Path("models"), metavar="DIR", help=words)
+
+
+def _existing(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return Path(text)
 
 
 def terminal(*, stderr: bool = False) -> Console:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
 from crystrata.errors import InputError, UsageError
 
 ALL_FAILED = 1
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         "(default: the shipped model)",
     )
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
-    model.add_argument("--models-dir", "--model-dir", metavar="DIR", help="folder of all runs (default: models)")
+    add_models_dir(model, "--model-dir", words="folder of all runs (default: models)")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     parser.add_argument("--output", metavar="FILE", help="csv or xlsx table (with --dir: phase2_preds.csv)")
     flags = parser.parse_args(arguments)
@@ -61,8 +61,6 @@ def _run(flags: argparse.Namespace) -> int:
     paths = _inputs(flags)
     if flags.model and flags.family:
         raise UsageError("--model and --family contradict each other: give one")
-    if flags.models_dir is not None and not Path(flags.models_dir).is_dir():
-        raise InputError(f"no such folder: {flags.models_dir}")
     output = flags.output or ("phase2_preds.csv" if flags.dir else None)
     if output:
         from crystrata.reports.predictions import check_table_path
@@ -74,7 +72,7 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.runs.find import find_model
 
     console = terminal(stderr=bool(flags.output))
-    found = find_model(Path(flags.models_dir or "models"), flags.model, flags.family)
+    found = find_model(flags.models_dir, flags.model, flags.family)
     model = load_model(found, flags.device)
     with console.status("predicting") as status:
 
