@@ -16,10 +16,9 @@ from crystrata.files import write_text
 from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import TABLE_CSV, TABLE_MD
 
-CAPTION = (
-    "val and test: this run's parts; median and MAD: error on test of predicting the training median and mean; "
-    "* published figures are on the official test part of each property and only give the scale."
-)
+CAPTION = "val and test: this run's parts; median and MAD: error on test of predicting the training median and mean"
+PUBLISHED_CAPTION = "* published figures are on the official test part of each property and only give the scale"
+_PUBLISHED = {"published CGCNN": "CGCNN*", "published ALIGNN": "ALIGNN*"}
 OFFICIAL_CAPTION = (
     "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is told; "
     "ids: crystals of the test; n: those with a label."
@@ -38,7 +37,10 @@ DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures 
 
 
 def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per task with an absolute error from the content of `results.json`."""
+    """Return one row per task with an absolute error from the content of `results.json`.
+
+    The columns of published errors are there where any task has one.
+    """
     rows = []
     for name, parts in results["tasks"].items():
         test, val = parts.get("test"), parts.get("val")
@@ -58,7 +60,8 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
                 "published ALIGNN": published.alignn if published else None,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[title for title in _PUBLISHED if rows and table[title].isna().all()])
 
 
 def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -135,11 +138,12 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
         title="Mean absolute error", box=SIMPLE_HEAD, pad_edge=False, caption="\n".join(captions(results)),
         caption_justify="left",
     )  # fmt: skip
-    for column in ("property", "val", "test", "median", "MAD", "CGCNN*", "ALIGNN*"):
+    titles, table = {"val MAE": "val", "test MAE": "test", "median": "median", "MAD": "MAD"}, mae_table(results)
+    titles |= {key: title for key, title in _PUBLISHED.items() if key in table}
+    for column in ("property", *titles.values()):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
-    for row in mae_table(results).to_dict("records"):
-        values = [row[key] for key in ("val MAE", "test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
-        cells = [Text(cell_text(value, 3)) for value in values]
+    for row in table.to_dict("records"):
+        cells = [Text(cell_text(row[key], 3)) for key in titles]
         if pd.notna(row["test MAE"]):
             cells[1].stylize("green" if row["test MAE"] < row["median"] else "yellow")
         shown.add_row(Text(f"{row['property']} [{row['unit']}]" if row["unit"] else row["property"]), *cells)
@@ -162,7 +166,9 @@ def terminal_official(results: Mapping[str, Any]) -> Table:
 
 def captions(results: Mapping[str, Any]) -> list[str]:
     """Return the notes that belong under every table of these results."""
-    return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
+    published = not set(_PUBLISHED).isdisjoint(mae_table(results))
+    caption = f"{CAPTION}; {PUBLISHED_CAPTION}." if published else f"{CAPTION}."
+    return [caption, DEMO_CAPTION] if results["demo"] else [caption]
 
 
 def cell_text(value: Any, digits: int = 4) -> str:
