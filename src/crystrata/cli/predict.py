@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         "named.",
         examples=("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
     )
-    what = parser.add_argument_group("structures")
+    what = parser.add_argument_group("structures or formulas")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
     what.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
@@ -92,7 +92,8 @@ def _run(flags: argparse.Namespace) -> int:
         known = f"{flags.interval:g} % prediction intervals"
         unknown = "no intervals: this model has not been calibrated; --resume of its run does it"
         console.print(known if model.calibration else unknown, soft_wrap=True)
-    print_predictions(table, model, console, written=output)
+    items = "formulas" if flags.formula else "structures"
+    print_predictions(table, model, console, items=items, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
 
 

@@ -218,7 +218,7 @@ def _graphs(model: TrainedModel, items: Sequence[Material]) -> tuple[GraphArrays
     _, valid = known_weights([item.formula for row in left if not isinstance(item := items[row], Rejected)])
     for row, known in zip(left, valid, strict=True):
         if not known:
-            failed[row] = Rejected(items[row].id, "unknown_species", "it is no formula of known elements")
+            failed[row] = Rejected(items[row].id, "unknown_species", "it is not a formula of known elements")
     return graphs, failed
 
 

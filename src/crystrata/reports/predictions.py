@@ -77,8 +77,10 @@ def write_predictions(table: pd.DataFrame, path: Path, *, demo: bool) -> None:
     write_spreadsheet(table.assign(model="DEMO: labels are not DFT") if demo else table, path)
 
 
-def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console, *, written: str | None) -> None:
-    """Print predictions: one block per structure for a few, a count for many; errors by name."""
+def print_predictions(
+    table: pd.DataFrame, model: TrainedModel, console: Console, *, items: str, written: str | None
+) -> None:
+    """Print predictions of `items`, structures or formulas: a block each of a few, a count of many; errors by name."""
     demo = model.facts["source"]["demo"]
     failed = table[table["error_code"] != ""]
     for row in table[table["error_code"] == ""].head(_SHOWN).to_dict("records"):
@@ -101,7 +103,7 @@ def print_predictions(table: pd.DataFrame, model: TrainedModel, console: Console
         console.print(f"{row['id']}: {row['error_code']}: {row['error']}", style="red", soft_wrap=True)
     hidden = len(table) - len(table[table["error_code"] == ""].head(_SHOWN)) - len(failed.head(_SHOWN))
     console.print(
-        f"{len(table)} structures, {len(failed)} with errors"
+        f"{len(table)} {items}, {len(failed)} with errors"
         + (f", {hidden} not shown" if hidden else "")
         + (f"; table: {written}" if written else "")
         + f"; model: {model.path}",
