@@ -88,12 +88,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def refreshed(text: str) -> str:
-    """Return a document with every block made again.
-
-    Raises:
-        InputError: A block has no end.
-        UsageError: A block has a name that no generator has.
-    """
+    """Return a document with every block made again; one without an end, or with an unknown name, is an error."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]

@@ -68,8 +68,7 @@ class Domain:
     def usual_volume(self, fractions: np.ndarray) -> np.ndarray:
         """Return the volumes per atom that the elements usually take, (m,) [A^3], from atomic fractions (m, 103).
 
-        Raises:
-            TypeError: The training materials were not all crystals.
+        Raises a TypeError where the training materials were not all crystals.
         """
         if self.volume is None:
             raise TypeError("volumes are known of crystals alone")

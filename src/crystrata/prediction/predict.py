@@ -49,11 +49,7 @@ _FORMULA_ALONE = "no structure was given: predicted from the formula alone"
 
 @dataclass(frozen=True)
 class Formula:
-    """A composition to predict, without a crystal.
-
-    Attributes:
-        text: As it was written.
-    """
+    """A composition to predict, without a crystal; `text` is as it was written."""
 
     text: str
 
@@ -77,13 +73,8 @@ Material = Crystal | Formula | Rejected
 def materials_of(items: Any, model: TrainedModel) -> Iterator[Material]:
     """Yield the materials that items are, in order; one that cannot be read is a `Rejected` with its reason.
 
-    Args:
-        items: One item or several: a path of structures, a `Structure` of pymatgen, an `Atoms` of ASE, a `Crystal`, or
-            a formula.
-        model: What predicts them: text that names no file is a formula where it reads compositions.
-
-    Raises:
-        UsageError: An item is of another type.
+    An item is a path of structures, a `Structure` of pymatgen, an `Atoms` of ASE, a `Crystal` or a formula; text that
+    names no file is a formula where the model reads compositions. Another type is a UsageError.
     """
     several = isinstance(items, Iterable) and not (isinstance(items, str | Path) or _is_structure(items))
     for place, item in enumerate(items if several else [items]):
@@ -253,12 +244,7 @@ def _predict(
 ) -> tuple[dict[str, np.ndarray], list[str]]:  # fmt: skip
     """Return the columns, title -> (n,), and the warnings of n materials that can be predicted.
 
-    Args:
-        model: The model.
-        graphs: Of the crystals; `source_row` is their place among all inputs.
-        items: The materials.
-        rows: Their places among all inputs, (n,).
-        interval: Level of the intervals [%]; 0 makes none.
+    `rows` are their places among all inputs, (n,), as is `source_row` of the graphs; `interval` is a level [%].
     """
     formulas = [item.formula for item in items]
     dataset = _dataset(model, graphs, items, rows)

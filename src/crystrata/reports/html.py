@@ -37,15 +37,7 @@ img { max-width: 100%; } .demo { background: #fff3cd; padding: .6rem 1rem; borde
 def write_report(
     run: Path, title: str, results: Mapping[str, Any], facts: Mapping[str, Any], figures: Sequence[tuple[str, bytes]]
 ) -> None:
-    """Write `report.html` into a run directory.
-
-    Args:
-        run: The directory.
-        title: Heading.
-        results: Content of `results.json`.
-        facts: Rows of the facts table.
-        figures: Captions and PNGs.
-    """
+    """Write `report.html` into a run directory: tables of `results.json`, captioned PNGs, rows of the facts table."""
     table, official = html_table(mae_table(results)), official_table(results)
     if len(others := other_table(results)):
         table += f"<h2>Other metrics</h2>{html_table(others)}"

@@ -46,11 +46,11 @@ def official_predictions(
     """Return what a run predicts for every official test that the split holds and a task of the run predicts.
 
     Args:
-        split: The split; its official tests are whole.
+        split: Its official tests are whole.
         materials: All materials, with the label columns of their source.
         tasks: Tasks of one number.
         predicted: Their predictions on the test part, task -> (n,).
-        details: What the heads say besides on the test part, title -> (n,).
+        details: Further outputs of the heads on the test part, title -> (n,).
 
     Returns:
         One row per benchmark and crystal, with `COLUMNS`: label (NaN where unknown) and prediction in the label's unit.
@@ -60,26 +60,20 @@ def official_predictions(
         if benchmark in predicting and materials.table is not None:
             task = predicting[benchmark]
             values = _component(task, benchmark, predicted[task.name], details)
-            told = {
+            columns = {
                 "benchmark": benchmark,
                 "id": [materials.ids[row] for row in rows],
                 "label": materials.table[benchmark].to_numpy(dtype=np.float64)[rows],
                 "prediction": values[np.searchsorted(split.test, rows)],
             }
-            answers.append(pd.DataFrame(told, columns=list(COLUMNS)))
+            answers.append(pd.DataFrame(columns, columns=list(COLUMNS)))
     return pd.concat(answers, ignore_index=True) if answers else pd.DataFrame(columns=list(COLUMNS))
 
 
 def official_figures(
     answers: pd.DataFrame, tasks: Sequence[Task], materials: Materials, train: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """Return the figures of official tests.
-
-    Args:
-        answers: See `official_predictions`.
-        tasks: Tasks of one number.
-        materials: All materials, with the label columns of their source.
-        train: Rows of the training part.
+    """Return the metrics of official tests, whose `answers` are those of `official_predictions`.
 
     Returns:
         Benchmark -> `property`, `ids` (crystals of the official test), `n` (those with a label), `mae` over these and
@@ -145,11 +139,6 @@ def file_name(benchmark: str) -> str:
 
 def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dict[str, float | None]:
     """Write the folder of a contribution, whole or not at all.
-
-    Args:
-        run: Directory of a completed run whose split holds whole official tests.
-        contributor: What the run does not know.
-        folder: Where the contribution goes; must not exist.
 
     Returns:
         Name of each file of predictions -> its MAE in the unit of the label, None where no label is known.

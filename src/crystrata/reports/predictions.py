@@ -23,11 +23,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check_table_path(path: Path) -> None:
-    """Refuse a name that no table can be written under, before any work is done.
-
-    Raises:
-        UsageError: The ending is neither .csv nor .xlsx, or xlsx needs a package that is missing.
-    """
+    """Refuse a name before any work where the ending is not .csv or .xlsx, or xlsx needs a missing package."""
     if path.suffix.lower() not in (".csv", ".xlsx"):
         raise UsageError(f"{path}: tables are written as csv or xlsx; end the name in .csv or .xlsx")
     if path.suffix.lower() == ".xlsx" and importlib.util.find_spec("openpyxl") is None:
@@ -37,9 +33,7 @@ def check_table_path(path: Path) -> None:
 def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
     """Write a table, atomically. Numbers stay numbers; text that would run as a formula gets a leading quote.
 
-    Raises:
-        UsageError: See `check_table_path`; or the table has more rows than a sheet of xlsx.
-        StorageError: The file cannot be written.
+    Raises a UsageError as `check_table_path` does, or where the table has more rows than a sheet of xlsx.
     """
     check_table_path(path)
     text = table.select_dtypes(exclude="number").columns

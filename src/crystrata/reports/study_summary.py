@@ -18,10 +18,7 @@ from crystrata.reports.tables import markdown
 def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float]], level: str = "90") -> str:
     """Return the summary of a scenario as markdown; values in the units of the labels.
 
-    Args:
-        result: The scenario.
-        half_widths: Task -> level [%] -> half width of the prediction interval.
-        level: Level of the intervals in the summary [%].
+    `half_widths` are those of the prediction intervals, task -> level [%] -> half width; `level` is the one shown.
     """
     known = {one.task: half_widths.get(one.task, {}).get(level) for one in result.objectives}
     widths = [f"{task} +/- {width:.3g}" for task, width in known.items() if width is not None]

@@ -85,16 +85,9 @@ def finetune_heads(
 ) -> Path:  # fmt: skip
     """Train some heads of the final model alone, all else frozen; return the folder of the result.
 
-    `<output>/finetune` is a run over these tasks that also holds `final_model.pt`, with every head, and
-    `finetune_summary.json`.
-
-    Args:
-        config: The continual learning.
-        heads: Tasks whose heads are trained, from all their training labels.
-        command: The command line, for the manifest.
-        console: Where progress goes.
-        checkpoint: Weights to start from, if not the final model.
-        epochs: Passes over the training part, if not as many as a step has.
+    `<output>/finetune` is a run over these tasks, from all their training labels, that also holds `final_model.pt`,
+    with every head, and `finetune_summary.json`. It starts from `checkpoint` if not from the final model, and takes as
+    many epochs as a step if none are given.
 
     Raises:
         UsageError: A head is unknown, or the folder holds a finished fine-tuning or one from other weights.

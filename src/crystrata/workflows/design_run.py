@@ -98,13 +98,7 @@ def run_design(
 ) -> pd.DataFrame:  # fmt: skip
     """Search for compositions, find structures for the best, and write and show both; return the table of compositions.
 
-    Args:
-        request: Objectives, constraints and settings.
-        trained: The model of compositions.
-        output: Folder for the tables and structures.
-        console: Receives progress and tables.
-        structure_model: Model of crystals that evaluates candidate structures; needed for structures.
-        known: Known crystals to substitute into; needed for structures.
+    Structures need a model of crystals, which evaluates the candidates, and known crystals to substitute into.
 
     Raises:
         UsageError: Objectives and constraints contradict each other or do not fit the network, or structures are

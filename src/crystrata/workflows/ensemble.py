@@ -41,15 +41,7 @@ _GAIN = 0.002  # of the error, that one more member of a task must bring on vali
 
 @dataclass(frozen=True)
 class Member:
-    """One of the runs: its directory, what was measured, its network.
-
-    Attributes:
-        run: Directory.
-        config: Its configuration.
-        hours: Its hours of training.
-        network: Its best weights.
-        record: What it was trained on.
-    """
+    """One of the runs, with its hours of training, its best weights as a network, and what it was trained on."""
 
     run: Path
     config: RunConfig
@@ -63,12 +55,7 @@ def ensemble_runs(
 ) -> Path:
     """Make a run of several completed runs of one split; return its directory.
 
-    Args:
-        runs: Run directories; the first one names materials, split and level.
-        models_dir: Folder of all runs.
-        command: The command line, for the manifest.
-        console: Where progress goes.
-        run_id: Name of the new run directory.
+    The first run names materials, split and level.
 
     Raises:
         UsageError: The runs are of different materials or splits, or one was trained on what another is tested on.
@@ -152,9 +139,7 @@ def _choose(members: Sequence[Member], prepared: Prepared) -> tuple[dict[str, li
 def select(predictions: dict[int, np.ndarray], truth: np.ndarray) -> tuple[list[int], float]:
     """Choose whose mean has the lowest absolute error, one after the other; return them and the error.
 
-    Args:
-        predictions: Number -> predictions, (n,).
-        truth: Labels, (n,), NaN where unknown; without any, the first is chosen.
+    Predictions, by number, and labels are (n,), NaN where unknown; without a label the first is chosen.
     """
     known = np.isfinite(truth)
     chosen, best = [min(predictions)], np.nan

@@ -45,13 +45,8 @@ def evaluate_run(
 ) -> dict[str, Any]:  # fmt: skip
     """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results.
 
-    Args:
-        run: Its directory.
-        config: Its configuration.
-        prepared: Its data.
-        history: Its epochs.
-        earlier: What the weights that it started from were trained on.
-        hours: Hours of training, if not those of the epochs.
+    `earlier` is what the weights that it started from were trained on; `hours` are those of training, if not those of
+    the epochs in its history.
     """
     model, dataset, split = load_model(run / BEST, config.device), prepared.dataset, prepared.split
     tasks = {task.name: task for task in dataset.tasks}
@@ -128,14 +123,8 @@ def task_metrics(
 ) -> dict[str, Any] | None:  # fmt: skip
     """Return the metrics of a task on a part, None where it has no label there.
 
-    Args:
-        task: The task.
-        model: The model.
-        prepared: Data and split.
-        part: The part.
-        truth: Part -> task -> labels of tasks of one number, of this part and of the training part.
-        values: Task -> predictions of tasks of one number on this part.
-        predictions: Those of another task in long form; None for an autoencoder.
+    `truth` has the labels of tasks of one number, by part, of this part and of the training part, `values` their
+    predictions on this part; `predictions` are those of another task in long form, None for an autoencoder.
     """
     rows = prepared.split.part(part)
     if not len(rows):
@@ -194,11 +183,7 @@ def long_tables(model: TrainedModel, config: RunConfig, prepared: Prepared) -> d
 
 
 def write_long_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write one parquet table a task, atomically; the folder is made if need be.
-
-    Raises:
-        UsageError: The name of a task cannot be that of a file.
-    """
+    """Write one parquet table a task, atomically; a task whose name cannot be that of a file is refused."""
     for name, table in tables.items():
         if Path(name).name != name:
             raise UsageError(f"task {name!r} cannot name a file: leave out slashes")

@@ -44,11 +44,9 @@ _PLACES = ("data_file", "data_dir", "source", "device", "workers", "splits_file"
 
 
 def config_of_model(model: TrainedModel, **fields: Any) -> RunConfig:
-    """Return the configuration of a run that a model can be evaluated by, whether it is a run or a shipped model.
+    """Return the configuration by which a model can be evaluated, whether it is a run or a shipped model.
 
-    Args:
-        model: The model.
-        fields: Fields of the configuration that are asked for; None means not given.
+    `fields` are fields of the configuration that are asked for; None means not given.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     folder = model.path.parent
@@ -78,14 +76,9 @@ def config_of_model(model: TrainedModel, **fields: Any) -> RunConfig:
 def evaluate_model(
     model: TrainedModel, config: RunConfig, part: str, console: Console, inputs: Inputs | None = None
 ) -> dict[str, Any]:
-    """Print and return the metrics of a model on a part of some data, task -> metrics, None where it has no label.
+    """Print and return the metrics of a model on `val` or `test` of some data, task -> metrics, None without a label.
 
-    Args:
-        model: The model.
-        config: Which data, and how they are split.
-        part: `val` or `test`.
-        console: Where the table goes.
-        inputs: What is handed over in memory.
+    The configuration names the data and how they are split.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the model.
@@ -124,14 +117,9 @@ def evaluate_model(
 
 
 def evaluate_run_part(run: Path, config: RunConfig | None, part: str, console: Console, inputs: Inputs) -> Path:
-    """Evaluate a run on its validation or test part, or on other data; write the metrics and return their file.
+    """Evaluate a run on `val` or `test`, or on other data; write the metrics and return their file.
 
-    Args:
-        run: Its directory.
-        config: Which data; those that it was trained with if None.
-        part: `val` or `test`.
-        console: Where the table goes.
-        inputs: What is handed over in memory.
+    The data are those that the run was trained with if there is no configuration.
     """
     model = load_model(run, "auto" if config is None else config.device)
     metrics = evaluate_model(model, _config_of_run(run, model, config), part, console, inputs)
@@ -146,12 +134,8 @@ def write_predictions(
 ) -> Path:
     """Predict what a configuration asks for, in physical units, as parquet tables; return their folder.
 
-    Args:
-        run: Directory of the run.
-        config: Which data, with or without labels; those that it was trained with if None.
-        console: Where the paths go.
-        inputs: What is handed over in memory.
-        predict: Part of a source's own materials: train, val, test or all.
+    The configuration names the data, with or without labels; without one they are those of the training. `predict` is
+    the part of a source's own materials: train, val, test or all.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the run.
@@ -181,8 +165,7 @@ def write_predictions(
 def _config_of_run(run: Path, model: TrainedModel, config: RunConfig | None) -> RunConfig:
     """Return the configuration of a run, with the data of another; its tasks with the heads as they were trained.
 
-    Raises:
-        UsageError: The other configuration has a task that the network has not, or one of another kind.
+    A task that the network does not have, or that is of another kind, is a UsageError.
     """
     saved = saved_config(run)
     if config is None:
@@ -208,11 +191,7 @@ def _config_of_run(run: Path, model: TrainedModel, config: RunConfig | None) -> 
 
 
 def _prepared(model: TrainedModel, config: RunConfig, console: Console, inputs: Inputs) -> Prepared:
-    """Return the data, if a model can read them.
-
-    Raises:
-        UsageError: Descriptors are others than those that the network reads.
-    """
+    """Return the data, if the model can read them: descriptors must be those that the network was trained with."""
     prepared = prepare(config, console, inputs=inputs, to_train=False)
     found, given = model.facts.get("descriptor"), prepared.facts.get("descriptor")
     if found and given:
@@ -256,11 +235,7 @@ def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared,
 
 
 def _keys(tasks: Sequence[Task], config: RunConfig) -> list[str]:
-    """Return the compositions to predict without labels: those that are listed, or all of a table of descriptors.
-
-    Raises:
-        UsageError: There are none.
-    """
+    """Return the compositions to predict without labels: those that are listed, or all of a table of descriptors."""
     keys = listed_keys(tasks, composition_key)
     source = descriptor_source(**config.descriptor)
     if not keys and isinstance(source, PrecomputedDescriptors):
@@ -271,11 +246,7 @@ def _keys(tasks: Sequence[Task], config: RunConfig) -> list[str]:
 
 
 def _without_labels(tasks: Sequence[Task], keys: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return a table for each task in which every label is unknown.
-
-    Raises:
-        DataError: A task has a coordinate, which only a table can tell.
-    """
+    """Return a table for each task in which all labels are unknown; a coordinate needs a table of its own."""
     tables = {}
     for task in tasks:
         no_labels(task)  # refuses what needs a table

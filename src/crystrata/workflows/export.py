@@ -22,16 +22,9 @@ _RESERVED = ("best", "latest")  # `--model` means others by them
 
 
 def export_model(run: Path, output: Path, name: str | None = None, evaluated: Path | None = None) -> Path:
-    """Write the folder of a completed run; one that holds this run already is written again.
+    """Write the folder of a completed run, named as the run if not given; one that holds this run already is replaced.
 
-    Args:
-        run: Run directory.
-        output: Where the folder is made.
-        name: Its name; that of the run directory if not given.
-        evaluated: Run of the same kind whose official tests the card gives, where this run has none of its own.
-
-    Returns:
-        The folder.
+    `evaluated` is a run of the same kind whose official tests the card gives, where this run has none of its own.
 
     Raises:
         UsageError: The name cannot be that of a folder, the folder exists and holds something else, or the evaluated

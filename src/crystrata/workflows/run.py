@@ -56,7 +56,7 @@ def run(
         command: The command line, for the manifest.
         console: Where progress goes.
         inputs: Labels and descriptors in memory, in place of those that the configuration names.
-        extras: What a person adds to the trainer.
+        extras: Callbacks and loggers added to the trainer.
         directory: Folder that becomes the run directory, in place of a new one of its family.
 
     Raises:
@@ -89,16 +89,9 @@ def resume(
 ) -> Path:  # fmt: skip
     """Continue a run from its latest checkpoint, bit for bit as an uninterrupted run; return its directory.
 
-    One that had finished is only evaluated and documented again. A run that another process is still carrying out is
-    waited for, never written by two.
-
-    Args:
-        path: Directory of the run.
-        config: Its saved configuration, with a new number of epochs if one was asked for.
-        command: The command line, for the manifest.
-        console: Where progress goes.
-        inputs: Labels and descriptors in memory, as the run was started with.
-        extras: What a person adds to the trainer.
+    A finished run is only evaluated and documented again. A run that another process is still carrying out is waited
+    for, never written by two. The configuration is the saved one, with a new number of epochs if one was asked for;
+    other arguments are as those of `run`.
 
     Raises:
         UsageError: Materials, labels or split are no longer those that the run was started with, or fewer epochs are
@@ -133,11 +126,7 @@ def resume(
 
 
 def estimate_run(config: RunConfig, console: Console, inputs: Inputs = NO_INPUTS) -> Estimate:
-    """Time some steps of a run and print what it would take; nothing but the graph store is written.
-
-    Raises:
-        CrystrataError: Data or configuration do not allow the run.
-    """
+    """Time some steps of a run and print what it would take; nothing but the graph store is written."""
     prepared = prepare(config, console, inputs=inputs, earlier=_earlier(config, console))
     _announce(config, prepared.facts, console)
     with console.status("timing some steps"):
@@ -151,27 +140,14 @@ def estimate_run(config: RunConfig, console: Console, inputs: Inputs = NO_INPUTS
 
 
 def device_in_words(name: str) -> str:
-    """Return the name of the GPU, or of the processor with its cores, that `--device` takes.
-
-    Raises:
-        CrystrataError: There is no such device.
-    """
+    """Return the name of the GPU, or of the processor with its cores, that `--device` takes."""
     if resolve_device(name).type == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.processor() or platform.machine()} CPU, {os.cpu_count()} cores"
 
 
 def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) -> None:
-    """Refuse data that are not those of a run.
-
-    Args:
-        path: Its directory.
-        before: Its manifest.
-        prepared: The data.
-
-    Raises:
-        UsageError: Materials, descriptors, split or labels are others.
-    """
+    """Refuse materials, descriptors, split or labels other than those of a run, which its manifest `before` names."""
     if "labels_digest" not in before:
         return
     name, facts = before["source"]["name"], prepared.facts
@@ -188,8 +164,7 @@ def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) ->
 def _earlier(config: RunConfig, console: Console) -> TrainingRecord | None:
     """Return what the weights that a run starts from were trained on; a warning where that is not known.
 
-    Raises:
-        UsageError: It is not known, and the configuration is strict about its start.
+    It is an error where the configuration is strict about its start.
     """
     found: TrainingRecord | None = None
     for source in (config.start, config.structure_start):

@@ -30,12 +30,10 @@ Made = TypeVar("Made")
 
 
 def read_document(pieces: Sequence[tuple[str, str | Path]]) -> Document:
-    """Return the plain values that files and single values give together; later ones go before.
+    """Return the plain values that files and single values give together; later ones take precedence.
 
-    Mappings are laid over one another, lists are replaced. `${a.b}` stands for the value at `a.b` of the whole.
-
-    Args:
-        pieces: In order: ("", file), or (dotted name, value as YAML). A number in a name is a place in a list.
+    Mappings are laid over one another, lists are replaced. `${a.b}` stands for the value at `a.b` of the whole. Pieces
+    are ("", file), or (dotted name, value as YAML), where a number in a name is a place in a list.
 
     Raises:
         UsageError: A file cannot be read, or a name or reference leads nowhere.
@@ -91,11 +89,7 @@ def _first_line(error: Exception) -> str:
 
 
 def require_allowed(value: Any, where: str = "") -> None:
-    """Refuse every class path, however deep, that leads out of `ROOTS` or into the old package.
-
-    Raises:
-        UsageError: One does.
-    """
+    """Refuse every class path, however deep, that leads out of `ROOTS` or into the old package."""
     if isinstance(value, Mapping):
         path = value.get(CLASS)
         if isinstance(path, str):
@@ -118,11 +112,7 @@ def _require_allowed(path: str, where: str) -> None:
 
 
 def class_and_arguments(value: Any, where: str) -> tuple[str, dict[str, Any]]:
-    """Return class path and arguments of `{class_path: ..., init_args: {...}}`, or of a class path alone.
-
-    Raises:
-        UsageError: It is neither, or has other keys.
-    """
+    """Return class path and arguments of `{class_path: ..., init_args: {...}}`, or of a class path alone."""
     if isinstance(value, str):
         return value, {}
     if not isinstance(value, Mapping) or not isinstance(value.get(CLASS), str):
@@ -143,7 +133,7 @@ def imported_object(value: Any, base: type[Made], where: str, defaults: Mapping[
         value: Class path with arguments; a short name means a class beside the base class.
         base: What it must be derived from.
         where: Place in the document.
-        defaults: Arguments that are given where the class takes them and the document does not say.
+        defaults: Arguments that are given where the class takes them and the document does not set them.
 
     Raises:
         UsageError: There is no such class, an argument is unknown, or it cannot be made from them.

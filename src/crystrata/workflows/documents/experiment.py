@@ -54,8 +54,7 @@ class Experiment:
     def extras(self) -> Extras:
         """Make the callbacks and loggers; a logger that is given no folder writes into that of the experiment.
 
-        Raises:
-            UsageError: One cannot be made, or monitors a metric that this run does not have.
+        A callback that monitors a metric that this run does not have is a UsageError.
         """
         folder = str(Path(self.config.models_dir) / (self.name or ""))
         callbacks = [
