@@ -5,7 +5,6 @@ of a contribution made from a completed one: predictions, metadata and `run.sh`.
 from __future__ import annotations
 
 import io
-import json
 import os
 import shlex
 import tempfile
@@ -22,10 +21,10 @@ import pandas as pd
 from crystrata.datasets.materials import Materials
 from crystrata.datasets.splits import Split
 from crystrata.errors import ModelError, UsageError
-from crystrata.files import storage_errors, write_bytes, write_json, write_text
+from crystrata.files import read_json, storage_errors, write_bytes, write_json, write_text
 from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import OFFICIAL, RESULTS, SPLITS
-from crystrata.runs.manifest import read_manifest
+from crystrata.runs.manifest import read_completed
 from crystrata.tasks import Task
 
 COLUMNS = ("benchmark", "id", "label", "prediction")
@@ -150,10 +149,7 @@ def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dic
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: choose another --output, or remove it")
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume {run.name}")
-    results = _read(run, RESULTS)
+    manifest, results = read_completed(run), read_json(run / RESULTS, ModelError, "is it a run directory?")
     hardware = contributor.hardware_used or manifest.get("device")
     if not hardware:
         raise UsageError(f"{run} did not record what it was trained on: give --hardware")
@@ -183,7 +179,7 @@ def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dic
 
 def _checked_archives(run: Path, results: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, float | None]]:
     """Return file name -> content and file name -> MAE of every official test, as the leaderboard would find it."""
-    figures, split = results["official_tests"], _read(run, SPLITS)
+    figures, split = results["official_tests"], read_json(run / SPLITS, ModelError, "is it a run directory?")
     if not figures:
         raise UsageError(
             f"{run} (--split {split['protocol']}) holds no whole official test of its properties: train with --split "
@@ -208,14 +204,14 @@ def _checked_mae(
     where: str, archive: bytes, rows: pd.DataFrame, official: list[str], figure: Mapping[str, Any]
 ) -> float | None:
     """Return the MAE of an archive, read as the leaderboard reads it; what is wrong with it is an error."""
-    told = pd.read_csv(io.BytesIO(archive), compression="zip", dtype={"id": str})
-    if told["id"].duplicated().any():
-        raise ModelError(f"{where}: {told['id'][told['id'].duplicated()].iloc[0]} is there twice")
-    if len(official) != figure["ids"] or set(told["id"]) != set(official):
-        raise ModelError(f"{where}: {len(told)} ids are not the {figure['ids']} of the official test")
-    if not np.isfinite(told["prediction"]).all():
-        raise ModelError(f"{where}: {told['id'][~np.isfinite(told['prediction'])].iloc[0]} has no prediction")
-    error = (told["prediction"].to_numpy() - rows["label"].to_numpy())[rows["label"].notna().to_numpy()]
+    found = pd.read_csv(io.BytesIO(archive), compression="zip", dtype={"id": str})
+    if found["id"].duplicated().any():
+        raise ModelError(f"{where}: {found['id'][found['id'].duplicated()].iloc[0]} is there twice")
+    if len(official) != figure["ids"] or set(found["id"]) != set(official):
+        raise ModelError(f"{where}: {len(found)} ids are not the {figure['ids']} of the official test")
+    if not np.isfinite(found["prediction"]).all():
+        raise ModelError(f"{where}: {found['id'][~np.isfinite(found['prediction'])].iloc[0]} has no prediction")
+    error = (found["prediction"].to_numpy() - rows["label"].to_numpy())[rows["label"].notna().to_numpy()]
     mae = float(np.abs(error).mean()) if len(error) else None
     if (mae is None) != (figure["mae"] is None) or (mae is not None and abs(mae - figure["mae"]) >= ROUNDING):
         raise ModelError(f"{where}: its MAE {mae} is not that of {RESULTS}, {figure['mae']}")
@@ -256,18 +252,11 @@ def run_script(manifest: Mapping[str, Any]) -> str:
 def _portable(flags: list[str]) -> list[str]:
     """Return flags without what belongs to one machine."""
     words = [word for flag in flags for word in (flag.split("=", 1) if flag.startswith("--") else [flag])]
-    kept: list[str] = []
+    portable: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         if word not in _LEFT_OUT and (word.startswith("--") or before not in _LEFT_OUT):
-            kept.append(Path(word).name if before in _FILES else word)
-    return kept
-
-
-def _read(run: Path, name: str) -> dict[str, Any]:
-    try:
-        return json.loads((run / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{run} has no readable {name}: {error}; is it a run directory?") from None
+            portable.append(Path(word).name if before in _FILES else word)
+    return portable
 
 
 def _read_answers(run: Path) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from crystrata.reports.tables import print_tables
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, HISTORY, OUTLIERS, RESULTS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.find import saved_config
-from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
+from crystrata.runs.manifest import end_manifest, read_completed, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows.evaluate import evaluate_run
@@ -87,9 +87,7 @@ def ensemble_runs(
 
 
 def _member(run: Path) -> Member:
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume first")
+    read_completed(run)
     model = load_model(run / BEST)
     if isinstance(model.network, Ensemble):
         raise UsageError(f"{run} is an ensemble already: name the runs that it was made of")
