@@ -61,7 +61,7 @@ def train_made(
         models = tmp_path_factory.mktemp("models")
         where = ["--data-dir", data_dir, "--models-dir", models, "--device", "cpu", "--splits-file", official_ids]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crystrata.workflows.prepare.open_source", lambda *_: made)
+            patch.setattr("crystrata.workflows.sources.open_source", lambda *_: made)
             patch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
             assert main(["--level", "lite", "--epochs", "1", "--batch-size", "16", *map(str, (*flags, *where))]) == 0
         (run,) = models.glob("*/run_*")

@@ -84,8 +84,9 @@ def evaluate_run(
     write_json(run / RESULTS, results)
     write_tables(run, results)
     write_text(run / OFFICIAL, official.to_csv(index=False, float_format="%.9g"))
-    ids = [dataset.ids[row] for row in split.test]
-    _write_predictions(run, ids, numbers, truth["test"], values["test"], demo=demo)
+    comment, ids = f"# {DEMO_CAPTION}\n" if demo else "", [dataset.ids[row] for row in split.test]
+    predictions = pd.DataFrame({"id": ids, **number_columns(numbers, truth["test"], values["test"])})
+    write_text(run / PREDICTIONS, comment + predictions.to_csv(index=False, float_format="%.6g"))
     write_long_tables(run / TASK_PREDICTIONS, long_tables(model, config, prepared))
     _write_report(run, config, results, history, numbers, truth["test"], values["test"], others["test"], dataset)
     return results
@@ -197,17 +198,14 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _write_predictions(
-    run: Path, ids: list[str], tasks: Sequence[Task], truth: Mapping[str, np.ndarray],
-    predicted: Mapping[str, np.ndarray], *, demo: bool,
-) -> None:  # fmt: skip
-    """Write one row per test material: for each task of one number the label and the prediction."""
-    columns: dict[str, Any] = {"id": ids}
+def number_columns(
+    tasks: Sequence[Task], truth: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the columns of a table: for each task of one number the label and the prediction."""
+    columns: dict[str, np.ndarray] = {}
     for task in tasks:
-        columns[f"label {task.column}"] = truth[task.name]
-        columns[f"predicted {task.column}"] = predicted[task.name]
-    comment = f"# {DEMO_CAPTION}\n" if demo else ""
-    write_text(run / PREDICTIONS, comment + pd.DataFrame(columns).to_csv(index=False, float_format="%.6g"))
+        columns |= {f"label {task.column}": truth[task.name], f"predicted {task.column}": predicted[task.name]}
+    return columns
 
 
 def _write_report(

@@ -29,7 +29,7 @@ from crystrata.runs.directory import CONFIG, MANIFEST, SPLITS
 from crystrata.runs.find import saved_config
 from crystrata.runs.manifest import read_manifest
 from crystrata.tasks import SELECTIONS, Task
-from crystrata.workflows.evaluate import long_tables, predict_part, task_metrics, write_long_tables
+from crystrata.workflows.evaluate import long_tables, number_columns, predict_part, task_metrics, write_long_tables
 from crystrata.workflows.prepare import Prepared, labels_of_tasks, prepare
 from crystrata.workflows.run import require_same_data
 from crystrata.workflows.sources import SAVED, TEST_ALL, Inputs
@@ -197,24 +197,19 @@ def _prepared(model: TrainedModel, config: RunConfig, console: Console, inputs: 
     if found and given:
         from_tables = found["kind"] == given["kind"] == "table"  # of other compositions as a rule
         if found["width"] != given["width"] or not (from_tables or found["digest"] == given["digest"]):
-            told = ", ".join(f"{key} {value}" for key, value in found.items() if key != "digest")
-            raise UsageError(f"the network reads other descriptors: {told}")
+            read = ", ".join(f"{key} {value}" for key, value in found.items() if key != "digest")
+            raise UsageError(f"the network reads other descriptors: {read}")
     folder = model.path.parent
     if (folder / MANIFEST).is_file() and prepared.dataset.materials.table is not None:
         try:
             same_split = saved_config(folder).split == config.split
         except ModelError:
             same_split = False
-        if same_split and "seen_before" not in read_manifest(folder):
-            require_same_data_unless_started(folder, prepared)
+        if same_split:
+            before = read_manifest(folder)
+            if before["split"].get("validation_crystals_seen_before") is None:  # else its split lost these materials
+                require_same_data(folder, before, prepared)
     return prepared
-
-
-def require_same_data_unless_started(run: Path, prepared: Prepared) -> None:
-    """Refuse a source's materials that are not those of a run; its split may have lost validation materials."""
-    before = read_manifest(run)
-    if before["split"].get("validation_crystals_seen_before") is None:
-        require_same_data(run, before, prepared)
 
 
 def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared, wanted: str) -> pd.DataFrame:
@@ -226,11 +221,8 @@ def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared,
     for part in PARTS if wanted == "all" else (wanted,):
         rows = prepared.split.part(part)
         values, _, _ = predict_part(model, numbers, prepared, rows)
-        columns: dict[str, Any] = {"id": [prepared.dataset.ids[row] for row in rows], "part": np.full(len(rows), part)}
-        for task in numbers:
-            columns[f"label {task.column}"] = labels[task.name][rows]
-            columns[f"predicted {task.column}"] = values[task.name]
-        tables.append(pd.DataFrame(columns))
+        columns = number_columns(numbers, {name: column[rows] for name, column in labels.items()}, values)
+        tables.append(pd.DataFrame({"id": [prepared.dataset.ids[row] for row in rows], "part": part, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
