@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def run(
         with lock(path / RUN_LOCK):
             write_json(path / CONFIG, config.as_dict())
             start_manifest(path, config, command, device=device, **prepared.facts)
-            with _recorded(path, config, console) as story:
+            with _recorded(path, config, console) as results:
                 _write_data(path, prepared)
                 _train(path, module, config, prepared, console, stop, earlier, extras)
-                story.results = _evaluate(path, config, prepared, console, earlier)
+                results |= _evaluate(path, config, prepared, console, earlier)
     return path
 
 
@@ -117,11 +117,11 @@ def resume(
             path, status="running", error=None, ended=None, resumed=command, config_digest=config.digest(),
             device=computed_on, **prepared.facts,
         )  # fmt: skip
-        with _recorded(path, config, console) as story:
+        with _recorded(path, config, console) as results:
             _write_data(path, prepared)
             if module is not None:
                 _train(path, module, config, prepared, console, stop, earlier, extras, going_on=going_on)
-            story.results = _evaluate(path, config, prepared, console, earlier)
+            results |= _evaluate(path, config, prepared, console, earlier)
     return path
 
 
@@ -224,26 +224,18 @@ def _evaluate(
     return results
 
 
-@dataclass
-class _Story:
-    """What a run found out by its end."""
-
-    results: dict[str, Any] | None = None
-
-
 @contextmanager
-def _recorded(path: Path, config: RunConfig, console: Console) -> Iterator[_Story]:
-    """Write into manifest and registry how a run ended, and print what it found."""
-    started, story = time.perf_counter(), _Story()
+def _recorded(path: Path, config: RunConfig, console: Console) -> Iterator[dict[str, Any]]:
+    """Write into manifest and registry how a run ended, and print its results, which go into what is yielded."""
+    started, results = time.perf_counter(), dict[str, Any]()
     try:
-        yield story
+        yield results
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed"
         end_manifest(path, status, error=f"{type(error).__name__}: {error}")
         with suppress(StorageError):  # what went wrong first is what the user must read
             register_run(path, config)
         raise
-    results = story.results or {}
     end_manifest(path, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
     register_run(path, config)
     print_tables(results, console)
