@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, names_of, run_verb, terminal
 from crystrata.design import METHODS
-from crystrata.elements import INERT_OR_UNSTABLE
-from crystrata.errors import UsageError
+from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
+from crystrata.errors import UsageError, nearest
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 
@@ -138,48 +138,35 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
         raise UsageError("--seeds and --starts contradict each other: start from seeds, or at random")
     constraints = Constraints(
         allowed_elements=_allowed(flags) if given else None, max_elements=flags.max_elements,
-        fixed_amounts=_amounts(flags.fix), element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
+        fixed_amounts=_amounts(flags.fix), element_step_scale=dict.fromkeys(names_of(flags.freeze_elements), 0.0),
         min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
     )  # fmt: skip
     composition = CompositionSettings(
         seed_blend=flags.seed_blend, diversity_scale=flags.diversity,
         starts=_STARTS if flags.starts is None else flags.starts, random_seed=flags.seed, **(steps if given else {}),
     )  # fmt: skip
-    return DesignRequest(
-        objectives=tuple(map(Objective.parse, flags.objectives)),
-        constraints=constraints,
-        method=flags.method,
-        seeds=tuple(_names(flags.seeds)),
-        composition=composition,
-        latent=LatentSettings(
-            "input" if flags.method == "input" else "latent", random_seed=flags.seed, **({} if given else steps)
-        ),
-        max_atoms=flags.max_atoms,
-        formulas=flags.formulas,
-        structures=flags.structures,
+    latent = LatentSettings(
+        "input" if flags.method == "input" else "latent", random_seed=flags.seed, **({} if given else steps)
     )
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+    return DesignRequest(
+        tuple(map(Objective.parse, flags.objectives)), constraints, flags.method, tuple(names_of(flags.seeds)),
+        composition, latent, max_atoms=flags.max_atoms, formulas=flags.formulas, structures=flags.structures,
+    )  # fmt: skip
 
 
 def _allowed(flags: argparse.Namespace) -> list[str]:
-    from crystrata.elements import SYMBOLS
-    from crystrata.errors import nearest
-
-    without = _names(flags.without)
+    without = names_of(flags.without)
     for symbol in without:
         if symbol not in SYMBOLS:
             raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
     usual = [symbol for symbol in SYMBOLS if symbol not in INERT_OR_UNSTABLE]
-    named = usual if flags.elements is None else _names(flags.elements)
+    named = usual if flags.elements is None else names_of(flags.elements)
     return [symbol for symbol in named if symbol not in without]
 
 
 def _amounts(text: str | None) -> dict[str, float]:
     amounts = {}
-    for part in _names(text):
+    for part in names_of(text):
         symbol, _, amount = part.partition("=")
         try:
             amounts[symbol.strip()] = float(amount)

@@ -22,11 +22,8 @@ _EXAMPLES = (
 
 def build_parser(program: str = "crystrata evaluate") -> Parser:
     """Return the parser of the verb."""
-    parser = Parser(
-        prog=program,
-        description="Print the metrics of a model, shipped or your own, on a split or on a labelled table.",
-        examples=_EXAMPLES,
-    )
+    description = "Print the metrics of a model, shipped or your own, on a split or on a labelled table."
+    parser = Parser(program, description, _EXAMPLES)
     parser.add_argument(
         "--model", required=True, metavar="MODEL",
         help="name of a shipped model, best, latest, a run directory, a weights file, or the folder of a model",

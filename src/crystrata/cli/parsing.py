@@ -115,6 +115,11 @@ def run_verb(action: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
+def names_of(text: str | None) -> list[str]:
+    """Return the names of a flag such as `A,B`."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def command_line(program: str, arguments: Sequence[str] | None) -> list[str]:
     """Return the command as typed, for the manifest."""
     return [program, *(sys.argv[1:] if arguments is None else arguments)]

@@ -15,10 +15,9 @@ ALL_FAILED = 1
 def main(arguments: Sequence[str] | None = None, program: str = "inference_multitask.py") -> int:
     """Parse the flags and predict; return the exit code: 0, 1 if every input failed, 2 for a wrong call."""
     parser = Parser(
-        prog=program,
-        description="Predict properties from structure files or formulas. The shipped model answers unless another is "
-        "named.",
-        examples=("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
+        program,
+        "Predict properties from structure files or formulas. The shipped model answers unless another is named.",
+        ("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
     )
     what = parser.add_argument_group("structures or formulas")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
@@ -30,23 +29,18 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         help="read disordered sites as their majority species, with a warning",
     )
     what.add_argument(
-        "--interval",
-        type=float,
-        default=90.0,
-        metavar="PERCENT",
+        "--interval", type=float, default=90.0, metavar="PERCENT",
         help="level of the prediction intervals, 0 for none (default: 90)",
-    )
+    )  # fmt: skip
     what.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read files (pays from some thousands on)"
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model",
-        "--run",
-        metavar="MODEL",
+        "--model", "--run", metavar="MODEL",
         help="name of a shipped model, best, latest, a run directory, a weights file, or the folder of a model "
         "(default: the shipped model)",
-    )
+    )  # fmt: skip
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
     add_models_dir(model, "--model-dir", words="folder of all runs (default: models)")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crystrata.cli.parsing import Parser, command_line, run_verb, terminal
+from crystrata.cli.parsing import Parser, command_line, names_of, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
 from crystrata.presets import ALGORITHMS, LEVELS
 from crystrata.runs.cells import MULTI, TIERS, Cell, matrix_cells
@@ -69,8 +69,8 @@ def cells_of(flags: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
     if flags.max_hours is not None and not flags.max_hours > 0:
         raise UsageError(f"--max-hours must be positive, not {flags.max_hours:g}")
     overrides = {name: getattr(flags, name) for name in _OVERRIDES}
-    tiers, properties = _names(flags.tiers), _names(flags.properties) if flags.properties else None
-    cells = matrix_cells(tiers, properties, _names(flags.algorithms), **overrides)
+    tiers, properties = names_of(flags.tiers), names_of(flags.properties) if flags.properties else None
+    cells = matrix_cells(tiers, properties, names_of(flags.algorithms), **overrides)
     return cells, matrix_cells((*TIERS, *tiers), **overrides)
 
 
@@ -93,10 +93,6 @@ def _print_cells(cells: Sequence[Cell]) -> int:
         print(f"{cell.name:32} {shlex.join(cell.command)}")
     print(f"{len(cells)} cells")
     return 0
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def build_continual_parser(program: str = "crystrata continual") -> Parser:
@@ -140,8 +136,7 @@ def _run_continual(flags: argparse.Namespace, command: list[str]) -> int:
     if not flags.finetune_heads:
         run_continual(read_continual(Path(flags.config), epochs=flags.epochs, **given), command, terminal())
         return 0
-    heads = [name.strip() for name in flags.finetune_heads.split(",") if name.strip()]
     checkpoint = Path(flags.checkpoint) if flags.checkpoint else None
-    config = read_continual(Path(flags.config), **given)
+    config, heads = read_continual(Path(flags.config), **given), names_of(flags.finetune_heads)
     finetune_heads(config, heads, command, terminal(), checkpoint=checkpoint, epochs=flags.epochs)
     return 0

@@ -14,10 +14,10 @@ from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 def main(arguments: Sequence[str] | None = None, program: str = "process_data_phase2.py") -> int:
     """Parse the flags and build or import a store; return the exit code."""
     parser = Parser(
-        prog=program,
-        description="Build graphs and three-body angles of all crystals once. Training does this on its own; here it "
+        program,
+        "Build graphs and three-body angles of all crystals once. Training does this on its own; here it "
         "can be done ahead, with several processes, or carried to another machine.",
-        examples=("--workers 8", "--source demo --export demo.store"),
+        ("--workers 8", "--source demo --export demo.store"),
     )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that build graphs")
     parser.add_argument("--source", default="auto", metavar="{auto,jarvis,demo}", help="where crystals come from")
