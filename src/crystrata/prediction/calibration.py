@@ -52,12 +52,8 @@ class Calibration:
         )
         try:
             intervals = ConformalIntervals(arrays["latents"], arrays["metal"], errors, scores)
-            domain = Domain(
-                arrays["domain.latents"],
-                float(arrays["domain.reach"]),
-                arrays.get("domain.volume"),
-                arrays.get("domain.usual"),
-            )
+            volume, usual = arrays.get("domain.volume"), arrays.get("domain.usual")
+            domain = Domain(arrays["domain.latents"], float(arrays["domain.reach"]), volume, usual)
         except KeyError as error:
             raise ModelError(
                 f"the calibration of the model has no {error}; evaluate the run again with --resume"

@@ -74,14 +74,8 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
-    left.plot(
-        epochs,
-        [np.nan if record["val_score"] is None else record["val_score"] for record in history],
-        "o-",
-        color="#1f5fa8",
-        markersize=2.5,
-        linewidth=1,
-    )
+    scores = [np.nan if record["val_score"] is None else record["val_score"] for record in history]
+    left.plot(epochs, scores, "o-", color="#1f5fa8", markersize=2.5, linewidth=1)
     left.set_ylabel("validation, mean of MAE / MAD", fontsize=8)
     for name in history[0]["val_mae"]:
         values = [np.nan if record["val_mae"].get(name) is None else record["val_mae"][name] for record in history]

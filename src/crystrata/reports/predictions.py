@@ -96,12 +96,7 @@ def print_predictions(
     for row in failed.head(_SHOWN).to_dict("records"):
         console.print(f"{row['id']}: {row['error_code']}: {row['error']}", style="red", soft_wrap=True)
     hidden = len(table) - len(table[table["error_code"] == ""].head(_SHOWN)) - len(failed.head(_SHOWN))
-    console.print(
-        f"{len(table)} {items}, {len(failed)} with errors"
-        + (f", {hidden} not shown" if hidden else "")
-        + (f"; table: {written}" if written else "")
-        + f"; model: {model.path}",
-        soft_wrap=True,
-    )
+    counts = f"{len(table)} {items}, {len(failed)} with errors" + (f", {hidden} not shown" if hidden else "")
+    console.print(f"{counts}{f'; table: {written}' if written else ''}; model: {model.path}", soft_wrap=True)
     if demo:
         console.print(DEMO_CAPTION, style="bold yellow")

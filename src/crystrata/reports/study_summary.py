@@ -66,15 +66,10 @@ def composition_table(result: ScenarioResult) -> pd.DataFrame:
 def formula_table(result: ScenarioResult) -> pd.DataFrame:
     """Return the predictions for the rounded formulas, and how many of them are neutral."""
     rows = [
-        [
-            path_title(path.name),
-            *map(spread, path.formula_values.T),
-            spread(path.rounding_errors),
-            sum(bool(charges) for charges in path.charges),
-            sum(charges == {} for charges in path.charges),
-        ]
+        [path_title(path.name), *map(spread, path.formula_values.T), spread(path.rounding_errors),
+         sum(map(bool, path.charges)), sum(charges == {} for charges in path.charges)]
         for path in result.paths
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=["path", *result.titles, "rounding error", "neutral", "all metals"])
 
 
@@ -93,19 +88,15 @@ def neutral_table(result: ScenarioResult) -> pd.DataFrame:
 
 def latent_table(result: ScenarioResult) -> pd.DataFrame:
     """Return the three predictions of latent searches."""
-    rows = [
-        [path_title(path.name), title, *(spread(values[:, column]) for values in three)]
-        for path in result.paths
-        for column, title in enumerate(result.titles)
-        if (three := _three(path)) is not None
-    ]
+    rows = []
+    for path in result.paths:
+        if path.latent_values is not None and path.decoded_values is not None:
+            three = (path.latent_values, path.decoded_values, path.values)
+            rows += [
+                [path_title(path.name), title, *(spread(values[:, column]) for values in three)]
+                for column, title in enumerate(result.titles)
+            ]
     return pd.DataFrame(rows, columns=["path", "objective", "latent", "decoded and encoded", "composition"])
-
-
-def _three(path: PathResult) -> tuple[np.ndarray, ...] | None:
-    if path.latent_values is None or path.decoded_values is None:
-        return None
-    return path.latent_values, path.decoded_values, path.values
 
 
 def time_table(paths: Sequence[PathResult]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ CAPTION = "val and test: this run's parts; median and MAD: error on test of pred
 PUBLISHED_CAPTION = "* published figures are on the official test part of each property and only give the scale"
 _PUBLISHED = {"published CGCNN": "CGCNN*", "published ALIGNN": "ALIGNN*"}
 OFFICIAL_CAPTION = (
-    "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is told; "
+    "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is given; "
     "ids: crystals of the test; n: those with a label."
 )
 INTERVAL_CAPTION = (
@@ -65,7 +65,7 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per task that is judged by another metric than an absolute error; none where there is no such."""
+    """Return one row per task that is compared by another metric than an absolute error."""
     rows = []
     for name, parts in results["tasks"].items():
         val, test = parts.get("val") or {}, parts.get("test") or {}
@@ -80,19 +80,12 @@ def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
 def official_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per official test that the run answers in whole; none under another protocol."""
     rows = [
-        {
-            "benchmark": benchmark,
-            "property": figures["property"],
-            "unit": results["tasks"][figures["property"]]["unit"],
-            "ids": figures["ids"],
-            "n": figures["n"],
-            "MAE": figures["mae"],
-            "published CGCNN": figures["cgcnn"],
-            "published ALIGNN": figures["alignn"],
-        }
-        for benchmark, figures in results.get("official_tests", {}).items()
-    ]
-    return pd.DataFrame(rows)
+        (name, found["property"], results["tasks"][found["property"]]["unit"],
+         *(found[key] for key in ("ids", "n", "mae", "cgcnn", "alignn")))
+        for name, found in results.get("official_tests", {}).items()
+    ]  # fmt: skip
+    titles = ["benchmark", "property", "unit", "ids", "n", "MAE", *_PUBLISHED]
+    return pd.DataFrame(rows, columns=titles)
 
 
 def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -194,19 +187,12 @@ def print_tables(results: Mapping[str, Any], console: Console) -> None:
 def part_table(title: str, metrics: Mapping[str, Mapping[str, Any] | None]) -> Table:
     """Return one row per task: labels, metric, and that of the training median or class."""
     table = Table(title=title, box=SIMPLE_HEAD)
-    table.add_column("")
-    for column in ("labels", "metric"):
-        table.add_column(column)
-    for column in ("value", "baseline"):
-        table.add_column(column, justify="right")
+    for column in ("", "labels", "metric", "value", "baseline"):
+        table.add_column(column, justify="right" if column in ("value", "baseline") else "left")
     for name, found in metrics.items():
         if found is None:
             table.add_row(name, "0", "-", "-", "-")
             continue
         key, words, baseline = next(row for row in _METRICS if row[0] in found)
-        table.add_row(name, str(found["n"]), words, _number(found[key]), _number(found.get(baseline)))
+        table.add_row(name, str(found["n"]), words, cell_text(found[key]), cell_text(found.get(baseline)))
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4g}"

@@ -57,9 +57,6 @@ class DesignRequest:
         max_atoms: Largest number of atoms in a formula.
         formulas: Number of formulas to find structures for.
         structures: Number of structures for each; 0 for none.
-
-    Raises:
-        UsageError: The method is unknown, or contradicts the seeds or constraints.
     """
 
     objectives: tuple[Objective, ...]
@@ -118,7 +115,9 @@ def run_design(
     record = {
         "request": asdict(request),
         "model": {"path": str(trained.path), "weights": trained.digest},
-        "structure_model": None if structure_model is None else _model_record(structure_model),
+        "structure_model": None
+        if structure_model is None
+        else {"path": str(structure_model.path), "weights": digest_of_weights(structure_model.network.state_dict())},
         "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
         "crystrata": __version__,
         "seconds": seconds,
@@ -132,10 +131,6 @@ def run_design(
         _show_structures(structures, request, console)
     console.print(f"{len(table)} formulas from {len(found.weights)} compositions in {seconds:.1f} s; folder: {output}")
     return table
-
-
-def _model_record(model: TrainedModel) -> dict[str, str]:
-    return {"path": str(model.path), "weights": digest_of_weights(model.network.state_dict())}
 
 
 def _prepare_folder(output: Path) -> None:

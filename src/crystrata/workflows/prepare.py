@@ -186,18 +186,11 @@ def _split(
     config: RunConfig, materials: Materials, known: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
 ) -> Split:
     request = SplitRequest(
-        Candidates.of(materials),
-        config.seed if config.split_seed is None else config.split_seed,
-        Path(config.data_dir),
-        splits_file=Path(config.splits_file) if config.splits_file else None,
-        data_file=named_file(config.release, config.data_file),
-        workers=config.workers,
-        progress=progress,
-        stated=materials.stated,
-        known=known,
-        val=config.val_split,
-        test=config.test_split,
-    )
+        Candidates.of(materials), config.seed if config.split_seed is None else config.split_seed,
+        Path(config.data_dir), splits_file=Path(config.splits_file) if config.splits_file else None,
+        data_file=named_file(config.release, config.data_file), workers=config.workers, progress=progress,
+        stated=materials.stated, known=known, val=config.val_split, test=config.test_split,
+    )  # fmt: skip
     return resolve_split(config.split, request)
 
 

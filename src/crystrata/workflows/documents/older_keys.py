@@ -33,18 +33,7 @@ TRAINER = {
 """Key of `trainer` -> field of a run."""
 
 OTHER_TRAINER_KEYS = ("devices", "callbacks", "logger")
-PRESET_KEYS = (
-    "algorithm",
-    "level",
-    "mode",
-    "preset",
-    "size",
-    "properties",
-    "heads",
-    "angles",
-    "single_task",
-    "encoder",
-)
+PRESET_KEYS = tuple("algorithm level mode preset size properties heads angles single_task encoder".split())
 """Keys that speak of a preset: the other fields then come from it."""
 
 _STRUCTURED = (
