@@ -35,11 +35,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, naming the nearest known flag for an unknown one.
 
-    Args:
-        prog: The command.
-        description: What it does.
-        examples: Arguments that the help shows after the command.
-        epilog: What the help ends with, in place of examples.
+    The help shows `examples`, arguments after the command, or ends with `epilog` in their place.
     """
 
     def __init__(self, prog: str, description: str, examples: Sequence[str] = (), epilog: str | None = None) -> None:

@@ -57,11 +57,7 @@ def _add_overrides(group: argparse._ArgumentGroup) -> None:
 
 
 def cells_of(flags: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
-    """Return the cells that flags ask for, and all cells that the table knows with the same settings.
-
-    Raises:
-        UsageError: A name is unknown or flags contradict each other.
-    """
+    """Return the cells that flags ask for, and all cells that the table knows with the same settings."""
     if flags.source is not None and flags.source not in SOURCES:
         raise unknown_name("source", flags.source, SOURCES)
     if flags.source == "demo" and flags.data_file:

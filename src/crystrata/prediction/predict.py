@@ -106,7 +106,7 @@ def predict_files(
     model: TrainedModel, paths: Iterable[Path | str], *, interval: float = INTERVAL, majority_species: bool = False,
     workers: int = 0, progress: Callable[[int], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Predict the properties of structure files.
+    """Predict the properties of structure files, folders or archives.
 
     Args:
         model: The trained model; loaded once, used for all.
@@ -121,9 +121,6 @@ def predict_files(
         where the model knows them, what the heads say besides (principal values, metal probability), `domain distance`
         of a calibrated model, `warning`, `error_code` and `error`: the same for every input of a model. One row per
         input in input order. A broken input has NaN values and a reason, and does not disturb the others.
-
-    Raises:
-        UsageError: The interval is no percentage below 100, or the model reads no structures.
     """
     if not model.network.reads_crystals:
         raise UsageError(
@@ -168,7 +165,7 @@ def predict_materials(model: TrainedModel, items: Sequence[Material], interval: 
     graphs, failed = _graphs(model, items)
     rows = [row for row in range(len(items)) if row not in failed]
     columns: dict[str, Any] = {title: np.full(len(items), np.nan) for title in _titles(model, interval)}
-    columns |= {task.name: np.full(len(items), "", dtype=object) for task in _classified(model)}
+    columns |= {task.name: np.full(len(items), "", dtype=object) for task in model.tasks if task.labels == "class"}
     warnings = [""] * len(items)
     if rows:
         chosen = [item for row in rows if not isinstance(item := items[row], Rejected)]
@@ -177,16 +174,15 @@ def predict_materials(model: TrainedModel, items: Sequence[Material], interval: 
             columns[title][rows] = column
         for row, text in zip(rows, said, strict=True):
             warnings[row] = text
-    return pd.DataFrame(
-        {
-            "id": [_as_text(item.id) for item in items],
-            "formula": ["" if isinstance(item, Rejected) else item.formula for item in items],
-            **columns,
-            "warning": warnings,
-            "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
-            "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))],
-        }
-    )
+    table = {
+        "id": [_as_text(item.id) for item in items],
+        "formula": ["" if isinstance(item, Rejected) else item.formula for item in items],
+        **columns,
+        "warning": warnings,
+        "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
+        "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))],
+    }
+    return pd.DataFrame(table)
 
 
 def _graphs(model: TrainedModel, items: Sequence[Material]) -> tuple[GraphArrays | None, dict[int, Rejected]]:
@@ -232,10 +228,6 @@ def _titles(model: TrainedModel, interval: float) -> Iterator[str]:
 
 def _component_titles(task: Task) -> list[str]:
     return [task.titled(f"{task.name}[{place}]") for place in range(int(task.head.get("components", 1)))]
-
-
-def _classified(model: TrainedModel) -> list[Task]:
-    return [task for task in model.tasks if task.labels == "class"]
 
 
 def _predict(

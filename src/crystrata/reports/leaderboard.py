@@ -44,15 +44,9 @@ def official_predictions(
 ) -> pd.DataFrame:  # fmt: skip
     """Return what a run predicts for every official test that the split holds and a task of the run predicts.
 
-    Args:
-        split: Its official tests are whole.
-        materials: All materials, with the label columns of their source.
-        tasks: Tasks of one number.
-        predicted: Their predictions on the test part, task -> (n,).
-        details: Further outputs of the heads on the test part, title -> (n,).
-
-    Returns:
-        One row per benchmark and crystal, with `COLUMNS`: label (NaN where unknown) and prediction in the label's unit.
+    `predicted` and `details` are predictions of tasks of one number and further outputs of the heads on the test part,
+    (n,) each. There is one row per benchmark and crystal, with `COLUMNS`: label (NaN where unknown) and prediction in
+    the label's unit.
     """
     predicting, answers = _predicting(tasks), []
     for benchmark, rows in split.official_tests.items():

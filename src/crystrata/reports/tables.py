@@ -103,19 +103,26 @@ def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def further_tables(results: Mapping[str, Any]) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return title, note and content of the tables that stand below the errors of a run, where it has any."""
+    tables = [
+        ("Other metrics", "", other_table(results)),
+        ("Official tests", OFFICIAL_CAPTION, official_table(results)),
+        ("Intervals", INTERVAL_CAPTION, interval_table(results)),
+    ]
+    return [table for table in tables if len(table[2])]
+
+
 def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     """Write the table into a run directory, as csv and markdown."""
     table, notes = mae_table(results), captions(results)
     comment = "".join(f"# {note}\n" for note in notes if note == DEMO_CAPTION)
     write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
-    official = official_table(results)
-    others = other_table(results)
-    whole = f"\n## Other metrics\n\n{markdown(others)}" if len(others) else ""
-    whole += f"\n## Official tests\n\n{markdown(official)}\n{OFFICIAL_CAPTION}\n" if len(official) else ""
-    intervals = interval_table(results)
-    if len(intervals):
-        whole += f"\n## Intervals\n\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n"
-    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n" + whole)
+    further = "".join(
+        f"\n## {title}\n\n{markdown(part)}" + (f"\n{note}\n" if note else "")
+        for title, note, part in further_tables(results)
+    )
+    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n" + further)
 
 
 def markdown(table: pd.DataFrame) -> str:

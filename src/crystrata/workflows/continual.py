@@ -56,11 +56,7 @@ _HEADS_ALONE: dict[str, Any] = {"learned_balance": False, "autoencoder": False, 
 
 
 def run_continual(config: ContinualConfig, command: list[str], console: Console) -> dict[str, Any]:
-    """Learn the tasks, or those that are left; return the records of all steps.
-
-    Raises:
-        CrystrataError: Data, configuration or storage does not allow it.
-    """
+    """Learn the tasks, or those that are left; return the records of all steps."""
     folder = Path(config.output) / TRAINING
     with lock(folder / RUN_LOCK):
         learning = prepare_continual(config, console)

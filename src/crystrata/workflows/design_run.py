@@ -48,8 +48,6 @@ class DesignRequest:
     """Objectives, constraints and settings of a design run.
 
     Attributes:
-        objectives: What to search for.
-        constraints: Constraints on the compositions.
         method: `composition` supports all constraints; `latent` and `input` support none and need seeds.
         seeds: Formulas to start from; random starts without them.
         composition: Settings of a search in compositions.

@@ -58,11 +58,7 @@ class Matrix:
 
 
 def open_matrix(cells: Sequence[Cell], known: Sequence[Cell], console: Console) -> Matrix:
-    """Open the data source that all cells share.
-
-    Raises:
-        DataError: The source is missing or damaged.
-    """
+    """Open the data source that all cells share."""
     config = cells[0].config
     source = open_source(config.source, config.release, config.data_file, Path(config.data_dir), console)
     return Matrix(cells, known, source)

@@ -107,12 +107,8 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """Read materials, labels and descriptors of a run, split them, find the hull and mask outliers.
 
-    Args:
-        config: The run.
-        console: Where progress goes.
-        inputs: What is handed over in memory.
-        earlier: What the weights to start from were trained on: none of it is validated on.
-        to_train: Whether a network is to be trained on them.
+    Nothing that the weights to start from were trained on, `earlier`, is validated on; `to_train` checks that a network
+    can be trained on the data.
 
     Raises:
         CrystrataError: The source is unusable, a task has no label to train on, or a tested material was trained on.
