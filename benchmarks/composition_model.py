@@ -19,8 +19,8 @@ from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.sources.jarvis import open_data_file
 from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 
 NUMBERS = {
     "formation_energy": "formation_energy_peratom",

@@ -41,8 +41,8 @@ from crystrata.reports.tables import markdown
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
 from crystrata.tasks import parse_tasks
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 from design_searches import evolved, random_compositions
 
 RESULT = Path(__file__).parent / "results" / "design.json"

@@ -29,8 +29,8 @@ from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
 from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
 from crystrata.tasks import parse_tasks
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 from foundation_page import page
 from foundation_phonons import compare
 from phonon_dos import GRID

@@ -35,8 +35,7 @@ from crystrata.files import write_bytes, write_text
 from crystrata.reports.study_figures import path_title
 from crystrata.reports.tables import markdown
 from crystrata.runs.continual_config import read_continual
-from crystrata.workflows.continual import FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_continual
-from crystrata.workflows.continual_records import FINAL
+from crystrata.workflows.continual import FINAL, FINETUNE, FINETUNE_SUMMARY, finetune_heads, run_continual
 from crystrata.workflows.study import COMPARISON, ELEMENTS, LISTING, SCATTER, STUDY_RESULTS, SUMMARY, run_study
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ from crystrata.elements import SYMBOLS
 from crystrata.runs.config import RunConfig
 from crystrata.sources.demo import open_demo
 from crystrata.tasks import parse_tasks
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 
 
 def mean_of(feature: str, formulas: list[str]) -> np.ndarray:

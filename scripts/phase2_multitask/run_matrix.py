@@ -2,7 +2,7 @@
 
 import sys
 
-from crystrata.cli.matrix import main
+from crystrata.cli.several_runs import matrix
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(matrix())

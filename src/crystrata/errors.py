@@ -64,7 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {names[close[0]]!r}?" if close else ""
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name, or what is none, naming the nearest and all known ones."""
+def unknown_name(kind: str, name: object, known: Iterable[str], older: Iterable[str] = ()) -> UsageError:
+    """Build the error for an unknown name: it gives the nearest known or older one, and lists the known ones."""
     known = list(known)
-    return UsageError(f"unknown {kind} {name!r}{nearest(str(name), known)} (known: {', '.join(known)})")
+    return UsageError(f"unknown {kind} {name!r}{nearest(str(name), [*known, *older])} (known: {', '.join(known)})")

@@ -138,7 +138,7 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise unknown_name(f"kind of task {self.name!r}", self.kind, KINDS)
+            raise unknown_name(f"kind of task {self.name!r}", self.kind, KINDS, TASK_KINDS)
         if self.transform not in TRANSFORMS:
             raise unknown_name(f"transform of task {self.name!r}", self.transform, TRANSFORMS)
         if isinstance(self.predict_idx, str) and self.predict_idx not in SELECTIONS:

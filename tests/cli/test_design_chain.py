@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from known_compositions import mean_of
 
-from crystrata.cli.continual import main as rehearse
 from crystrata.cli.design import main as design
+from crystrata.cli.several_runs import continual as rehearse
 
 METALS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn")
 CONFIG = """

@@ -52,7 +52,7 @@ def test_every_command_can_be_given_as_printed(
     name, *flags = command
     monkeypatch.chdir(tmp_path)
     if name in PARSED_ONLY or "--only-missing" in flags:  # to know what is missing, even a dry run opens the data
-        for verb in ("predict", "store", "matrix"):
+        for verb in ("predict", "store", "several_runs"):
             monkeypatch.setattr(f"crystrata.cli.{verb}.run_verb", lambda action: 0)
         assert script(name, *flags) == 0
         assert all((ROOT / flag).exists() for flag in flags if flag.startswith("examples/"))

@@ -74,6 +74,24 @@ def test_a_name_too_long_for_the_system_is_one_line(capsys: pytest.CaptureFixtur
     assert "x" * 300 in said
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "predict --formula GaAs",
+        "evaluate --model best",
+        "ensemble a b",
+        "design --objective band_gap=1",
+        "design study --config study.toml",
+    ],
+)
+def test_a_models_folder_that_is_not_there_is_one_line(call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        console([*call.split(), "--models-dir", "gone"])
+    said = capsys.readouterr().err
+    assert "no such folder: gone" in said
+    assert said.count("\n") == 1
+
+
 def test_an_error_of_the_system_without_a_file_is_a_defect() -> None:
     def defect() -> int:
         raise OSError("nobody knows where")

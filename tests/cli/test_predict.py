@@ -359,6 +359,14 @@ def test_a_demo_model_says_so(make_run: MakeRun, call: Call, cifs: list[Path]) -
     assert set(pd.read_csv("out.csv")["model"]) == {"DEMO: labels are not DFT"}
 
 
+def test_formulas_are_called_so(make_run: MakeRun, call: Call, here: Path) -> None:
+    make_run()
+    code, out, _ = call("--formula", "GaAs", "Qq")
+    assert code == 1
+    assert "2 formulas, 2 with errors" in out
+    assert "2 structures" not in out
+
+
 def test_no_name_of_a_file_becomes_a_formula(make_run: MakeRun, call: Call, cifs: list[Path], here: Path) -> None:
     make_run()
     names = ["=1+1", "+a", "-b", "@c", "plain"]

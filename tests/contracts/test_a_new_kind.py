@@ -19,8 +19,8 @@ from crystrata.prediction.predict import Formula, predict
 from crystrata.prediction.trained_model import load_model
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 
 HERE = Path(__file__).parent
 FOLDER, ROW = HERE / "new_kind", ("poisson", tasks.Kind("poisson.PoissonHead"))

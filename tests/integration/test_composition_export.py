@@ -22,8 +22,8 @@ from crystrata.runs.manifest import read_manifest
 from crystrata.runs.shipped import CARD, DESCRIPTION
 from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model
-from crystrata.workflows.prepare import Inputs
 from crystrata.workflows.run import run as train
+from crystrata.workflows.sources import Inputs
 
 FORMULAS = [f"{metal}{n}{other}" for n in (1, 2, 3) for metal in METALS for other in OTHERS]
 PARTS = np.resize(["train", "val", "train", "test"], len(FORMULAS))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from crystrata.cli.continual import main
+from crystrata.cli.several_runs import continual as main
 from crystrata.compositions.keys import composition_keys
 from crystrata.datasets.catalogues import catalogue_tasks
 from crystrata.datasets.generated_labels import TEMPERATURES, generated_labels
@@ -26,8 +26,15 @@ from crystrata.runs.continual_config import ContinualConfig, read_continual
 from crystrata.runs.directory import BEST, MANIFEST, SPLITS
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
-from crystrata.workflows.continual import FINETUNE_SUMMARY, finetune_heads, run_continual
-from crystrata.workflows.continual_records import FINAL, FORGETTING, RECORD, RECORDS
+from crystrata.workflows.continual import (
+    FINAL,
+    FINETUNE_SUMMARY,
+    FORGETTING,
+    RECORD,
+    RECORDS,
+    finetune_heads,
+    run_continual,
+)
 
 QUIET = Console(quiet=True)
 ELEMENTS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn", "Sn", "La")
@@ -65,7 +72,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> ContinualConfig:
-    """The rehearsal that the tests vary."""
+    """The continual learning that the tests vary."""
     files = {"data_files": [str(table)]}
     tasks = (
         {"name": "ionicity", "kind": "regression", "data_column": "ionicity", **files},
@@ -350,7 +357,7 @@ def test_tasks_without_files_read_the_jarvis_table(
     assert (len(labels), list(labels)) == (300, ["composition", "formation_energy_peratom", "crystal_system"])
     again = ["--config", str(file), "--output", str(output), "--epochs", "2"]
     assert main(again) == 0  # the labels are there already
-    assert capsys.readouterr().out.count("over already") == 2
+    assert capsys.readouterr().out.count("already finished") == 2
     assert main([*again, "--without-replay"]) == 2
     assert "replay 0.05 -> 0.0" in capsys.readouterr().err
     assert main(["--config", str(file), "--output", str(output), "--checkpoint", "x"]) == 2

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from crystrata.cli.ensemble import main as ensemble
+from crystrata.cli.completed_runs import ensemble
 from crystrata.errors import UsageError
 from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.network import Network
@@ -182,11 +182,12 @@ def test_a_run_that_saw_what_is_held_out_is_refused(
     weights_file, tested = read_checkpoint(cheat / BEST), content(cheat, SPLITS)["test"][:1]
     cheated = record(cheat).joined(TrainingRecord.of(tested, tested, {}))
     write_checkpoint(cheat / BEST, {**weights_file, "record": cheated.as_tensors()})
+    (models := tmp_path / "models").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("crystrata.sources.opening.open_demo", lambda: demo)
-        assert ensemble([str(lite_run), str(cheat), "--models-dir", str(tmp_path / "models")]) == 2
+        assert ensemble([str(lite_run), str(cheat), "--models-dir", str(models)]) == 2
     assert "was trained on 1 materials that are held out" in capsys.readouterr().err
-    assert not (tmp_path / "models").exists()
+    assert not list(models.iterdir())
 
 
 def test_unfinished_and_differing_runs_are_refused(
@@ -199,6 +200,6 @@ def test_unfinished_and_differing_runs_are_refused(
         (cgcnn_run, "differ in algorithm"),
         (joined, "is an ensemble already"),
     ):
-        assert ensemble([str(lite_run), str(other), "--models-dir", str(tmp_path / "models")]) != 0
+        assert ensemble([str(lite_run), str(other), "--models-dir", str(tmp_path)]) != 0
         assert words in capsys.readouterr().err
     assert (lite_run / BEST).is_file()

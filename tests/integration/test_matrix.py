@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from crystrata.cli.matrix import main
+from crystrata.cli.several_runs import matrix as main
 from crystrata.cli.train import EntryPoint, build_parser, config_of
 from crystrata.errors import DataError, UsageError
 from crystrata.jarvis_properties import NINE

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.cli.leaderboard import main as contribute
+from crystrata.cli.completed_runs import leaderboard as contribute
 from crystrata.cli.train import main
 from crystrata.datasets.materials import Materials
 from crystrata.datasets.splits import PARTS, Split
 from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
 from crystrata.jarvis_properties import NINE, PROPERTIES, get_property, properties
-from crystrata.reports.leaderboard import file_name
-from crystrata.reports.official import official_figures, official_predictions
+from crystrata.reports.leaderboard import file_name, official_figures, official_predictions
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD
 from crystrata.sources.table import CrystalTable
 
@@ -62,7 +61,7 @@ def train_made(
         models = tmp_path_factory.mktemp("models")
         where = ["--data-dir", data_dir, "--models-dir", models, "--device", "cpu", "--splits-file", official_ids]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("crystrata.workflows.prepare.open_source", lambda *_: made)
+            patch.setattr("crystrata.workflows.sources.open_source", lambda *_: made)
             patch.setattr("crystrata.workflows.evaluate.png_of", lambda figure: b"no figure")
             assert main(["--level", "lite", "--epochs", "1", "--batch-size", "16", *map(str, (*flags, *where))]) == 0
         (run,) = models.glob("*/run_*")

@@ -19,8 +19,9 @@ from crystrata.runs.config import RunConfig
 from crystrata.sources.table import CrystalTable
 from crystrata.tasks import parse_tasks
 from crystrata.training.fit import build
-from crystrata.workflows.prepare import Inputs, prepare
+from crystrata.workflows.prepare import prepare
 from crystrata.workflows.run import run
+from crystrata.workflows.sources import Inputs
 
 QUIET = Console(quiet=True)
 ENERGY = "formation_energy_peratom"

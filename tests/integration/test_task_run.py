@@ -39,8 +39,9 @@ from crystrata.tasks import parse_tasks
 from crystrata.training.averaging import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.training.fit import build
-from crystrata.workflows.prepare import Inputs, prepare
+from crystrata.workflows.prepare import prepare
 from crystrata.workflows.run import resume, run
+from crystrata.workflows.sources import Inputs
 
 QUIET = Console(quiet=True)
 LABELS = Inputs(table=label_table())

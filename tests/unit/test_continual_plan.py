@@ -16,7 +16,7 @@ from crystrata.datasets.splits import Candidates, SplitRequest, resolve_split
 from crystrata.errors import DataError, UsageError
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.tasks import Task
-from crystrata.workflows.continual_plan import ContinualStep, plan_steps
+from crystrata.workflows.continual_preparation import ContinualStep, plan_steps
 
 NAMES = ("a", "b", "c", "d")
 SAMPLES = {"a": 100, "b": 40, "c": 8, "d": 10}

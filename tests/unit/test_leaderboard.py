@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crystrata.cli.leaderboard import main
+from crystrata.cli.completed_runs import leaderboard as main
 from crystrata.reports.leaderboard import METADATA, SCRIPT, file_name, run_script
 from crystrata.runs.directory import MANIFEST, OFFICIAL, RESULTS, SPLITS
 

@@ -10,20 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import (
-    continual,
-    design,
-    ensemble,
-    evaluate,
-    export,
-    leaderboard,
-    matrix,
-    predict,
-    store,
-    study,
-    train,
-    trainer,
-)
+from crystrata.cli import completed_runs, design, evaluate, predict, several_runs, store, train, trainer
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -135,9 +122,9 @@ def parser_of(verb: Callable[[list[str]], int], monkeypatch: pytest.MonkeyPatch)
     [
         (predict.main, "### Flags of inference"),
         (store.main, "### Flags of the graph store"),
-        (matrix.main, "### Flags of the matrix"),
-        (export.main, "### Flags of the export"),
-        (leaderboard.main, "### Flags of the leaderboard"),
+        (several_runs.matrix, "### Flags of the matrix"),
+        (completed_runs.export, "### Flags of the export"),
+        (completed_runs.leaderboard, "### Flags of the leaderboard"),
     ],
 )
 def test_the_other_verbs_flags_are_all_listed(
@@ -165,8 +152,8 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.EntryPoint(single_task=single)) for single in (False, True)]
-    verbs = (predict.main, store.main, matrix.main, export.main, leaderboard.main, ensemble.main, design.main)
-    verbs += (evaluate.main, continual.main, study.main)
+    verbs = (predict.main, store.main, design.main, design.study, evaluate.main, several_runs.matrix)
+    verbs += (several_runs.continual, completed_runs.ensemble, completed_runs.export, completed_runs.leaderboard)
     parsers += [trainer.build_parser(), *(parser_of(verb, monkeypatch) for verb in verbs)]
     return {flag for parser in parsers for flag in parser._option_string_actions} | YAML_FLAGS | {"--version"}
 

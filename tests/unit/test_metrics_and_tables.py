@@ -130,6 +130,21 @@ def test_the_table_has_a_row_for_each_property() -> None:
     assert table["published ALIGNN"].tolist() == [published_of(PROPERTIES[name]).alignn for name in table["property"]]
 
 
+def test_tasks_without_published_errors_have_no_columns_of_them(tmp_path: Path) -> None:
+    own = {"kind": "scalar", "unit": "GPa", "title": "hardness", "val": metrics_of(1.0), "test": metrics_of(2.0)}
+    results = {"demo": False, "tasks": {"hardness": own}}
+    write_tables(tmp_path, results)
+    shown = io.StringIO()
+    Console(file=shown, width=80, color_system=None).print(terminal_table(results))
+    for text in (shown.getvalue(), (tmp_path / TABLE_CSV).read_text(), (tmp_path / TABLE_MD).read_text()):
+        assert "hardness" in text
+        assert "ublished" not in text
+        assert "CGCNN" not in text
+    results["tasks"]["band_gap"] = about("band_gap", val=metrics_of(0.4), test=metrics_of(0.5))
+    assert mae_table(results)["published CGCNN"].isna().tolist() == [True, False]
+    assert "published" in captions(results)[0]
+
+
 def test_markdown_is_a_table_of_four_digits() -> None:
     lines = markdown(mae_table(results_of())).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

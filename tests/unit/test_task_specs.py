@@ -78,7 +78,8 @@ def test_only_the_vec_head_does_without_a_coordinate() -> None:
     ("record", "words"),
     [
         ({**ENERGY, "data_colum": "e"}, "unknown key of task 'energy' 'data_colum'; did you mean 'data_column'"),
-        ({**ENERGY, "kind": "regresion"}, "known: scalar, gap"),
+        ({**ENERGY, "kind": "regresion"}, "did you mean 'regression'? (known: scalar, gap"),
+        ({**ENERGY, "kind": "kernal"}, "did you mean 'kernel'"),
         ({**ENERGY, "kind": "scaler"}, "did you mean 'scalar'"),
         ({**ENERGY, "transform": "log"}, "did you mean 'log1p'"),
         ({**ENERGY, "predict_idx": "tests"}, "did you mean 'test'"),

@@ -1,4 +1,6 @@
-"""`crystrata design`: compositions with desired properties, and candidate crystals for them."""
+"""`crystrata design`: compositions with desired properties, and candidate crystals for them; `crystrata design study`:
+several searches for each scenario, compared in tables and figures.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli import study
-from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, names_of, run_verb, terminal
 from crystrata.design import METHODS
-from crystrata.elements import INERT_OR_UNSTABLE
-from crystrata.errors import UsageError
+from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
+from crystrata.errors import UsageError, nearest
 from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
 from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "crystrata desig
     """Parse the flags and search, or hand `study` on to its own command; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["study"]:
-        return study.main(given[1:], f"{program} study")
+        return study(given[1:], f"{program} study")
     flags = build_parser(program).parse_args(given)
     return run_verb(lambda: _run(flags))
 
@@ -94,7 +95,7 @@ def _add_structures(group: argparse._ArgumentGroup) -> None:
         "--structure-model", metavar="MODEL",
         help="model of crystals that evaluates the candidates (default: as in `crystrata predict`)",
     )  # fmt: skip
-    group.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs")
+    add_models_dir(group)
     group.add_argument("--source", default="auto", choices=SOURCES, help="where known crystals come from")
     group.add_argument("--data-file", metavar="FILE", help="local dft_3d file")
     group.add_argument("--release", default=DEFAULT_RELEASE, metavar="NAME", help="official release to download")
@@ -110,11 +111,11 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.workflows.design_run import run_design
 
     console, request = terminal(), _request(flags)
-    trained = TrainedCompositions.load(find_model(Path(flags.models_dir), flags.model), flags.device)
+    trained = TrainedCompositions.load(find_model(flags.models_dir, flags.model), flags.device)
     ObjectiveFunction(request.objectives, trained.model.network)  # refuse before reading crystals, which takes long
     structure_model = known = None
     if request.structures:
-        structure_model = load_model(find_model(Path(flags.models_dir), flags.structure_model), flags.device)
+        structure_model = load_model(find_model(flags.models_dir, flags.structure_model), flags.device)
         known = open_source(flags.source, flags.release, flags.data_file, Path(flags.data_dir), console)
     run_design(request, trained, Path(flags.output), console, structure_model=structure_model, known=known)
     return 0
@@ -136,57 +137,75 @@ def _request(flags: argparse.Namespace):  # type: ignore[no-untyped-def]
     if flags.seeds and flags.starts is not None:
         raise UsageError("--seeds and --starts contradict each other: start from seeds, or at random")
     constraints = Constraints(
-        allowed_elements=_allowed(flags) if given else None,
-        max_elements=flags.max_elements,
-        fixed_amounts=_amounts(flags.fix),
-        element_step_scale=dict.fromkeys(_names(flags.freeze_elements), 0.0),
+        allowed_elements=_allowed(flags) if given else None, max_elements=flags.max_elements,
+        fixed_amounts=_amounts(flags.fix), element_step_scale=dict.fromkeys(names_of(flags.freeze_elements), 0.0),
         min_nonzero_weight=(_LEAST_AMOUNT if flags.min_amount is None else flags.min_amount) if given else 0.0,
-    )
+    )  # fmt: skip
     composition = CompositionSettings(
-        seed_blend=flags.seed_blend,
-        diversity_scale=flags.diversity,
-        starts=_STARTS if flags.starts is None else flags.starts,
-        random_seed=flags.seed,
-        **(steps if given else {}),
+        seed_blend=flags.seed_blend, diversity_scale=flags.diversity,
+        starts=_STARTS if flags.starts is None else flags.starts, random_seed=flags.seed, **(steps if given else {}),
+    )  # fmt: skip
+    latent = LatentSettings(
+        "input" if flags.method == "input" else "latent", random_seed=flags.seed, **({} if given else steps)
     )
     return DesignRequest(
-        objectives=tuple(map(Objective.parse, flags.objectives)),
-        constraints=constraints,
-        method=flags.method,
-        seeds=tuple(_names(flags.seeds)),
-        composition=composition,
-        latent=LatentSettings(
-            "input" if flags.method == "input" else "latent", random_seed=flags.seed, **({} if given else steps)
-        ),
-        max_atoms=flags.max_atoms,
-        formulas=flags.formulas,
-        structures=flags.structures,
-    )
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+        tuple(map(Objective.parse, flags.objectives)), constraints, flags.method, tuple(names_of(flags.seeds)),
+        composition, latent, max_atoms=flags.max_atoms, formulas=flags.formulas, structures=flags.structures,
+    )  # fmt: skip
 
 
 def _allowed(flags: argparse.Namespace) -> list[str]:
-    from crystrata.elements import SYMBOLS
-    from crystrata.errors import nearest
-
-    without = _names(flags.without)
+    without = names_of(flags.without)
     for symbol in without:
         if symbol not in SYMBOLS:
             raise UsageError(f"--without: unknown element {symbol!r}{nearest(symbol, SYMBOLS)}")
     usual = [symbol for symbol in SYMBOLS if symbol not in INERT_OR_UNSTABLE]
-    named = usual if flags.elements is None else _names(flags.elements)
+    named = usual if flags.elements is None else names_of(flags.elements)
     return [symbol for symbol in named if symbol not in without]
 
 
 def _amounts(text: str | None) -> dict[str, float]:
     amounts = {}
-    for part in _names(text):
+    for part in names_of(text):
         symbol, _, amount = part.partition("=")
         try:
             amounts[symbol.strip()] = float(amount)
         except ValueError:
             raise UsageError(f"--fix takes amounts such as O=0.5, not {part!r}") from None
     return amounts
+
+
+def build_study_parser(program: str = "crystrata design study") -> Parser:
+    """Return the parser of the verb."""
+    parser = Parser(
+        program,
+        "Compare latent and composition searches for several scenarios, from the same seeds, in tables and "
+        "figures. The same command continues an interrupted study.",
+        ("--config examples/design/three_scenarios.toml", "--config study.toml --model jarvis-compositions"),
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [study]")
+    parser.add_argument(
+        "--model", "--checkpoint", dest="model", metavar="MODEL",
+        help="model of compositions: a completed run, a weights file beside its split such as `final_model.pt`, or the "
+        "name or folder of a shipped model; takes precedence over the file",
+    )  # fmt: skip
+    parser.add_argument("--output", metavar="DIR", help="folder of the study; takes precedence over the file")
+    add_models_dir(parser)
+    parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    return parser
+
+
+def study(arguments: Sequence[str] | None = None, program: str = "crystrata design study") -> int:
+    """Parse the flags and run the study; return the exit code."""
+    flags = build_study_parser(program).parse_args(arguments)
+    return run_verb(lambda: _run_study(flags))
+
+
+def _run_study(flags: argparse.Namespace) -> int:
+    from crystrata.design.study_config import read_study
+    from crystrata.runs.find import find_model
+    from crystrata.workflows.study import run_study
+
+    config = read_study(Path(flags.config), model=flags.model, output=flags.output)
+    run_study(config, find_model(flags.models_dir, config.model), terminal(), flags.device)
+    return 0

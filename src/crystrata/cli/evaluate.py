@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
 from crystrata.errors import UsageError
 from crystrata.runs.config import RunConfig
 from crystrata.settings import add_flag
@@ -22,16 +22,13 @@ _EXAMPLES = (
 
 def build_parser(program: str = "crystrata evaluate") -> Parser:
     """Return the parser of the verb."""
-    parser = Parser(
-        prog=program,
-        description="Print the metrics of a model, shipped or your own, on a split or on a labelled table.",
-        examples=_EXAMPLES,
-    )
+    description = "Print the metrics of a model, shipped or your own, on a split or on a labelled table."
+    parser = Parser(program, description, _EXAMPLES)
     parser.add_argument(
         "--model", required=True, metavar="MODEL",
         help="name of a shipped model, best, latest, a run directory, a weights file, or the folder of a model",
     )  # fmt: skip
-    parser.add_argument("--models-dir", default="models", metavar="DIR", help="folder of all runs (default: models)")
+    add_models_dir(parser, words="folder of all runs (default: models)")
     add_flag(parser, RunConfig, "split", default=None, metavar="NAME")
     parser.add_argument("--part", default="test", choices=("val", "test"), help="part of the split (default: test)")
     parser.add_argument("--table", metavar="FILE", help="table of labels, in the columns that the model names")
@@ -61,7 +58,7 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.runs.find import find_model
     from crystrata.workflows.evaluate_model import config_of_model, evaluate_model
 
-    model = load_model(find_model(Path(flags.models_dir), flags.model), flags.device or "auto")
+    model = load_model(find_model(flags.models_dir, flags.model), flags.device or "auto")
     fields: dict[str, Any] = {name: getattr(flags, name) for name in (*_DATA, "split")}
     config = config_of_model(model, **fields)
     if flags.table:

@@ -1,4 +1,4 @@
-"""The console command `crystrata`: its verbs, each in a module of its own."""
+"""The console command `crystrata`: and its verbs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import continual, design, ensemble, evaluate, export, leaderboard, matrix, predict, store, train
+from crystrata.cli import completed_runs, design, evaluate, predict, several_runs, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -15,15 +15,15 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         "train on JARVIS-DFT or on tables of your own",
         lambda rest: train.main(rest, train.EntryPoint(program="crystrata train")),
     ),
-    "matrix": ("train the model matrix", lambda rest: matrix.main(rest, "crystrata matrix")),
+    "matrix": ("train the model matrix", lambda rest: several_runs.matrix(rest, "crystrata matrix")),
     "predict": ("predict properties from structures or formulas", lambda rest: predict.main(rest, "crystrata predict")),
     "evaluate": ("print the metrics of a model on a split or a table", evaluate.main),
-    "ensemble": ("make one model of several runs", lambda rest: ensemble.main(rest, "crystrata ensemble")),
-    "continual": ("learn tasks one after another", continual.main),
-    "export": ("make the shareable folder of a run", lambda rest: export.main(rest, "crystrata export")),
+    "ensemble": ("make one model of several runs", completed_runs.ensemble),
+    "continual": ("learn tasks one after another", several_runs.continual),
+    "export": ("make the shareable folder of a run", completed_runs.export),
     "store": ("build or carry the graph store", lambda rest: store.main(rest, "crystrata store")),
-    "design": ("find compositions with desired properties", lambda rest: design.main(rest, "crystrata design")),
-    "leaderboard": ("write a contribution to the JARVIS leaderboard", leaderboard.main),
+    "design": ("find compositions with desired properties", design.main),
+    "leaderboard": ("write a contribution to the JARVIS leaderboard", completed_runs.leaderboard),
 }
 _OLDER = {"combine": "ensemble", "rehearse": "continual"}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import continual, design, evaluate, study, train, trainer
+from crystrata.cli import design, evaluate, several_runs, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
@@ -71,12 +71,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "rejections": manual.rejections,
     "exit-codes": manual.exit_codes,
     "continual": partial(manual.keys, ContinualConfig),
-    "flags-continual": lambda: flags(continual.build_parser()),
+    "flags-continual": lambda: flags(several_runs.build_continual_parser()),
     "flags-design": lambda: flags(design.build_parser()),
     "study": partial(manual.keys, StudyConfig),
     "study-scenarios": partial(manual.keys, Scenario),
     "study-seeds": partial(manual.keys, SeedChoice),
-    "flags-study": lambda: flags(study.build_parser()),
+    "flags-study": lambda: flags(design.build_study_parser()),
     "flags": lambda: flags(train.build_parser(train.EntryPoint())),
     "yaml-flags": lambda: flags(trainer.build_parser()),
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
@@ -88,12 +88,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def refreshed(text: str) -> str:
-    """Return a document with every block made anew.
-
-    Raises:
-        InputError: A block has no end.
-        UsageError: A block has a name that no generator has.
-    """
+    """Return a document with every block made again; one without an end, or with an unknown name, is an error."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
@@ -108,7 +103,7 @@ def refreshed(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite the blocks of documents in place; return the exit code."""
-    parser = Parser(prog="python -m crystrata.cli.manual", description="Make the tables of documents anew.")
+    parser = Parser(prog="python -m crystrata.cli.manual", description="Make the tables of documents again.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="markdown files with table blocks")
     files = parser.parse_args(arguments).files
     return run_verb(lambda: _rewrite(files))

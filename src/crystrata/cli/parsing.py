@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from crystrata.errors import CrystrataError, Interrupted, nearest
@@ -34,22 +35,15 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """argparse without abbreviations, naming the nearest known flag for an unknown one.
 
-    Args:
-        prog: The command.
-        description: What it does.
-        examples: Arguments that the help shows after the command.
-        epilog: What the help ends with, in place of examples.
+    The help shows `examples`, arguments after the command, or ends with `epilog` in their place.
     """
 
     def __init__(self, prog: str, description: str, examples: Sequence[str] = (), epilog: str | None = None) -> None:
         shown = "\n".join(["examples:", *(f"  {prog} {arguments}" for arguments in examples)])
         super().__init__(
-            prog,
-            description=textwrap.fill(description, _WIDTH),
-            epilog=epilog or (shown if examples else None),
-            allow_abbrev=False,
-            formatter_class=_Help,
-        )
+            prog, description=textwrap.fill(description, _WIDTH), epilog=epilog or (shown if examples else None),
+            allow_abbrev=False, formatter_class=_Help,
+        )  # fmt: skip
 
     def parse_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Parse; an unknown flag is an error that names the nearest one."""
@@ -63,6 +57,17 @@ class Parser(argparse.ArgumentParser):
         """Print one line and where to read more, and exit with 2."""
         print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def add_models_dir(group: argparse._ActionsContainer, *older: str, words: str = "folder of all runs") -> None:
+    """Add the flag of the folder in which runs are looked for: one that is given must exist, the default need not."""
+    group.add_argument("--models-dir", *older, type=_existing, default=Path("models"), metavar="DIR", help=words)
+
+
+def _existing(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {text}")
+    return Path(text)
 
 
 def terminal(*, stderr: bool = False) -> Console:
@@ -104,6 +109,11 @@ def run_verb(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def names_of(text: str | None) -> list[str]:
+    """Return the names of a flag such as `A,B`."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def command_line(program: str, arguments: Sequence[str] | None) -> list[str]:

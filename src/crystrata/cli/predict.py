@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from crystrata.cli.parsing import Parser, run_verb, terminal
+from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
 from crystrata.errors import InputError, UsageError
 
 ALL_FAILED = 1
@@ -15,12 +15,11 @@ ALL_FAILED = 1
 def main(arguments: Sequence[str] | None = None, program: str = "inference_multitask.py") -> int:
     """Parse the flags and predict; return the exit code: 0, 1 if every input failed, 2 for a wrong call."""
     parser = Parser(
-        prog=program,
-        description="Predict properties from structure files or formulas. The shipped model answers unless another is "
-        "named.",
-        examples=("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
+        program,
+        "Predict properties from structure files or formulas. The shipped model answers unless another is named.",
+        ("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
     )
-    what = parser.add_argument_group("structures")
+    what = parser.add_argument_group("structures or formulas")
     what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
     what.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
@@ -30,25 +29,20 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         help="read disordered sites as their majority species, with a warning",
     )
     what.add_argument(
-        "--interval",
-        type=float,
-        default=90.0,
-        metavar="PERCENT",
+        "--interval", type=float, default=90.0, metavar="PERCENT",
         help="level of the prediction intervals, 0 for none (default: 90)",
-    )
+    )  # fmt: skip
     what.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that read files (pays from some thousands on)"
     )
     model = parser.add_argument_group("model")
     model.add_argument(
-        "--model",
-        "--run",
-        metavar="MODEL",
+        "--model", "--run", metavar="MODEL",
         help="name of a shipped model, best, latest, a run directory, a weights file, or the folder of a model "
         "(default: the shipped model)",
-    )
+    )  # fmt: skip
     model.add_argument("--family", metavar="NAME", help="newest run of this family, such as multitask_cgcnn")
-    model.add_argument("--models-dir", "--model-dir", metavar="DIR", help="folder of all runs (default: models)")
+    add_models_dir(model, "--model-dir", words="folder of all runs (default: models)")
     model.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
     parser.add_argument("--output", metavar="FILE", help="csv or xlsx table (with --dir: phase2_preds.csv)")
     flags = parser.parse_args(arguments)
@@ -61,11 +55,9 @@ def _run(flags: argparse.Namespace) -> int:
     paths = _inputs(flags)
     if flags.model and flags.family:
         raise UsageError("--model and --family contradict each other: give one")
-    if flags.models_dir is not None and not Path(flags.models_dir).is_dir():
-        raise InputError(f"no such folder: {flags.models_dir}")
     output = flags.output or ("phase2_preds.csv" if flags.dir else None)
     if output:
-        from crystrata.reports.spreadsheets import check_table_path
+        from crystrata.reports.predictions import check_table_path
 
         check_table_path(Path(output))
     from crystrata.prediction.predict import Formula, predict, predict_files
@@ -74,7 +66,7 @@ def _run(flags: argparse.Namespace) -> int:
     from crystrata.runs.find import find_model
 
     console = terminal(stderr=bool(flags.output))
-    found = find_model(Path(flags.models_dir or "models"), flags.model, flags.family)
+    found = find_model(flags.models_dir, flags.model, flags.family)
     model = load_model(found, flags.device)
     with console.status("predicting") as status:
 
@@ -94,7 +86,8 @@ def _run(flags: argparse.Namespace) -> int:
         known = f"{flags.interval:g} % prediction intervals"
         unknown = "no intervals: this model has not been calibrated; --resume of its run does it"
         console.print(known if model.calibration else unknown, soft_wrap=True)
-    print_predictions(table, model, console, written=output)
+    items = "formulas" if flags.formula else "structures"
+    print_predictions(table, model, console, items=items, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
 
 

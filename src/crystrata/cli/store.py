@@ -14,13 +14,10 @@ from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
 def main(arguments: Sequence[str] | None = None, program: str = "process_data_phase2.py") -> int:
     """Parse the flags and build or import a store; return the exit code."""
     parser = Parser(
-        prog=program,
-        description="Build graphs and three-body angles of all crystals once. Training does this on its own; here it "
+        program,
+        "Build graphs and three-body angles of all crystals once. Training does this on its own; here it "
         "can be done ahead, with several processes, or carried to another machine.",
-        examples=(
-            "--workers 8",
-            "--source demo --export demo.store",
-        ),
+        ("--workers 8", "--source demo --export demo.store"),
     )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that build graphs")
     parser.add_argument("--source", default="auto", metavar="{auto,jarvis,demo}", help="where crystals come from")
@@ -43,7 +40,7 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be 0 or more, not {flags.workers}")
     if flags.import_file and flags.export:
         raise UsageError("--import and --export contradict each other: give one")
-    from crystrata.workflows.stores import build_store, import_store
+    from crystrata.workflows.sources import build_store, import_store
 
     console = terminal()
     if flags.import_file:

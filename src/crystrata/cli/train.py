@@ -33,13 +33,8 @@ _OF_SPECIALISTS = ("--property band_gap --source demo", "--level pro --property 
 class EntryPoint:
     """What a script fixes or presets of the common flags.
 
-    Attributes:
-        program: Name shown in help and errors.
-        algorithm: Fixed algorithm, or None where it is a flag.
-        level: Default level.
-        levels: Levels the script serves.
-        profiles: Profiles the script serves.
-        single_task: Whether it trains single-property specialists (`--property`).
+    The algorithm is a flag where it is None; `levels` and `profiles` are those that the script serves; with `single_task`
+    it trains specialists of one property (`--property`).
     """
 
     program: str = "run_phase2.py"
@@ -124,11 +119,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
 
 
 def config_of(flags: argparse.Namespace, entry: EntryPoint) -> RunConfig:
-    """Return the configuration that flags ask for.
-
-    Raises:
-        UsageError: A name is unknown or flags contradict each other.
-    """
+    """Return the configuration that flags ask for; unknown names and contradictions are a UsageError."""
     names = (*OVERRIDES, *DATA, *RUN, "compiled", "keep_last", "outlier_filter")
     overrides = checked_flags(flags, RunConfig, names)
     if flags.resume is not None and flags.start:
@@ -136,16 +127,10 @@ def config_of(flags: argparse.Namespace, entry: EntryPoint) -> RunConfig:
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
     config = resolve_config(
-        entry.algorithm or flags.algorithm,
-        _mode(flags, entry),
-        properties=_properties(flags, entry),
-        size=flags.size,
-        structure=flags.structure,
-        angles=flags.angles,
-        heads=_heads(flags.head or []),
-        single_task=entry.single_task,
+        entry.algorithm or flags.algorithm, _mode(flags, entry), properties=_properties(flags, entry), size=flags.size,
+        structure=flags.structure, angles=flags.angles, heads=_heads(flags.head or []), single_task=entry.single_task,
         **overrides,
-    )
+    )  # fmt: skip
     from crystrata.workflows.prepare import require_valid_source
 
     require_valid_source(config)

@@ -12,7 +12,7 @@ from crystrata.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from crystrata.workflows.documents.experiment import Experiment
-    from crystrata.workflows.prepare import Inputs
+    from crystrata.workflows.sources import Inputs
 
 VERBS = ("fit", "validate", "test", "predict")
 PROGRAM = "crystrata-trainer"
@@ -31,11 +31,7 @@ A number is a place in a list: --model.init_args.task_configs.0.loss_weight=0.5.
 
 def build_parser() -> Parser:
     """Return the parser of the flags that are no values of the files."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Train and evaluate what YAML files describe.",
-        epilog=_EXAMPLES,
-    )
+    parser = Parser(prog=PROGRAM, description="Train and evaluate what YAML files describe.", epilog=_EXAMPLES)
     parser.add_argument("--config", action="append", metavar="FILE", help="YAML file; later ones are laid over it")
     parser.add_argument(
         "--ckpt_path", metavar="RUN", help="run that fit goes on with, or that is evaluated; last is the newest one"
@@ -94,7 +90,7 @@ def _run(verb: str, pieces: Sequence[tuple[str, str]], flags: argparse.Namespace
     experiment, checkpoint = _experiment(pieces), flags.ckpt_path
     if experiment is None and (pieces or verb == "fit" or flags.print_config or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
-    from crystrata.workflows.prepare import Inputs
+    from crystrata.workflows.sources import Inputs
 
     inputs = Inputs(trust_pickle=flags.trust_pickle)
     if experiment is not None and flags.print_config:

@@ -22,12 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Calibration:
-    """Intervals and domain of one network.
-
-    Attributes:
-        intervals: How large its errors are.
-        domain: Where it was trained.
-    """
+    """Intervals and domain of one network: how large its errors are, and where it was trained."""
 
     intervals: ConformalIntervals
     domain: Domain
@@ -49,11 +44,7 @@ class Calibration:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Calibration:
-        """Make a calibration from the tensors of `as_tensors`.
-
-        Raises:
-            ModelError: Some are missing or do not fit each other.
-        """
+        """Make a calibration from the tensors of `as_tensors`; a ModelError where some are missing or do not fit."""
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         errors, scores = (
             {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
@@ -61,12 +52,8 @@ class Calibration:
         )
         try:
             intervals = ConformalIntervals(arrays["latents"], arrays["metal"], errors, scores)
-            domain = Domain(
-                arrays["domain.latents"],
-                float(arrays["domain.reach"]),
-                arrays.get("domain.volume"),
-                arrays.get("domain.usual"),
-            )
+            volume, usual = arrays.get("domain.volume"), arrays.get("domain.usual")
+            domain = Domain(arrays["domain.latents"], float(arrays["domain.reach"]), volume, usual)
         except KeyError as error:
             raise ModelError(
                 f"the calibration of the model has no {error}; evaluate the run again with --resume"
@@ -79,22 +66,16 @@ class Calibration:
 
 
 def write_calibration(run: Path, calibration: Calibration, weights: Path) -> None:
-    """Write the calibration of the weights of a run into its directory, atomically.
-
-    Raises:
-        StorageError: The disk is full or the folder cannot be written.
-    """
+    """Write the calibration of the weights of a run into its directory, atomically."""
     content = {"format": FORMAT, "weights_sha256": sha256_of(weights), "calibration": calibration.as_tensors()}
     write_checkpoint(run / CALIBRATION, content)
 
 
 def read_calibration(weights: Path) -> Calibration | None:
-    """Return the calibration that lies beside a weights file; None if there is none, or one of other weights.
+    """Return the calibration beside a weights file; None if there is none, or one of other weights.
 
-    Weights that a resumed run has made better since are other ones, until it is evaluated.
-
-    Raises:
-        ModelError: The file is damaged or of another format.
+    Weights that a resumed run has improved since are other ones, until it is evaluated. Raises a ModelError where the
+    file is damaged or of another format.
     """
     path = weights.parent / CALIBRATION
     if not path.is_file():

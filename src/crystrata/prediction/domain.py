@@ -40,12 +40,9 @@ class Domain:
 
     @classmethod
     def fit(
-        cls,
-        training: np.ndarray,
-        calibration: np.ndarray,
-        fractions: np.ndarray | None = None,
+        cls, training: np.ndarray, calibration: np.ndarray, fractions: np.ndarray | None = None,
         volumes: np.ndarray | None = None,
-    ) -> Domain:
+    ) -> Domain:  # fmt: skip
         """Learn what is usual.
 
         Args:
@@ -71,8 +68,7 @@ class Domain:
     def usual_volume(self, fractions: np.ndarray) -> np.ndarray:
         """Return the volumes per atom that the elements usually take, (m,) [A^3], from atomic fractions (m, 103).
 
-        Raises:
-            TypeError: The training materials were not all crystals.
+        Raises a TypeError where the training materials were not all crystals.
         """
         if self.volume is None:
             raise TypeError("volumes are known of crystals alone")
@@ -91,15 +87,9 @@ class Domain:
 
 
 def cautions(
-    numbers: np.ndarray,
-    crystal: Crystal | None,
-    seen: Collection[str],
-    *,
-    distance: float = 0.0,
-    expansion: float = 1.0,
-    metal_with_dielectric: bool = False,
-    gaps: tuple[float, float] = (0.0, 0.0),
-) -> Iterator[str]:
+    numbers: np.ndarray, crystal: Crystal | None, seen: Collection[str], *, distance: float = 0.0,
+    expansion: float = 1.0, metal_with_dielectric: bool = False, gaps: tuple[float, float] = (0.0, 0.0),
+) -> Iterator[str]:  # fmt: skip
     """Yield what to be careful about in the predictions for a material.
 
     Args:

@@ -101,13 +101,7 @@ class TaskPredictions:
 
 @torch.inference_mode()
 def predict_rows(network: Network | Ensemble, dataset: MaterialDataset, rows: np.ndarray) -> dict[str, TaskPredictions]:
-    """Return the predictions of all tasks that have labels, for rows of a dataset, in their order.
-
-    Args:
-        network: In evaluation mode.
-        dataset: Says also where curves are asked for.
-        rows: (n,).
-    """
+    """Return the predictions of all tasks that have labels, for rows (n,) of a dataset, in their order."""
     parts: dict[str, list[TaskPredictions]] = {task.name: [] for task in network.tasks if task.name in dataset.labels}
     members = network.members if isinstance(network, Ensemble) else [network]
     for batch in dataset.batches(Step(rows, _LONG_BATCH), evaluation_form(network)):

@@ -95,9 +95,6 @@ class ConformalIntervals:
             distance: From the training materials, (m,).
             metal: Whether the predicted gap is zero, (m,).
             level: Share of the labels that the intervals are to cover, between 0 and 1.
-
-        Raises:
-            UsageError: The level is not between 0 and 1.
         """
         if not 0 < level < 1:
             raise UsageError(f"the level of an interval is between 0 and 1, not {level}")

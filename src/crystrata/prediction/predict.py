@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from crystrata.prediction.intervals import predicted_metals
 from crystrata.prediction.trained_model import TrainedModel
 from crystrata.structures.crystal import Crystal, Rejected
 from crystrata.structures.readers import read_crystals
+from crystrata.structures.readers.checks import attempt
+from crystrata.structures.readers.json_structures import crystal_of_form
 from crystrata.tasks import Task
 
 DOMAIN_DISTANCE = "domain distance"
@@ -46,11 +49,7 @@ _FORMULA_ALONE = "no structure was given: predicted from the formula alone"
 
 @dataclass(frozen=True)
 class Formula:
-    """A composition to predict, without a crystal.
-
-    Attributes:
-        text: As it was written.
-    """
+    """A composition to predict, without a crystal; `text` is as it was written."""
 
     text: str
 
@@ -71,16 +70,43 @@ class Formula:
 Material = Crystal | Formula | Rejected
 
 
+def materials_of(items: Any, model: TrainedModel) -> Iterator[Material]:
+    """Yield the materials that items are, in order; one that cannot be read is a `Rejected` with its reason.
+
+    An item is a path of structures, a `Structure` of pymatgen, an `Atoms` of ASE, a `Crystal` or a formula; text that
+    names no file is a formula where the model reads compositions. Another type is a UsageError.
+    """
+    several = isinstance(items, Iterable) and not (isinstance(items, str | Path) or _is_structure(items))
+    for place, item in enumerate(items if several else [items]):
+        if isinstance(item, Crystal | Formula | Rejected):
+            yield item
+        elif _is_structure(item):
+            yield _of_structure(f"item {place}", item)
+        elif isinstance(item, str) and model.network.reads_compositions and not Path(item).exists():
+            yield Formula(item)
+        elif isinstance(item, str | Path):
+            yield from read_crystals([item])
+        else:
+            raise UsageError(
+                f"item {place} is a {type(item).__name__}: give paths of structure files, structures of pymatgen or "
+                "ASE, crystals of crystrata, or formulas"
+            )
+
+
+def _is_structure(item: Any) -> bool:
+    return isinstance(item, Crystal) or any(hasattr(item, name) for name in ("as_dict", "todict"))
+
+
+def _of_structure(id: str, item: Any) -> Crystal | Rejected:
+    form = item.todict() if hasattr(item, "todict") else item.as_dict()
+    return attempt(id, partial(crystal_of_form, id, form, majority=False))
+
+
 def predict_files(
-    model: TrainedModel,
-    paths: Iterable[Path | str],
-    *,
-    interval: float = INTERVAL,
-    majority_species: bool = False,
-    workers: int = 0,
-    progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
-    """Predict the properties of structure files.
+    model: TrainedModel, paths: Iterable[Path | str], *, interval: float = INTERVAL, majority_species: bool = False,
+    workers: int = 0, progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:  # fmt: skip
+    """Predict the properties of structure files, folders or archives.
 
     Args:
         model: The trained model; loaded once, used for all.
@@ -95,9 +121,6 @@ def predict_files(
         where the model knows them, what the heads say besides (principal values, metal probability), `domain distance`
         of a calibrated model, `warning`, `error_code` and `error`: the same for every input of a model. One row per
         input in input order. A broken input has NaN values and a reason, and does not disturb the others.
-
-    Raises:
-        UsageError: The interval is no percentage below 100, or the model reads no structures.
     """
     if not model.network.reads_crystals:
         raise UsageError(
@@ -108,12 +131,9 @@ def predict_files(
 
 
 def predict(
-    model: TrainedModel,
-    items: Iterable[Material],
-    *,
-    interval: float = INTERVAL,
+    model: TrainedModel, items: Iterable[Material], *, interval: float = INTERVAL,
     progress: Callable[[int], None] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Predict crystals and formulas, one after another in chunks; see `predict_files`."""
     if not 0 <= interval < 100:
         raise UsageError(f"--interval is a percentage from 0 to below 100, not {interval:g}")
@@ -145,7 +165,7 @@ def predict_materials(model: TrainedModel, items: Sequence[Material], interval: 
     graphs, failed = _graphs(model, items)
     rows = [row for row in range(len(items)) if row not in failed]
     columns: dict[str, Any] = {title: np.full(len(items), np.nan) for title in _titles(model, interval)}
-    columns |= {task.name: np.full(len(items), "", dtype=object) for task in _classified(model)}
+    columns |= {task.name: np.full(len(items), "", dtype=object) for task in model.tasks if task.labels == "class"}
     warnings = [""] * len(items)
     if rows:
         chosen = [item for row in rows if not isinstance(item := items[row], Rejected)]
@@ -154,16 +174,15 @@ def predict_materials(model: TrainedModel, items: Sequence[Material], interval: 
             columns[title][rows] = column
         for row, text in zip(rows, said, strict=True):
             warnings[row] = text
-    return pd.DataFrame(
-        {
-            "id": [_as_text(item.id) for item in items],
-            "formula": ["" if isinstance(item, Rejected) else item.formula for item in items],
-            **columns,
-            "warning": warnings,
-            "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
-            "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))],
-        }
-    )
+    table = {
+        "id": [_as_text(item.id) for item in items],
+        "formula": ["" if isinstance(item, Rejected) else item.formula for item in items],
+        **columns,
+        "warning": warnings,
+        "error_code": [failed[row].code if row in failed else "" for row in range(len(items))],
+        "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(items))],
+    }
+    return pd.DataFrame(table)
 
 
 def _graphs(model: TrainedModel, items: Sequence[Material]) -> tuple[GraphArrays | None, dict[int, Rejected]]:
@@ -186,7 +205,7 @@ def _graphs(model: TrainedModel, items: Sequence[Material]) -> tuple[GraphArrays
     _, valid = known_weights([item.formula for row in left if not isinstance(item := items[row], Rejected)])
     for row, known in zip(left, valid, strict=True):
         if not known:
-            failed[row] = Rejected(items[row].id, "unknown_species", "it is no formula of known elements")
+            failed[row] = Rejected(items[row].id, "unknown_species", "it is not a formula of known elements")
     return graphs, failed
 
 
@@ -211,25 +230,13 @@ def _component_titles(task: Task) -> list[str]:
     return [task.titled(f"{task.name}[{place}]") for place in range(int(task.head.get("components", 1)))]
 
 
-def _classified(model: TrainedModel) -> list[Task]:
-    return [task for task in model.tasks if task.labels == "class"]
-
-
 def _predict(
-    model: TrainedModel,
-    graphs: GraphArrays | None,
-    items: Sequence[Crystal | Formula],
-    rows: np.ndarray,
+    model: TrainedModel, graphs: GraphArrays | None, items: Sequence[Crystal | Formula], rows: np.ndarray,
     interval: float,
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[dict[str, np.ndarray], list[str]]:  # fmt: skip
     """Return the columns, title -> (n,), and the warnings of n materials that can be predicted.
 
-    Args:
-        model: The model.
-        graphs: Of the crystals; `source_row` is their place among all inputs.
-        items: The materials.
-        rows: Their places among all inputs, (n,).
-        interval: Level of the intervals [%]; 0 makes none.
+    `rows` are their places among all inputs, (n,), as is `source_row` of the graphs; `interval` is a level [%].
     """
     formulas = [item.formula for item in items]
     dataset = _dataset(model, graphs, items, rows)
@@ -255,13 +262,9 @@ def _predict(
 
 
 def _warnings(
-    model: TrainedModel,
-    items: Sequence[Crystal | Formula],
-    values: Mapping[str, np.ndarray],
-    metal: np.ndarray,
-    distance: np.ndarray,
-    expansion: np.ndarray,
-) -> list[str]:
+    model: TrainedModel, items: Sequence[Crystal | Formula], values: Mapping[str, np.ndarray], metal: np.ndarray,
+    distance: np.ndarray, expansion: np.ndarray,
+) -> list[str]:  # fmt: skip
     """Return what to be careful about, a text for each material."""
     without_dielectric = metal & ("dielectric" in values)
     gaps = np.stack([values[name] for name in GAPS], 1) if {*GAPS} <= {*values} else np.zeros((len(items), 2))

@@ -47,10 +47,7 @@ class TrainedModel:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """Tasks the model predicts: of the properties the nine, or what it knows where it has none of them.
-
-        Some may be derived from those that have a head.
-        """
+        """Tasks the model predicts, some derived: of the properties the nine, or what it knows if none of them."""
         known = {task.name: task for task in self.network.tasks}
         names = tuple(self.facts["properties"])
         shown = names if any(name not in PROPERTIES for name in names) else [name for name in names if name in NINE]
@@ -63,16 +60,12 @@ class TrainedModel:
 
     @property
     def descriptors(self) -> DescriptorSource | None:
-        """Where the descriptors that the network reads come from; None where it reads none.
-
-        Raises:
-            ModelError: Descriptors are made otherwise here than in the training.
-        """
+        """Where the descriptors that the network reads come from; None where it reads none."""
         if not self.network.reads_compositions:
             return None
-        told = self.facts["descriptor"]
-        source = descriptor_source(**{name: one for name, one in told.items() if name not in ("width", "digest")})
-        if told["kind"] != "table" and source.digest != told["digest"]:
+        facts = self.facts["descriptor"]
+        source = descriptor_source(**{name: one for name, one in facts.items() if name not in ("width", "digest")})
+        if facts["kind"] != "table" and source.digest != facts["digest"]:
             raise ModelError(f"{self.path} was trained with another table of element features: train it again")
         return source
 
@@ -86,8 +79,7 @@ class TrainedModel:
         Raises:
             UsageError: An item is of another type, or the interval no percentage below 100.
         """
-        from crystrata.prediction.items import materials_of
-        from crystrata.prediction.predict import predict
+        from crystrata.prediction.predict import materials_of, predict
 
         return predict(self, materials_of(items, self), interval=interval)
 

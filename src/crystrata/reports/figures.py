@@ -27,14 +27,7 @@ _LOG_SPREAD = 30.0  # a property whose 99th percentile is this many times its me
 def parity_figure(
     tasks: Sequence[Task], truth: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], title: str
 ) -> Figure:
-    """Return one panel per task of one number, predicted over true value, with the MAE.
-
-    Args:
-        tasks: The tasks.
-        truth: Task -> labels, (n,), NaN where unknown.
-        predicted: Task -> predictions, (n,).
-        title: Title of the figure.
-    """
+    """Return one panel per task of one number, predicted over true values (n,), NaN where unknown, with the MAE."""
     from matplotlib.figure import Figure
 
     columns = min(3, len(tasks))
@@ -81,14 +74,8 @@ def history_figure(history: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in history]
-    left.plot(
-        epochs,
-        [np.nan if record["val_score"] is None else record["val_score"] for record in history],
-        "o-",
-        color="#1f5fa8",
-        markersize=2.5,
-        linewidth=1,
-    )
+    scores = [np.nan if record["val_score"] is None else record["val_score"] for record in history]
+    left.plot(epochs, scores, "o-", color="#1f5fa8", markersize=2.5, linewidth=1)
     left.set_ylabel("validation, mean of MAE / MAD", fontsize=8)
     for name in history[0]["val_mae"]:
         values = [np.nan if record["val_mae"].get(name) is None else record["val_mae"][name] for record in history]
@@ -111,10 +98,7 @@ def png_of(figure: Figure, dpi: int = 130) -> bytes:
 def task_figure(name: str, table: pd.DataFrame, classes: Sequence[str] = ()) -> Figure:
     """Return the figure of one task: curves where the table has a coordinate, confusion for classes, else parity.
 
-    Args:
-        name: Title.
-        table: `true` and `pred`, with `key` and `t` for curves.
-        classes: Names of the classes, K.
+    The table has `true` and `pred`, with `key` and `t` for curves; `classes` are the K names of the classes.
     """
     if classes:
         return confusion_figure(name, table["true"].to_numpy(), table["pred"].to_numpy(), classes)
@@ -128,7 +112,7 @@ def task_figure(name: str, table: pd.DataFrame, classes: Sequence[str] = ()) -> 
 
 
 def confusion_figure(name: str, truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Return how often each true class, (n,), negative where unknown, was told as each class; rows add up to 1."""
+    """Return the share of each true class, (n,), negative where unknown, predicted as each class; rows add up to 1."""
     from matplotlib.figure import Figure
 
     known = truth >= 0
@@ -172,20 +156,18 @@ def curves_figure(name: str, table: pd.DataFrame) -> Figure:
     return figure
 
 
-def forgetting_figure(rehearsals: Mapping[str, Sequence[Mapping[str, float]]], tasks: Sequence[str]) -> Figure:
-    """Return the figure of merit of each task on the test part over the steps, from where it was learned.
+def forgetting_figure(learned: Mapping[str, Sequence[Mapping[str, float]]], tasks: Sequence[str]) -> Figure:
+    """Return the metric of each task on the test part over the steps, from where it was learned.
 
-    Args:
-        rehearsals: Title -> of each step, task -> R2 or accuracy; a panel each.
-        tasks: In the order in which they were learned.
+    `learned` has a panel for each title: of each step, task -> R2 or accuracy, the tasks in the order of learning.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.0 + 5.4 * len(rehearsals), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(rehearsals), squeeze=False, sharey=True)[0]
+    figure = Figure(figsize=(3.0 + 5.4 * len(learned), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(learned), squeeze=False, sharey=True)[0]
     colours = matplotlib.colormaps["turbo"](np.linspace(0.02, 0.98, len(tasks)))
-    for panel, (title, results) in zip(panels, rehearsals.items(), strict=True):
+    for panel, (title, results) in zip(panels, learned.items(), strict=True):
         for first, (task, colour) in enumerate(zip(tasks, colours, strict=True)):
             values = [float(np.clip(step[task], _LOWEST, 1)) for step in results[first:]]
             steps = range(first + 1, len(results) + 1)

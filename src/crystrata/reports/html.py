@@ -11,16 +11,7 @@ from typing import Any
 import pandas as pd
 
 from crystrata.files import write_text
-from crystrata.reports.tables import (
-    INTERVAL_CAPTION,
-    OFFICIAL_CAPTION,
-    captions,
-    cell_text,
-    interval_table,
-    mae_table,
-    official_table,
-    other_table,
-)
+from crystrata.reports.tables import captions, cell_text, further_tables, mae_table
 from crystrata.runs.directory import REPORT
 
 _STYLE = """
@@ -35,36 +26,20 @@ img { max-width: 100%; } .demo { background: #fff3cd; padding: .6rem 1rem; borde
 
 
 def write_report(
-    run: Path,
-    title: str,
-    results: Mapping[str, Any],
-    facts: Mapping[str, Any],
-    figures: Sequence[tuple[str, bytes]],
+    run: Path, title: str, results: Mapping[str, Any], facts: Mapping[str, Any], figures: Sequence[tuple[str, bytes]]
 ) -> None:
-    """Write `report.html` into a run directory.
-
-    Args:
-        run: The directory.
-        title: Heading.
-        results: Content of `results.json`.
-        facts: Rows of the facts table.
-        figures: Captions and PNGs.
-    """
-    table, official = html_table(mae_table(results)), official_table(results)
-    if len(others := other_table(results)):
-        table += f"<h2>Other metrics</h2>{html_table(others)}"
-    if len(official):
-        table += f"<h2>Official tests</h2>{html_notes([OFFICIAL_CAPTION])}{html_table(official)}"
-    intervals = interval_table(results)
-    if len(intervals):
-        table += f"<h2>Intervals</h2>{html_notes([INTERVAL_CAPTION])}{html_table(intervals)}"
+    """Write `report.html` into a run directory: tables of `results.json`, captioned PNGs, rows of the facts table."""
+    tables = html_table(mae_table(results)) + "".join(
+        f"<h2>{title}</h2>{html_notes([note] if note else [])}{html_table(table)}"
+        for title, note, table in further_tables(results)
+    )
     rows = "".join(f"<tr><td>{escape(str(key))}</td><td>{escape(str(value))}</td></tr>" for key, value in facts.items())
     images = "".join(
         f'<h2>{escape(caption)}</h2><img alt="{escape(caption)}" '
         f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
         for caption, png in figures
     )
-    body = f"{html_notes(captions(results))}<h2>Errors</h2>{table}{images}<h2>Run</h2><table>{rows}</table>"
+    body = f"{html_notes(captions(results))}<h2>Errors</h2>{tables}{images}<h2>Run</h2><table>{rows}</table>"
     write_text(run / REPORT, html_page(title, body))
 
 

@@ -1,14 +1,15 @@
-"""A contribution to the JARVIS leaderboard, written from a completed run: predictions, metadata and `run.sh`."""
+"""Whole official tests, those that compare with the JARVIS leaderboard: predictions and errors of a run, and the folder
+of a contribution made from a completed one: predictions, metadata and `run.sh`. n test crystals.
+"""
 
 from __future__ import annotations
 
 import io
-import json
 import os
 import shlex
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -17,11 +18,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from crystrata.datasets.materials import Materials
+from crystrata.datasets.splits import Split
 from crystrata.errors import ModelError, UsageError
-from crystrata.files import storage_errors, write_bytes, write_json, write_text
+from crystrata.files import read_json, storage_errors, write_bytes, write_json, write_text
+from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import OFFICIAL, RESULTS, SPLITS
-from crystrata.runs.manifest import read_manifest
+from crystrata.runs.manifest import read_completed
+from crystrata.tasks import Task
 
+COLUMNS = ("benchmark", "id", "label", "prediction")
 METADATA = "metadata.json"
 SCRIPT = "run.sh"
 ROUNDING = 5e-5
@@ -30,6 +36,72 @@ ROUNDING = 5e-5
 _SOFTWARE = ("crystrata", "torch", "e3nn", "lightning", "numpy", "pandas", "jarvis-tools")
 _LEFT_OUT = ("--data-dir", "--models-dir", "--run-id", "--resume")  # of one machine: they do not change the result
 _FILES = ("--data-file", "--splits-file")
+
+
+def official_predictions(
+    split: Split, materials: Materials, tasks: Sequence[Task], predicted: Mapping[str, np.ndarray],
+    details: Mapping[str, np.ndarray],
+) -> pd.DataFrame:  # fmt: skip
+    """Return what a run predicts for every official test that the split holds and a task of the run predicts.
+
+    `predicted` and `details` are predictions of tasks of one number and further outputs of the heads on the test part,
+    (n,) each. There is one row per benchmark and crystal, with `COLUMNS`: label (NaN where unknown) and prediction in
+    the label's unit.
+    """
+    predicting, answers = _predicting(tasks), []
+    for benchmark, rows in split.official_tests.items():
+        if benchmark in predicting and materials.table is not None:
+            task = predicting[benchmark]
+            values = _component(task, benchmark, predicted[task.name], details)
+            columns = {
+                "benchmark": benchmark,
+                "id": [materials.ids[row] for row in rows],
+                "label": materials.table[benchmark].to_numpy(dtype=np.float64)[rows],
+                "prediction": values[np.searchsorted(split.test, rows)],
+            }
+            answers.append(pd.DataFrame(columns, columns=list(COLUMNS)))
+    return pd.concat(answers, ignore_index=True) if answers else pd.DataFrame(columns=list(COLUMNS))
+
+
+def official_figures(
+    answers: pd.DataFrame, tasks: Sequence[Task], materials: Materials, train: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Return the metrics of official tests, whose `answers` are those of `official_predictions`.
+
+    Returns:
+        Benchmark -> `property`, `ids` (crystals of the official test), `n` (those with a label), `mae` over these and
+        `median_mae`, that of predicting the median training label (None without any), in the label's unit, and the
+        published `cgcnn` and `alignn`.
+    """
+    figures, predicting = dict[str, dict[str, Any]](), _predicting(tasks)
+    if materials.table is None:
+        return figures
+    train_labels = materials.table.iloc[train]
+    for name, rows in answers.groupby("benchmark", sort=False):
+        benchmark = str(name)
+        known, published = rows.dropna(subset="label"), PUBLISHED[benchmark]
+        median = train_labels[benchmark].median()
+        figures[benchmark] = {
+            "property": predicting[benchmark].name,
+            "ids": len(rows),
+            "n": len(known),
+            "mae": float((known["prediction"] - known["label"]).abs().mean()) if len(known) else None,
+            "median_mae": float((known["label"] - median).abs().mean()) if len(known) else None,
+            "cgcnn": published.cgcnn,
+            "alignn": published.alignn,
+        }
+    return figures
+
+
+def _predicting(tasks: Sequence[Task]) -> dict[str, Task]:
+    return {column: task for task in tasks for column in task.columns}
+
+
+def _component(task: Task, benchmark: str, predicted: np.ndarray, details: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the prediction of a label column, (n,): the head's own component where it tells one, else the value."""
+    title = dict(zip(task.columns, task.components, strict=False)).get(benchmark, "")
+    component = details.get(title, np.full(len(predicted), np.nan))
+    return np.where(np.isfinite(component), component, predicted)
 
 
 @dataclass(frozen=True)
@@ -61,11 +133,6 @@ def file_name(benchmark: str) -> str:
 def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dict[str, float | None]:
     """Write the folder of a contribution, whole or not at all.
 
-    Args:
-        run: Directory of a completed run whose split holds whole official tests.
-        contributor: What the run does not know.
-        folder: Where the contribution goes; must not exist.
-
     Returns:
         Name of each file of predictions -> its MAE in the unit of the label, None where no label is known.
 
@@ -76,10 +143,7 @@ def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dic
     """
     if folder.exists():
         raise UsageError(f"{folder} exists: choose another --output, or remove it")
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume {run.name}")
-    results = _read(run, RESULTS)
+    manifest, results = read_completed(run), read_json(run / RESULTS, ModelError, "is it a run directory?")
     hardware = contributor.hardware_used or manifest.get("device")
     if not hardware:
         raise UsageError(f"{run} did not record what it was trained on: give --hardware")
@@ -109,7 +173,7 @@ def write_contribution(run: Path, contributor: Contributor, folder: Path) -> dic
 
 def _checked_archives(run: Path, results: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str, float | None]]:
     """Return file name -> content and file name -> MAE of every official test, as the leaderboard would find it."""
-    figures, split = results["official_tests"], _read(run, SPLITS)
+    figures, split = results["official_tests"], read_json(run / SPLITS, ModelError, "is it a run directory?")
     if not figures:
         raise UsageError(
             f"{run} (--split {split['protocol']}) holds no whole official test of its properties: train with --split "
@@ -134,14 +198,14 @@ def _checked_mae(
     where: str, archive: bytes, rows: pd.DataFrame, official: list[str], figure: Mapping[str, Any]
 ) -> float | None:
     """Return the MAE of an archive, read as the leaderboard reads it; what is wrong with it is an error."""
-    told = pd.read_csv(io.BytesIO(archive), compression="zip", dtype={"id": str})
-    if told["id"].duplicated().any():
-        raise ModelError(f"{where}: {told['id'][told['id'].duplicated()].iloc[0]} is there twice")
-    if len(official) != figure["ids"] or set(told["id"]) != set(official):
-        raise ModelError(f"{where}: {len(told)} ids are not the {figure['ids']} of the official test")
-    if not np.isfinite(told["prediction"]).all():
-        raise ModelError(f"{where}: {told['id'][~np.isfinite(told['prediction'])].iloc[0]} has no prediction")
-    error = (told["prediction"].to_numpy() - rows["label"].to_numpy())[rows["label"].notna().to_numpy()]
+    found = pd.read_csv(io.BytesIO(archive), compression="zip", dtype={"id": str})
+    if found["id"].duplicated().any():
+        raise ModelError(f"{where}: {found['id'][found['id'].duplicated()].iloc[0]} is there twice")
+    if len(official) != figure["ids"] or set(found["id"]) != set(official):
+        raise ModelError(f"{where}: {len(found)} ids are not the {figure['ids']} of the official test")
+    if not np.isfinite(found["prediction"]).all():
+        raise ModelError(f"{where}: {found['id'][~np.isfinite(found['prediction'])].iloc[0]} has no prediction")
+    error = (found["prediction"].to_numpy() - rows["label"].to_numpy())[rows["label"].notna().to_numpy()]
     mae = float(np.abs(error).mean()) if len(error) else None
     if (mae is None) != (figure["mae"] is None) or (mae is not None and abs(mae - figure["mae"]) >= ROUNDING):
         raise ModelError(f"{where}: its MAE {mae} is not that of {RESULTS}, {figure['mae']}")
@@ -182,18 +246,11 @@ def run_script(manifest: Mapping[str, Any]) -> str:
 def _portable(flags: list[str]) -> list[str]:
     """Return flags without what belongs to one machine."""
     words = [word for flag in flags for word in (flag.split("=", 1) if flag.startswith("--") else [flag])]
-    kept: list[str] = []
+    portable: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         if word not in _LEFT_OUT and (word.startswith("--") or before not in _LEFT_OUT):
-            kept.append(Path(word).name if before in _FILES else word)
-    return kept
-
-
-def _read(run: Path, name: str) -> dict[str, Any]:
-    try:
-        return json.loads((run / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{run} has no readable {name}: {error}; is it a run directory?") from None
+            portable.append(Path(word).name if before in _FILES else word)
+    return portable
 
 
 def _read_answers(run: Path) -> pd.DataFrame:

@@ -83,13 +83,8 @@ def competition_score(skills: list[float], hours: float) -> dict[str, float]:
 def class_metrics(truth: np.ndarray, predicted: np.ndarray, train: np.ndarray) -> dict[str, Any] | None:
     """Return the metrics of a classification, or None where no label is known.
 
-    Args:
-        truth: Classes, (n,), negative where unknown.
-        predicted: Decided classes, (n,).
-        train: Training classes, (m,), negative where unknown; the most frequent one is the baseline.
-
-    Returns:
-        `n`, `accuracy`, `macro_f1` (mean over the classes that are there or were predicted), and `majority_accuracy`.
+    Classes are `truth` and `predicted`, (n,), and `train`, (m,), negative where unknown; the most frequent training
+    class is the baseline. `macro_f1` is the mean over the classes that occur or were predicted.
     """
     known = truth >= 0
     truth, predicted, train = truth[known], predicted[known], train[train >= 0]

@@ -42,13 +42,7 @@ _HULL_LIMIT = "- The energy above hull refers to the hull of the training crysta
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run of the same kind, tested where the model itself cannot be: on crystals that it was trained on.
-
-    Attributes:
-        name: Name of its directory.
-        results: Content of its `results.json`.
-        manifest: Content of its `run_manifest.json`.
-    """
+    """A run of the same kind, by name, tested where the model itself cannot be: on crystals that it was trained on."""
 
     name: str
     results: Mapping[str, Any]
@@ -63,11 +57,8 @@ def model_card(
 ) -> str:
     """Return the card of a model as markdown.
 
-    Args:
-        description: Content of the JSON file of its folder.
-        results: Content of `results.json` of its run.
-        manifest: Content of `run_manifest.json` of its run.
-        evaluated: The run whose official tests it carries, if not its own.
+    `description` is the JSON of its folder, `results` and `manifest` are of its run; `evaluated` is the run whose
+    official tests it carries, if not its own.
     """
     facts, name = description["facts"], description["name"]
     networks = description["network"].get("members", [description["network"]])

@@ -28,15 +28,13 @@ _SEED, _NEW, _GOAL = "0.55", "#c0271a", "#c0271a"
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """Results of a scenario.
+    """Results of a scenario and of each of its paths.
 
     Attributes:
-        name: Name of the scenario.
-        objectives: Objectives, classes first.
+        objectives: Classes first.
         seeds: Formulas of the seeds.
         seed_weights: Their atomic fractions, (B, n).
         seed_values: Predictions for them, (B, T).
-        paths: Results of each path.
     """
 
     name: str

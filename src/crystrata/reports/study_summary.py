@@ -18,10 +18,7 @@ from crystrata.reports.tables import markdown
 def study_summary(result: ScenarioResult, half_widths: dict[str, dict[str, float]], level: str = "90") -> str:
     """Return the summary of a scenario as markdown; values in the units of the labels.
 
-    Args:
-        result: The scenario.
-        half_widths: Task -> level [%] -> half width of the prediction interval.
-        level: Level of the intervals in the summary [%].
+    `half_widths` are those of the prediction intervals, task -> level [%] -> half width; `level` is the one shown.
     """
     known = {one.task: half_widths.get(one.task, {}).get(level) for one in result.objectives}
     widths = [f"{task} +/- {width:.3g}" for task, width in known.items() if width is not None]
@@ -69,15 +66,10 @@ def composition_table(result: ScenarioResult) -> pd.DataFrame:
 def formula_table(result: ScenarioResult) -> pd.DataFrame:
     """Return the predictions for the rounded formulas, and how many of them are neutral."""
     rows = [
-        [
-            path_title(path.name),
-            *map(spread, path.formula_values.T),
-            spread(path.rounding_errors),
-            sum(bool(charges) for charges in path.charges),
-            sum(charges == {} for charges in path.charges),
-        ]
+        [path_title(path.name), *map(spread, path.formula_values.T), spread(path.rounding_errors),
+         sum(map(bool, path.charges)), sum(charges == {} for charges in path.charges)]
         for path in result.paths
-    ]
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=["path", *result.titles, "rounding error", "neutral", "all metals"])
 
 
@@ -96,19 +88,15 @@ def neutral_table(result: ScenarioResult) -> pd.DataFrame:
 
 def latent_table(result: ScenarioResult) -> pd.DataFrame:
     """Return the three predictions of latent searches."""
-    rows = [
-        [path_title(path.name), title, *(spread(values[:, column]) for values in three)]
-        for path in result.paths
-        for column, title in enumerate(result.titles)
-        if (three := _three(path)) is not None
-    ]
+    rows = []
+    for path in result.paths:
+        if path.latent_values is not None and path.decoded_values is not None:
+            three = (path.latent_values, path.decoded_values, path.values)
+            rows += [
+                [path_title(path.name), title, *(spread(values[:, column]) for values in three)]
+                for column, title in enumerate(result.titles)
+            ]
     return pd.DataFrame(rows, columns=["path", "objective", "latent", "decoded and encoded", "composition"])
-
-
-def _three(path: PathResult) -> tuple[np.ndarray, ...] | None:
-    if path.latent_values is None or path.decoded_values is None:
-        return None
-    return path.latent_values, path.decoded_values, path.values
 
 
 def time_table(paths: Sequence[PathResult]) -> pd.DataFrame:

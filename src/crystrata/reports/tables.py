@@ -16,12 +16,11 @@ from crystrata.files import write_text
 from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import TABLE_CSV, TABLE_MD
 
-CAPTION = (
-    "val and test: this run's parts; median and MAD: error on test of predicting the training median and mean; "
-    "* published figures are on the official test part of each property and only give the scale."
-)
+CAPTION = "val and test: this run's parts; median and MAD: error on test of predicting the training median and mean"
+PUBLISHED_CAPTION = "* published figures are on the official test part of each property and only give the scale"
+_PUBLISHED = {"published CGCNN": "CGCNN*", "published ALIGNN": "ALIGNN*"}
 OFFICIAL_CAPTION = (
-    "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is told; "
+    "MAE on whole official tests: these compare with the leaderboard, as long as the protocol of training is given; "
     "ids: crystals of the test; n: those with a label."
 )
 INTERVAL_CAPTION = (
@@ -38,7 +37,10 @@ DEMO_CAPTION = "DEMO: labels are semi-empirical relations, not DFT; the figures 
 
 
 def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per task with an absolute error from the content of `results.json`."""
+    """Return one row per task with an absolute error from the content of `results.json`.
+
+    The columns of published errors are there where any task has one.
+    """
     rows = []
     for name, parts in results["tasks"].items():
         test, val = parts.get("test"), parts.get("val")
@@ -58,11 +60,12 @@ def mae_table(results: Mapping[str, Any]) -> pd.DataFrame:
                 "published ALIGNN": published.alignn if published else None,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[title for title in _PUBLISHED if rows and table[title].isna().all()])
 
 
 def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
-    """Return one row per task that is judged by another metric than an absolute error; none where there is no such."""
+    """Return one row per task that is compared by another metric than an absolute error."""
     rows = []
     for name, parts in results["tasks"].items():
         val, test = parts.get("val") or {}, parts.get("test") or {}
@@ -77,19 +80,12 @@ def other_table(results: Mapping[str, Any]) -> pd.DataFrame:
 def official_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """Return one row per official test that the run answers in whole; none under another protocol."""
     rows = [
-        {
-            "benchmark": benchmark,
-            "property": figures["property"],
-            "unit": results["tasks"][figures["property"]]["unit"],
-            "ids": figures["ids"],
-            "n": figures["n"],
-            "MAE": figures["mae"],
-            "published CGCNN": figures["cgcnn"],
-            "published ALIGNN": figures["alignn"],
-        }
-        for benchmark, figures in results.get("official_tests", {}).items()
-    ]
-    return pd.DataFrame(rows)
+        (name, found["property"], results["tasks"][found["property"]]["unit"],
+         *(found[key] for key in ("ids", "n", "mae", "cgcnn", "alignn")))
+        for name, found in results.get("official_tests", {}).items()
+    ]  # fmt: skip
+    titles = ["benchmark", "property", "unit", "ids", "n", "MAE", *_PUBLISHED]
+    return pd.DataFrame(rows, columns=titles)
 
 
 def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -107,19 +103,26 @@ def interval_table(results: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def further_tables(results: Mapping[str, Any]) -> list[tuple[str, str, pd.DataFrame]]:
+    """Return title, note and content of the tables that stand below the errors of a run, where it has any."""
+    tables = [
+        ("Other metrics", "", other_table(results)),
+        ("Official tests", OFFICIAL_CAPTION, official_table(results)),
+        ("Intervals", INTERVAL_CAPTION, interval_table(results)),
+    ]
+    return [table for table in tables if len(table[2])]
+
+
 def write_tables(run: Path, results: Mapping[str, Any]) -> None:
     """Write the table into a run directory, as csv and markdown."""
     table, notes = mae_table(results), captions(results)
     comment = "".join(f"# {note}\n" for note in notes if note == DEMO_CAPTION)
     write_text(run / TABLE_CSV, comment + table.to_csv(index=False))
-    official = official_table(results)
-    others = other_table(results)
-    whole = f"\n## Other metrics\n\n{markdown(others)}" if len(others) else ""
-    whole += f"\n## Official tests\n\n{markdown(official)}\n{OFFICIAL_CAPTION}\n" if len(official) else ""
-    intervals = interval_table(results)
-    if len(intervals):
-        whole += f"\n## Intervals\n\n{markdown(intervals)}\n{INTERVAL_CAPTION}\n"
-    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n" + whole)
+    further = "".join(
+        f"\n## {title}\n\n{markdown(part)}" + (f"\n{note}\n" if note else "")
+        for title, note, part in further_tables(results)
+    )
+    write_text(run / TABLE_MD, markdown(table) + "\n" + "\n\n".join(notes) + "\n" + further)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -132,17 +135,15 @@ def markdown(table: pd.DataFrame) -> str:
 def terminal_table(results: Mapping[str, Any]) -> Table:
     """Return the table for a terminal of 80 columns; a test MAE below the median baseline is green."""
     shown = Table(
-        title="Mean absolute error",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        caption="\n".join(captions(results)),
+        title="Mean absolute error", box=SIMPLE_HEAD, pad_edge=False, caption="\n".join(captions(results)),
         caption_justify="left",
-    )
-    for column in ("property", "val", "test", "median", "MAD", "CGCNN*", "ALIGNN*"):
+    )  # fmt: skip
+    titles, table = {"val MAE": "val", "test MAE": "test", "median": "median", "MAD": "MAD"}, mae_table(results)
+    titles |= {key: title for key, title in _PUBLISHED.items() if key in table}
+    for column in ("property", *titles.values()):
         shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
-    for row in mae_table(results).to_dict("records"):
-        values = [row[key] for key in ("val MAE", "test MAE", "median", "MAD", "published CGCNN", "published ALIGNN")]
-        cells = [Text(cell_text(value, 3)) for value in values]
+    for row in table.to_dict("records"):
+        cells = [Text(cell_text(row[key], 3)) for key in titles]
         if pd.notna(row["test MAE"]):
             cells[1].stylize("green" if row["test MAE"] < row["median"] else "yellow")
         shown.add_row(Text(f"{row['property']} [{row['unit']}]" if row["unit"] else row["property"]), *cells)
@@ -165,7 +166,9 @@ def terminal_official(results: Mapping[str, Any]) -> Table:
 
 def captions(results: Mapping[str, Any]) -> list[str]:
     """Return the notes that belong under every table of these results."""
-    return [CAPTION, DEMO_CAPTION] if results["demo"] else [CAPTION]
+    published = not set(_PUBLISHED).isdisjoint(mae_table(results))
+    caption = f"{CAPTION}; {PUBLISHED_CAPTION}." if published else f"{CAPTION}."
+    return [caption, DEMO_CAPTION] if results["demo"] else [caption]
 
 
 def cell_text(value: Any, digits: int = 4) -> str:
@@ -191,19 +194,12 @@ def print_tables(results: Mapping[str, Any], console: Console) -> None:
 def part_table(title: str, metrics: Mapping[str, Mapping[str, Any] | None]) -> Table:
     """Return one row per task: labels, metric, and that of the training median or class."""
     table = Table(title=title, box=SIMPLE_HEAD)
-    table.add_column("")
-    for column in ("labels", "metric"):
-        table.add_column(column)
-    for column in ("value", "baseline"):
-        table.add_column(column, justify="right")
+    for column in ("", "labels", "metric", "value", "baseline"):
+        table.add_column(column, justify="right" if column in ("value", "baseline") else "left")
     for name, found in metrics.items():
         if found is None:
             table.add_row(name, "0", "-", "-", "-")
             continue
         key, words, baseline = next(row for row in _METRICS if row[0] in found)
-        table.add_row(name, str(found["n"]), words, _number(found[key]), _number(found.get(baseline)))
+        table.add_row(name, str(found["n"]), words, cell_text(found[key]), cell_text(found.get(baseline)))
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.4g}"

@@ -67,6 +67,14 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_completed(run: Path) -> dict[str, Any]:
+    """Return the manifest of a completed run; that of another is a ModelError."""
+    manifest = read_manifest(run)
+    if manifest["status"] != "completed":
+        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume first")
+    return manifest
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, of Crystrata and of the packages that decide results."""
     found = {"python": sys.version.split()[0], "crystrata": crystrata.__version__}

@@ -23,14 +23,9 @@ Columns = Mapping[str, np.ndarray]
 
 
 def calibrate_run(
-    run: Path,
-    model: TrainedModel,
-    prepared: Prepared,
-    tasks: Sequence[Task],
-    labels: Mapping[str, Columns],
-    values: Mapping[str, Columns],
-    latents: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
+    run: Path, model: TrainedModel, prepared: Prepared, tasks: Sequence[Task], labels: Mapping[str, Columns],
+    values: Mapping[str, Columns], latents: Mapping[str, np.ndarray],
+) -> dict[str, Any]:  # fmt: skip
     """Calibrate the best weights of a run, write what was learned beside them, and try it on the test part.
 
     Args:
@@ -67,12 +62,7 @@ def calibrate(
 ) -> Calibration:
     """Learn intervals and domain of a model from the n validation materials of its run.
 
-    Args:
-        model: The best weights.
-        prepared: Materials and split of the run.
-        labels: Task -> labels of the validation materials, (n,), NaN where unknown.
-        values: Task -> predictions for them, (n,).
-        latents: Their latents, (n, d).
+    `labels` and `values` are task -> labels and predictions, (n,), NaN where unknown; `latents` are (n, d).
     """
     dataset, train = prepared.dataset, prepared.split.train
     sample = train
@@ -94,9 +84,8 @@ def interval_metrics(
 ) -> dict[str, Any]:
     """Return how the intervals do on materials that they were not made from; arguments as those of `calibrate`.
 
-    Returns:
-        Task -> None where it has no interval, else the number of calibration labels and, per level in percent, for all
-        materials, predicted metals and others: labels, the share of them within the interval, and its mean width.
+    Task -> None where it has no interval, else the number of calibration labels and, per level in percent, for all
+    materials, predicted metals and others: labels, the share of them within the interval, and its mean width.
     """
     metal, distance = predicted_metals(values), np.zeros(0)
     if len(latents):

@@ -1,4 +1,4 @@
-"""Before a rehearsal: its tasks with their tables, one split for all steps, and what earlier calls have left."""
+"""Before continual learning: its tasks with their tables, one split for all steps, and the order of the steps."""
 
 from __future__ import annotations
 
@@ -8,36 +8,82 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSource, descriptor_source
 from crystrata.datasets.catalogues import catalogue_tasks, composition_table
-from crystrata.errors import DataError, UsageError
+from crystrata.datasets.masks import replay_count
+from crystrata.errors import DataError, UsageError, unknown_name
 from crystrata.files import write_json
 from crystrata.runs.config import RunConfig
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.runs.directory import SPLITS
 from crystrata.sources.names import DEFAULT_RELEASE
 from crystrata.sources.opening import JARVIS_VARIABLE, named_file, open_source
-from crystrata.workflows.continual_plan import ContinualStep, plan_steps
 from crystrata.workflows.evaluate import write_table
-from crystrata.workflows.prepare import SAVED, Inputs, Prepared, prepare
+from crystrata.workflows.prepare import Prepared, prepare
+from crystrata.workflows.sources import SAVED, Inputs
 
 TRAINING = "training"
-REHEARSAL, COMPOSITIONS = "rehearsal.json", "compositions.parquet"
+NOTED, COMPOSITIONS = "rehearsal.json", "compositions.parquet"
+
+
+@dataclass(frozen=True)
+class ContinualStep:
+    """One step of continual learning.
+
+    Attributes:
+        number: Counted from 1.
+        task: The task that arrives, learned from all its training samples.
+        replayed: Earlier task -> number of its training samples that an epoch sees; the others rest.
+    """
+
+    number: int
+    task: str
+    replayed: Mapping[str, int]
+
+    @property
+    def folder(self) -> str:
+        """Name of its run directory."""
+        return f"step{self.number:02d}_{self.task}"
+
+
+def plan_steps(config: ContinualConfig, tasks: Sequence[str], samples: Mapping[str, int]) -> list[ContinualStep]:
+    """Return the steps of tasks in the order of the configuration; `samples` counts the known training samples of each.
+
+    Raises:
+        UsageError: `last` or `replay_by_task` names an unknown task, or a task cannot name a folder.
+    """
+    for name in tasks:
+        if Path(name).name != name:
+            raise UsageError(f"task {name!r} cannot name a folder: leave out slashes")
+    for key, named in (("last", config.last), ("replay_by_task", config.replay_by_task)):
+        for name in named:
+            if name not in tasks:
+                raise unknown_name(f"task in {key}", name, tasks)
+    order = [name for name in tasks if name not in config.last]
+    if config.order_seed is not None:
+        order = [order[place] for place in np.random.default_rng(config.order_seed).permutation(len(order))]
+    order += config.last
+    amounts = {name: replay_count(config.replay_by_task.get(name, config.replay), samples[name]) for name in order}
+    steps = []
+    for number, name in enumerate(order, start=1):
+        replays = number % config.replay_interval == 0
+        earlier = {known: amounts[known] for known in order[: number - 1] if replays and amounts[known]}
+        steps.append(ContinualStep(number, name, earlier))
+    return steps
 
 
 @dataclass(frozen=True)
 class PreparedContinual:
-    """A rehearsal that can go on.
+    """Continual learning that can go on.
 
     Attributes:
-        config: The rehearsal.
         folder: `<output>/training`.
         tasks: Task -> plain values, with files.
         prepared: Data of all tasks.
         source: Descriptors.
-        steps: In order.
     """
 
     config: ContinualConfig
@@ -50,10 +96,7 @@ class PreparedContinual:
     def run_config(self, names: Sequence[str], replayed: Mapping[str, int] | None = None, **fields: Any) -> RunConfig:
         """Return the configuration of a run on the one split.
 
-        Args:
-            names: Tasks that are learned from all their training samples.
-            replayed: Further tasks -> samples that an epoch sees.
-            fields: Further fields of the configuration.
+        It learns the tasks `names` from all their training samples, and those `replayed` from as many as an epoch sees.
         """
         counts = self.prepared.data.label_counts()
         shares = {name: count / counts[name]["train"] for name, count in (replayed or {}).items()}
@@ -63,21 +106,17 @@ class PreparedContinual:
 
 
 def prepare_continual(config: ContinualConfig, console: Console) -> PreparedContinual:
-    """Open a rehearsal; its folder then holds the table of labels, the split and the configuration, each written once.
-
-    Args:
-        config: The rehearsal.
-        console: Where progress goes.
+    """Prepare the steps; the folder then holds the table of labels, the split and the configuration, each written once.
 
     Raises:
-        UsageError: The folder holds a rehearsal with another configuration or other labels.
+        UsageError: The folder was started with another configuration or other labels.
         CrystrataError: The data cannot be used.
     """
     folder = Path(config.output) / TRAINING
     before = _checked_before(folder, config)
     tasks = _with_files(config, folder / COMPOSITIONS, console)
     if any(task.get("kind") == "autoencoder" for task in tasks):
-        raise UsageError("an autoencoder is no step of a rehearsal: set autoencoder in [rehearsal.training]")
+        raise UsageError("an autoencoder is not a step: set autoencoder in [continual.training]")
     split = folder / SPLITS
     saved = {"split": SAVED, "splits_file": str(split)} if split.is_file() else {}
     plain = config.run_config(tuple(tasks), **saved)
@@ -92,13 +131,13 @@ def prepare_continual(config: ContinualConfig, console: Console) -> PreparedCont
     if not saved:
         write_json(split, prepared.split.as_dict(prepared.dataset.ids))
     if not before:
-        write_json(folder / REHEARSAL, {"config": config.as_dict(), "labels_digest": digest})
+        write_json(folder / NOTED, {"config": config.as_dict(), "labels_digest": digest})
     return PreparedContinual(config, folder, dict(zip(names, tasks, strict=True)), prepared, source, steps)
 
 
 def _checked_before(folder: Path, config: ContinualConfig) -> dict[str, Any] | None:
     """Return what an earlier call has noted, None if nothing; refuse another configuration."""
-    file = folder / REHEARSAL
+    file = folder / NOTED
     if not file.is_file():
         return None
     before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -48,8 +48,6 @@ class DesignRequest:
     """Objectives, constraints and settings of a design run.
 
     Attributes:
-        objectives: What to search for.
-        constraints: Constraints on the compositions.
         method: `composition` supports all constraints; `latent` and `input` support none and need seeds.
         seeds: Formulas to start from; random starts without them.
         composition: Settings of a search in compositions.
@@ -57,9 +55,6 @@ class DesignRequest:
         max_atoms: Largest number of atoms in a formula.
         formulas: Number of formulas to find structures for.
         structures: Number of structures for each; 0 for none.
-
-    Raises:
-        UsageError: The method is unknown, or contradicts the seeds or constraints.
     """
 
     objectives: tuple[Objective, ...]
@@ -93,23 +88,12 @@ class DesignRequest:
 
 
 def run_design(
-    request: DesignRequest,
-    trained: TrainedCompositions,
-    output: Path,
-    console: Console,
-    *,
-    structure_model: TrainedModel | None = None,
-    known: CrystalTable | None = None,
-) -> pd.DataFrame:
+    request: DesignRequest, trained: TrainedCompositions, output: Path, console: Console, *,
+    structure_model: TrainedModel | None = None, known: CrystalTable | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Search for compositions, find structures for the best, and write and show both; return the table of compositions.
 
-    Args:
-        request: Objectives, constraints and settings.
-        trained: The model of compositions.
-        output: Folder for the tables and structures.
-        console: Receives progress and tables.
-        structure_model: Model of crystals that evaluates candidate structures; needed for structures.
-        known: Known crystals to substitute into; needed for structures.
+    Structures need a model of crystals, which evaluates the candidates, and known crystals to substitute into.
 
     Raises:
         UsageError: Objectives and constraints contradict each other or do not fit the network, or structures are
@@ -129,7 +113,9 @@ def run_design(
     record = {
         "request": asdict(request),
         "model": {"path": str(trained.path), "weights": trained.digest},
-        "structure_model": None if structure_model is None else _model_record(structure_model),
+        "structure_model": None
+        if structure_model is None
+        else {"path": str(structure_model.path), "weights": digest_of_weights(structure_model.network.state_dict())},
         "structures_from": None if known is None else {"source": known.name, "digest": known.digest},
         "crystrata": __version__,
         "seconds": seconds,
@@ -143,10 +129,6 @@ def run_design(
         _show_structures(structures, request, console)
     console.print(f"{len(table)} formulas from {len(found.weights)} compositions in {seconds:.1f} s; folder: {output}")
     return table
-
-
-def _model_record(model: TrainedModel) -> dict[str, str]:
-    return {"path": str(model.path), "weights": digest_of_weights(model.network.state_dict())}
 
 
 def _prepare_folder(output: Path) -> None:

@@ -28,7 +28,7 @@ from crystrata.reports.tables import print_tables
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, HISTORY, OUTLIERS, RESULTS, RUN_LOCK, SPLITS, create_run_dir
 from crystrata.runs.find import saved_config
-from crystrata.runs.manifest import end_manifest, read_manifest, start_manifest, update_manifest
+from crystrata.runs.manifest import end_manifest, read_completed, read_manifest, start_manifest, update_manifest
 from crystrata.runs.registry import register_run
 from crystrata.training.checkpoints import write_checkpoint
 from crystrata.workflows.evaluate import evaluate_run
@@ -41,15 +41,7 @@ _GAIN = 0.002  # of the error, that one more member of a task must bring on vali
 
 @dataclass(frozen=True)
 class Member:
-    """One of the runs: its directory, what was measured, its network.
-
-    Attributes:
-        run: Directory.
-        config: Its configuration.
-        hours: Its hours of training.
-        network: Its best weights.
-        record: What it was trained on.
-    """
+    """One of the runs, with its hours of training, its best weights as a network, and what it was trained on."""
 
     run: Path
     config: RunConfig
@@ -63,12 +55,7 @@ def ensemble_runs(
 ) -> Path:
     """Make a run of several completed runs of one split; return its directory.
 
-    Args:
-        runs: Run directories; the first one names materials, split and level.
-        models_dir: Folder of all runs.
-        command: The command line, for the manifest.
-        console: Where progress goes.
-        run_id: Name of the new run directory.
+    The first run names materials, split and level.
 
     Raises:
         UsageError: The runs are of different materials or splits, or one was trained on what another is tested on.
@@ -100,9 +87,7 @@ def ensemble_runs(
 
 
 def _member(run: Path) -> Member:
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume first")
+    read_completed(run)
     model = load_model(run / BEST)
     if isinstance(model.network, Ensemble):
         raise UsageError(f"{run} is an ensemble already: name the runs that it was made of")
@@ -152,9 +137,7 @@ def _choose(members: Sequence[Member], prepared: Prepared) -> tuple[dict[str, li
 def select(predictions: dict[int, np.ndarray], truth: np.ndarray) -> tuple[list[int], float]:
     """Choose whose mean has the lowest absolute error, one after the other; return them and the error.
 
-    Args:
-        predictions: Number -> predictions, (n,).
-        truth: Labels, (n,), NaN where unknown; without any, the first is chosen.
+    Predictions, by number, and labels are (n,), NaN where unknown; without a label the first is chosen.
     """
     known = np.isfinite(truth)
     chosen, best = [min(predictions)], np.nan
@@ -176,16 +159,9 @@ def select(predictions: dict[int, np.ndarray], truth: np.ndarray) -> tuple[list[
 
 
 def _write(
-    run: Path,
-    config: RunConfig,
-    members: Sequence[Member],
-    chosen: dict[str, list[int]],
-    score: float,
-    prepared: Prepared,
-    record: TrainingRecord,
-    command: list[str],
-    console: Console,
-) -> Path:
+    run: Path, config: RunConfig, members: Sequence[Member], chosen: dict[str, list[int]], score: float,
+    prepared: Prepared, record: TrainingRecord, command: list[str], console: Console,
+) -> Path:  # fmt: skip
     """Write weights, evaluation and manifest of the ensemble."""
     started = time.perf_counter()
     networks, listed = [], list[dict[str, Any]]()

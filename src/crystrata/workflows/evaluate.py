@@ -26,8 +26,8 @@ from crystrata.prediction.inference import TaskPredictions, evaluate_rows, evalu
 from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.reports.figures import history_figure, parity_figure, png_of, task_figure
 from crystrata.reports.html import write_report
+from crystrata.reports.leaderboard import official_figures, official_predictions
 from crystrata.reports.metrics import class_metrics, competition_score, property_metrics
-from crystrata.reports.official import official_figures, official_predictions
 from crystrata.reports.tables import DEMO_CAPTION, write_tables
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import BEST, OFFICIAL, PREDICTIONS, RESULTS, TASK_PREDICTIONS
@@ -40,23 +40,13 @@ _BATCH = 256
 
 
 def evaluate_run(
-    run: Path,
-    config: RunConfig,
-    prepared: Prepared,
-    history: Sequence[dict[str, Any]],
-    *,
-    earlier: TrainingRecord | None = None,
-    hours: float | None = None,
-) -> dict[str, Any]:
+    run: Path, config: RunConfig, prepared: Prepared, history: Sequence[dict[str, Any]], *,
+    earlier: TrainingRecord | None = None, hours: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Evaluate the best weights of a run; write results, tables, test predictions and report; return the results.
 
-    Args:
-        run: Its directory.
-        config: Its configuration.
-        prepared: Its data.
-        history: Its epochs.
-        earlier: What the weights that it started from were trained on.
-        hours: Hours of training, if not those of the epochs.
+    `earlier` is what the weights that it started from were trained on; `hours` are those of training, if not those of
+    the epochs in its history.
     """
     model, dataset, split = load_model(run / BEST, config.device), prepared.dataset, prepared.split
     tasks = {task.name: task for task in dataset.tasks}
@@ -94,8 +84,9 @@ def evaluate_run(
     write_json(run / RESULTS, results)
     write_tables(run, results)
     write_text(run / OFFICIAL, official.to_csv(index=False, float_format="%.9g"))
-    ids = [dataset.ids[row] for row in split.test]
-    _write_predictions(run, ids, numbers, truth["test"], values["test"], demo=demo)
+    comment, ids = f"# {DEMO_CAPTION}\n" if demo else "", [dataset.ids[row] for row in split.test]
+    predictions = pd.DataFrame({"id": ids, **number_columns(numbers, truth["test"], values["test"])})
+    write_text(run / PREDICTIONS, comment + predictions.to_csv(index=False, float_format="%.6g"))
     write_long_tables(run / TASK_PREDICTIONS, long_tables(model, config, prepared))
     _write_report(run, config, results, history, numbers, truth["test"], values["test"], others["test"], dataset)
     return results
@@ -128,24 +119,13 @@ def _others(
 
 
 def task_metrics(
-    task: Task,
-    model: TrainedModel,
-    prepared: Prepared,
-    part: str,
-    truth: Mapping[str, Mapping[str, np.ndarray]],
-    values: Mapping[str, np.ndarray],
-    predictions: TaskPredictions | None,
-) -> dict[str, Any] | None:
+    task: Task, model: TrainedModel, prepared: Prepared, part: str, truth: Mapping[str, Mapping[str, np.ndarray]],
+    values: Mapping[str, np.ndarray], predictions: TaskPredictions | None,
+) -> dict[str, Any] | None:  # fmt: skip
     """Return the metrics of a task on a part, None where it has no label there.
 
-    Args:
-        task: The task.
-        model: The model.
-        prepared: Data and split.
-        part: The part.
-        truth: Part -> task -> labels of tasks of one number, of this part and of the training part.
-        values: Task -> predictions of tasks of one number on this part.
-        predictions: Those of another task in long form; None for an autoencoder.
+    `truth` has the labels of tasks of one number, by part, of this part and of the training part, `values` their
+    predictions on this part; `predictions` are those of another task in long form, None for an autoencoder.
     """
     rows = prepared.split.part(part)
     if not len(rows):
@@ -204,11 +184,7 @@ def long_tables(model: TrainedModel, config: RunConfig, prepared: Prepared) -> d
 
 
 def write_long_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write one parquet table a task, atomically; the folder is made if need be.
-
-    Raises:
-        UsageError: The name of a task cannot be that of a file.
-    """
+    """Write one parquet table a task, atomically; a task whose name cannot be that of a file is refused."""
     for name, table in tables.items():
         if Path(name).name != name:
             raise UsageError(f"task {name!r} cannot name a file: leave out slashes")
@@ -222,35 +198,21 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, content.getvalue())
 
 
-def _write_predictions(
-    run: Path,
-    ids: list[str],
-    tasks: Sequence[Task],
-    truth: Mapping[str, np.ndarray],
-    predicted: Mapping[str, np.ndarray],
-    *,
-    demo: bool,
-) -> None:
-    """Write one row per test material: for each task of one number the label and the prediction."""
-    columns: dict[str, Any] = {"id": ids}
+def number_columns(
+    tasks: Sequence[Task], truth: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the columns of a table: for each task of one number the label and the prediction."""
+    columns: dict[str, np.ndarray] = {}
     for task in tasks:
-        columns[f"label {task.column}"] = truth[task.name]
-        columns[f"predicted {task.column}"] = predicted[task.name]
-    comment = f"# {DEMO_CAPTION}\n" if demo else ""
-    write_text(run / PREDICTIONS, comment + pd.DataFrame(columns).to_csv(index=False, float_format="%.6g"))
+        columns |= {f"label {task.column}": truth[task.name], f"predicted {task.column}": predicted[task.name]}
+    return columns
 
 
 def _write_report(
-    run: Path,
-    config: RunConfig,
-    results: dict[str, Any],
-    history: Sequence[dict[str, Any]],
-    tasks: Sequence[Task],
-    truth: Mapping[str, np.ndarray],
-    predicted: Mapping[str, np.ndarray],
-    others: Mapping[str, TaskPredictions],
+    run: Path, config: RunConfig, results: dict[str, Any], history: Sequence[dict[str, Any]], tasks: Sequence[Task],
+    truth: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], others: Mapping[str, TaskPredictions],
     dataset: MaterialDataset,
-) -> None:
+) -> None:  # fmt: skip
     kind = "properties" if all(task.benchmark or task.derived_from for task in config.tasks) else "tasks"
     title = f"{config.title}, {len(config.tasks)} {kind}"
     facts = {

@@ -22,16 +22,17 @@ from crystrata.files import write_json
 from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.inference import predict_rows
 from crystrata.prediction.trained_model import TrainedModel, load_model
-from crystrata.reports.official import official_figures, official_predictions
+from crystrata.reports.leaderboard import official_figures, official_predictions
 from crystrata.reports.tables import part_table, terminal_official
 from crystrata.runs.config import OWN_TABLES, RunConfig
 from crystrata.runs.directory import CONFIG, MANIFEST, SPLITS
 from crystrata.runs.find import saved_config
 from crystrata.runs.manifest import read_manifest
 from crystrata.tasks import SELECTIONS, Task
-from crystrata.workflows.evaluate import long_tables, predict_part, task_metrics, write_long_tables
-from crystrata.workflows.prepare import SAVED, TEST_ALL, Inputs, Prepared, labels_of_tasks, prepare
+from crystrata.workflows.evaluate import long_tables, number_columns, predict_part, task_metrics, write_long_tables
+from crystrata.workflows.prepare import Prepared, labels_of_tasks, prepare
 from crystrata.workflows.run import require_same_data
+from crystrata.workflows.sources import SAVED, TEST_ALL, Inputs
 
 PREDICTED = "predicted"
 """Folder of a run with what it was asked to predict."""
@@ -43,11 +44,9 @@ _PLACES = ("data_file", "data_dir", "source", "device", "workers", "splits_file"
 
 
 def config_of_model(model: TrainedModel, **fields: Any) -> RunConfig:
-    """Return the configuration of a run that a model can be evaluated by, whether it is a run or a shipped model.
+    """Return the configuration by which a model can be evaluated, whether it is a run or a shipped model.
 
-    Args:
-        model: The model.
-        fields: Fields of the configuration that are asked for; None means not given.
+    `fields` are fields of the configuration that are asked for; None means not given.
     """
     given = {name: value for name, value in fields.items() if value is not None}
     folder = model.path.parent
@@ -77,14 +76,9 @@ def config_of_model(model: TrainedModel, **fields: Any) -> RunConfig:
 def evaluate_model(
     model: TrainedModel, config: RunConfig, part: str, console: Console, inputs: Inputs | None = None
 ) -> dict[str, Any]:
-    """Print and return the metrics of a model on a part of some data, task -> metrics, None where it has no label.
+    """Print and return the metrics of a model on `val` or `test` of some data, task -> metrics, None without a label.
 
-    Args:
-        model: The model.
-        config: Which data, and how they are split.
-        part: `val` or `test`.
-        console: Where the table goes.
-        inputs: What is handed over in memory.
+    The configuration names the data and how they are split.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the model.
@@ -123,14 +117,9 @@ def evaluate_model(
 
 
 def evaluate_run_part(run: Path, config: RunConfig | None, part: str, console: Console, inputs: Inputs) -> Path:
-    """Evaluate a run on its validation or test part, or on other data; write the metrics and return their file.
+    """Evaluate a run on `val` or `test`, or on other data; write the metrics and return their file.
 
-    Args:
-        run: Its directory.
-        config: Which data; those that it was trained with if None.
-        part: `val` or `test`.
-        console: Where the table goes.
-        inputs: What is handed over in memory.
+    The data are those that the run was trained with if there is no configuration.
     """
     model = load_model(run, "auto" if config is None else config.device)
     metrics = evaluate_model(model, _config_of_run(run, model, config), part, console, inputs)
@@ -145,12 +134,8 @@ def write_predictions(
 ) -> Path:
     """Predict what a configuration asks for, in physical units, as parquet tables; return their folder.
 
-    Args:
-        run: Directory of the run.
-        config: Which data, with or without labels; those that it was trained with if None.
-        console: Where the paths go.
-        inputs: What is handed over in memory.
-        predict: Part of a source's own materials: train, val, test or all.
+    The configuration names the data, with or without labels; without one they are those of the training. `predict` is
+    the part of a source's own materials: train, val, test or all.
 
     Raises:
         CrystrataError: The data cannot be used, or do not fit the run.
@@ -180,8 +165,7 @@ def write_predictions(
 def _config_of_run(run: Path, model: TrainedModel, config: RunConfig | None) -> RunConfig:
     """Return the configuration of a run, with the data of another; its tasks with the heads as they were trained.
 
-    Raises:
-        UsageError: The other configuration has a task that the network has not, or one of another kind.
+    A task that the network does not have, or that is of another kind, is a UsageError.
     """
     saved = saved_config(run)
     if config is None:
@@ -207,34 +191,25 @@ def _config_of_run(run: Path, model: TrainedModel, config: RunConfig | None) -> 
 
 
 def _prepared(model: TrainedModel, config: RunConfig, console: Console, inputs: Inputs) -> Prepared:
-    """Return the data, if a model can read them.
-
-    Raises:
-        UsageError: Descriptors are others than those that the network reads.
-    """
+    """Return the data, if the model can read them: descriptors must be those that the network was trained with."""
     prepared = prepare(config, console, inputs=inputs, to_train=False)
     found, given = model.facts.get("descriptor"), prepared.facts.get("descriptor")
     if found and given:
         from_tables = found["kind"] == given["kind"] == "table"  # of other compositions as a rule
         if found["width"] != given["width"] or not (from_tables or found["digest"] == given["digest"]):
-            told = ", ".join(f"{key} {value}" for key, value in found.items() if key != "digest")
-            raise UsageError(f"the network reads other descriptors: {told}")
+            read = ", ".join(f"{key} {value}" for key, value in found.items() if key != "digest")
+            raise UsageError(f"the network reads other descriptors: {read}")
     folder = model.path.parent
     if (folder / MANIFEST).is_file() and prepared.dataset.materials.table is not None:
         try:
             same_split = saved_config(folder).split == config.split
         except ModelError:
             same_split = False
-        if same_split and "seen_before" not in read_manifest(folder):
-            require_same_data_unless_started(folder, prepared)
+        if same_split:
+            before = read_manifest(folder)
+            if before["split"].get("validation_crystals_seen_before") is None:  # else its split lost these materials
+                require_same_data(folder, before, prepared)
     return prepared
-
-
-def require_same_data_unless_started(run: Path, prepared: Prepared) -> None:
-    """Refuse a source's materials that are not those of a run; its split may have lost validation materials."""
-    before = read_manifest(run)
-    if before["split"].get("validation_crystals_seen_before") is None:
-        require_same_data(run, before, prepared)
 
 
 def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared, wanted: str) -> pd.DataFrame:
@@ -246,20 +221,13 @@ def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared,
     for part in PARTS if wanted == "all" else (wanted,):
         rows = prepared.split.part(part)
         values, _, _ = predict_part(model, numbers, prepared, rows)
-        columns: dict[str, Any] = {"id": [prepared.dataset.ids[row] for row in rows], "part": np.full(len(rows), part)}
-        for task in numbers:
-            columns[f"label {task.column}"] = labels[task.name][rows]
-            columns[f"predicted {task.column}"] = values[task.name]
-        tables.append(pd.DataFrame(columns))
+        columns = number_columns(numbers, {name: column[rows] for name, column in labels.items()}, values)
+        tables.append(pd.DataFrame({"id": [prepared.dataset.ids[row] for row in rows], "part": part, **columns}))
     return pd.concat(tables, ignore_index=True)
 
 
 def _keys(tasks: Sequence[Task], config: RunConfig) -> list[str]:
-    """Return the compositions to predict without labels: those that are listed, or all of a table of descriptors.
-
-    Raises:
-        UsageError: There are none.
-    """
+    """Return the compositions to predict without labels: those that are listed, or all of a table of descriptors."""
     keys = listed_keys(tasks, composition_key)
     source = descriptor_source(**config.descriptor)
     if not keys and isinstance(source, PrecomputedDescriptors):
@@ -270,11 +238,7 @@ def _keys(tasks: Sequence[Task], config: RunConfig) -> list[str]:
 
 
 def _without_labels(tasks: Sequence[Task], keys: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return a table for each task in which every label is unknown.
-
-    Raises:
-        DataError: A task has a coordinate, which only a table can tell.
-    """
+    """Return a table for each task in which all labels are unknown; a coordinate needs a table of its own."""
     tables = {}
     for task in tasks:
         no_labels(task)  # refuses what needs a table

@@ -14,7 +14,7 @@ from crystrata.prediction.calibration import read_calibration
 from crystrata.reports.model_card import EvaluatedRun, model_card
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.directory import BEST, RESULTS
-from crystrata.runs.manifest import read_manifest
+from crystrata.runs.manifest import read_completed
 from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION
 from crystrata.training.checkpoints import read_checkpoint
 
@@ -22,16 +22,9 @@ _RESERVED = ("best", "latest")  # `--model` means others by them
 
 
 def export_model(run: Path, output: Path, name: str | None = None, evaluated: Path | None = None) -> Path:
-    """Write the folder of a completed run; one that holds this run already is written again.
+    """Write the folder of a completed run, named as the run if not given; one that holds this run already is replaced.
 
-    Args:
-        run: Run directory.
-        output: Where the folder is made.
-        name: Its name; that of the run directory if not given.
-        evaluated: Run of the same kind whose official tests the card gives, where this run has none of its own.
-
-    Returns:
-        The folder.
+    `evaluated` is a run of the same kind whose official tests the card gives, where this run has none of its own.
 
     Raises:
         UsageError: The name cannot be that of a folder, the folder exists and holds something else, or the evaluated
@@ -66,10 +59,7 @@ def export_model(run: Path, output: Path, name: str | None = None, evaluated: Pa
 
 def _completed(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return manifest and results of a run."""
-    manifest = read_manifest(run)
-    if manifest["status"] != "completed":
-        raise ModelError(f"{run} is {manifest['status']}, not completed: finish it with --resume first")
-    return manifest, read_json(run / RESULTS, ModelError, "--resume evaluates the run again")
+    return read_completed(run), read_json(run / RESULTS, ModelError, "--resume evaluates the run again")
 
 
 def _metrics_of(evaluated: Path, run: Path, results: dict[str, Any]) -> EvaluatedRun:

@@ -1,18 +1,26 @@
-"""The model matrix: cell after cell trained, continued or found done; the failure of one stops no other."""
+"""The model matrix: cell after cell trained, continued or found done, and its table of test MAEs.
+
+The failure of one cell stops no other.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from crystrata.errors import CrystrataError
-from crystrata.reports.matrix_table import CAPTION, MATRIX_MD, matrix_table, terminal_matrix, write_matrix
-from crystrata.reports.tables import DEMO_CAPTION
+from crystrata.files import write_text
+from crystrata.jarvis_properties import NINE, properties
+from crystrata.reports.html import html_notes, html_page, html_table
+from crystrata.reports.tables import DEMO_CAPTION, cell_text, markdown
 from crystrata.runs.cells import Cell, completed_run, unfinished_run
 from crystrata.runs.find import find_resumable
 from crystrata.runs.registry import read_registry
@@ -20,16 +28,19 @@ from crystrata.sources.opening import open_source
 from crystrata.sources.table import CrystalTable
 from crystrata.workflows.run import resume, run
 
+MATRIX_CSV, MATRIX_MD, MATRIX_HTML = "matrix.csv", "matrix.md", "matrix.html"
+CAPTION = (
+    "Test MAE in the unit of each property; '-' is not trained. The e3nn cells of a tier (single: one specialist per "
+    "property; multi: one network for all nine) share the split; where a tier takes a sample, a specialist samples the "
+    "crystals labelled for its property, and CGCNN may take another number. ehull is derived: its single cell is a "
+    "second training of the network of formation_energy, less the hull of the training energies. Only figures on the "
+    "same test part compare (split_digest in registry.csv)."
+)
+
 
 @dataclass(frozen=True)
 class Matrix:
-    """The cells of a matrix on one data source.
-
-    Attributes:
-        cells: What to train.
-        known: Cells that the table shows where a run fills them: those of all tiers with the same settings.
-        source: The crystals.
-    """
+    """The cells of a matrix on one data source; `known` are all that the table shows where a run fills them."""
 
     cells: Sequence[Cell]
     known: Sequence[Cell]
@@ -47,11 +58,7 @@ class Matrix:
 
 
 def open_matrix(cells: Sequence[Cell], known: Sequence[Cell], console: Console) -> Matrix:
-    """Open the data source that all cells share.
-
-    Raises:
-        DataError: The source is missing or damaged.
-    """
+    """Open the data source that all cells share."""
     config = cells[0].config
     source = open_source(config.source, config.release, config.data_file, Path(config.data_dir), console)
     return Matrix(cells, known, source)
@@ -62,14 +69,8 @@ def run_matrix(
 ) -> dict[str, str]:
     """Train the cells one after another; return the names of those that failed with the reason.
 
-    A cell with an unfinished run continues from its checkpoint. The table is rewritten after every cell.
-
-    Args:
-        matrix: See `open_matrix`.
-        command: The command line, for the manifests.
-        console: Where progress goes.
-        only_missing: Whether cells that a completed run fills are left out.
-        max_hours: No further cell starts once these have passed, or None.
+    A cell with an unfinished run continues from its checkpoint. The table is rewritten after every cell. With
+    `only_missing`, cells that a completed run fills are left out; after `max_hours` no further cell starts.
     """
     cells = matrix.missing() if only_missing else list(matrix.cells)
     console.print(f"{len(cells)} of {len(matrix.cells)} cells to train")
@@ -94,7 +95,7 @@ def run_matrix(
 
 
 def _train(cell: Cell, source_digest: str, command: list[str], console: Console) -> str | None:
-    """Train or continue a cell; return why it failed, or None. What the user breaks off is broken off."""
+    """Train or continue a cell; return why it failed, or None. An interruption by the user ends the matrix."""
     try:
         unfinished = unfinished_run(cell, source_digest)
         if unfinished is None:
@@ -111,7 +112,10 @@ def _train(cell: Cell, source_digest: str, command: list[str], console: Console)
 
 
 def write_table(matrix: Matrix, failed: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Write the table of all cells that completed runs fill; return it with the notes under it."""
+    """Write the table of all cells that completed runs fill, as csv, markdown and HTML; return it with its notes.
+
+    It has one row per property and one column per tier and kind of cell.
+    """
     entries = read_registry(matrix.models_dir)
     asked, filled = {cell.tier for cell in matrix.cells}, 0
     maes: dict[tuple[str, str], dict[str, float]] = {}
@@ -126,6 +130,29 @@ def write_table(matrix: Matrix, failed: dict[str, str]) -> tuple[pd.DataFrame, l
     notes = [f"Source: {matrix.source.name}; {filled} of {len(matrix.known)} cells.", CAPTION]
     notes += [DEMO_CAPTION] if matrix.source.demo else []
     notes += [f"Failed: {name}: {reason}" for name, reason in failed.items()]
-    table = matrix_table(maes)
-    write_matrix(matrix.models_dir, table, notes)
+    columns: dict[str, list] = {"property": list(NINE), "unit": [record.unit for record in properties(NINE)]}
+    for (tier, kind), values in maes.items():
+        columns[f"{tier} {kind}"] = [values.get(name, float("nan")) for name in NINE]
+    table, folder = pd.DataFrame(columns), matrix.models_dir
+    comment = f"# {DEMO_CAPTION}\n" if matrix.source.demo else ""
+    write_text(folder / MATRIX_CSV, comment + table.to_csv(index=False))
+    write_text(folder / MATRIX_MD, "# Model matrix\n\n" + markdown(table) + "\n" + "\n\n".join(notes) + "\n")
+    write_text(folder / MATRIX_HTML, html_page("Model matrix", html_table(table) + html_notes(notes)))
     return table, notes
+
+
+def terminal_matrix(table: pd.DataFrame) -> Table:
+    """Return the table for a terminal; of single-task and multi-task model of a tier the better one is green."""
+    shown = Table(title="Test MAE", box=SIMPLE_HEAD)
+    shown.add_column("property", no_wrap=True)
+    for column in table.columns[2:]:
+        shown.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        shown.add_row(row["property"], *(_shown(row, column) for column in table.columns[2:]))
+    return shown
+
+
+def _shown(row: Mapping[str, float], column: str) -> Text:
+    text, (tier, kind) = cell_text(row[column], 3), column.split()
+    rival = row.get(f"{tier} {'multi' if kind == 'single' else 'single'}", float("nan"))
+    return Text(text, style="green" if kind != "cgcnn" and row[column] < rival else "")

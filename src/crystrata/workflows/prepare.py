@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from crystrata.compositions.descriptors import CachedDescriptors, DescriptorSource, describe_valid, descriptor_source
-from crystrata.compositions.element_features import load_element_features
-from crystrata.compositions.keys import composition_key, group_key, known_weights
+from crystrata.compositions.keys import known_weights
 from crystrata.datasets.data_module import BatchDataModule
-from crystrata.datasets.dataset import CrystalPropertyDataset, MaterialDataset
-from crystrata.datasets.labels import Labels, column_labels, load_labels
+from crystrata.datasets.dataset import MaterialDataset
+from crystrata.datasets.labels import Labels, column_labels
 from crystrata.datasets.masks import with_label_widths
-from crystrata.datasets.materials import Materials, unite
+from crystrata.datasets.materials import Materials
 from crystrata.datasets.outliers import OutlierCheck, check_outliers
-from crystrata.datasets.selection import listed_keys
 from crystrata.datasets.splits import (
     PARTS,
     Candidates,
@@ -36,7 +31,6 @@ from crystrata.datasets.splits import (
     resolve_split,
     subsample,
 )
-from crystrata.datasets.splits.saved import read_split
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
@@ -46,30 +40,9 @@ from crystrata.networks.device import resolve_device
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.runs.config import OWN_TABLES, RunConfig
 from crystrata.sources.jarvis.releases import get_release
-from crystrata.sources.opening import named_file, open_source
+from crystrata.sources.opening import named_file
 from crystrata.tasks import Task
-from crystrata.workflows.keyed_crystals import NamedCrystals, open_crystals
-
-Tables: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame] | None
-SAVED, TEST_ALL = "saved", "test-all"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a program hands over in place of what a configuration names.
-
-    Attributes:
-        table: Labels in memory: one table for all tasks, or task -> table.
-        descriptors: Descriptors.
-        trust_pickle: Whether pickled tables may be opened; only a person on the command line says so.
-    """
-
-    table: Tables = None
-    descriptors: DescriptorSource | None = None
-    trust_pickle: bool = False
-
-
-NO_INPUTS = Inputs()
+from crystrata.workflows.sources import NO_INPUTS, Inputs, from_source, from_tables, labels_digest
 
 
 @dataclass(frozen=True)
@@ -108,10 +81,12 @@ class Prepared:
             "split_digest": self.facts["split"]["digest"],
             **{key: self.facts[key] for key in ("elements", "labels_digest", "descriptor") if key in self.facts},
         }
-        references = {name: hull.reference for name, hull in self.hulls.items()}
         facts["hulls"] = {
-            name: {"counts": torch.from_numpy(hull.counts), "energies": torch.from_numpy(hull.energies)}
-            for name, hull in references.items()
+            name: {
+                "counts": torch.from_numpy(hull.reference.counts),
+                "energies": torch.from_numpy(hull.reference.energies),
+            }
+            for name, hull in self.hulls.items()
         }
         return facts
 
@@ -127,21 +102,13 @@ class Prepared:
 
 
 def prepare(
-    config: RunConfig,
-    console: Console,
-    *,
-    inputs: Inputs = NO_INPUTS,
-    earlier: TrainingRecord | None = None,
+    config: RunConfig, console: Console, *, inputs: Inputs = NO_INPUTS, earlier: TrainingRecord | None = None,
     to_train: bool = True,
-) -> Prepared:
+) -> Prepared:  # fmt: skip
     """Read materials, labels and descriptors of a run, split them, find the hull and mask outliers.
 
-    Args:
-        config: The run.
-        console: Where progress goes.
-        inputs: What is handed over in memory.
-        earlier: What the weights to start from were trained on: none of it is validated on.
-        to_train: Whether a network is to be trained on them.
+    Nothing that the weights to start from were trained on, `earlier`, is validated on; `to_train` checks that a network
+    can be trained on the data.
 
     Raises:
         CrystrataError: The source is unusable, a task has no label to train on, or a tested material was trained on.
@@ -150,9 +117,9 @@ def prepare(
     own_tables = config.mode == OWN_TABLES or inputs.table is not None or any(task.data_files for task in config.tasks)
     with _progress(console) as progress:
         if own_tables:
-            materials, labels, descriptors, facts = _from_tables(config, console, inputs)
+            materials, labels, descriptors, facts = from_tables(config, console, inputs)
         else:
-            materials, labels, descriptors, facts = _from_source(config, console, inputs, progress("building graphs"))
+            materials, labels, descriptors, facts = from_source(config, console, inputs, progress("building graphs"))
         known = {name: one.known_samples for name, one in labels.items()}
         split = _split(config, materials, known, progress("symmetry of the crystals"))
         split = _without_seen(split, materials, known, config, earlier, own_tables=own_tables)
@@ -182,107 +149,18 @@ def prepare(
 def loaders(config: RunConfig, dataset: MaterialDataset, split: Split) -> BatchDataModule:
     """Return the loaders over dataset and split that a configuration asks for."""
     return BatchDataModule(
-        dataset,
-        split,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        seed=config.seed,
-        workers=config.workers,
-        pin_memory=resolve_device(config.device).type == "cuda",
-    )
+        dataset, split, batch_size=config.batch_size, accumulate=config.accumulate, seed=config.seed,
+        workers=config.workers, pin_memory=resolve_device(config.device).type == "cuda",
+    )  # fmt: skip
 
 
 def require_valid_source(config: RunConfig) -> None:
-    """Refuse a source, release, split or file that contradicts the rest.
-
-    Raises:
-        UsageError: One does, or has an unknown name.
-    """
+    """Refuse a source, release, split or file that is unknown or contradicts the rest."""
     if config.source == "demo" and config.data_file:
         raise UsageError("--source demo and --data-file contradict each other: give one")
     if not parse_protocol(config.split).reads_file and config.splits_file:
         raise UsageError(f"--splits-file and --split {config.split}, which reads no file, contradict each other")
     get_release(config.release)
-
-
-_Data = tuple[Materials, dict[str, Labels], np.ndarray | None, dict[str, Any]]
-
-
-def _from_source(config: RunConfig, console: Console, inputs: Inputs, progress: Callable[[int, int], None]) -> _Data:
-    """Return the materials of a source with the labels in its columns."""
-    data_dir = Path(config.data_dir)
-    table = open_source(config.source, config.release, config.data_file, data_dir, console)
-    dataset = CrystalPropertyDataset(
-        table, data_dir / "stores", config.trained, config.graph, workers=config.workers, progress=progress
-    )
-    facts = {
-        "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
-        "store": dataset.store.path.name,
-    }
-    if config.composition is None:
-        return dataset.materials, dataset.labels, None, facts
-    source = CachedDescriptors(inputs.descriptors or descriptor_source(**config.descriptor))
-    values, places = describe_valid(source, dataset.materials.formulas)
-    materials, labels = _kept(dataset.materials, dataset.labels, np.isin(np.arange(len(dataset)), places))
-    return materials, labels, values, facts | _descriptor_facts(config, source)
-
-
-def _from_tables(config: RunConfig, console: Console, inputs: Inputs) -> _Data:
-    """Return the materials that the tables of the tasks name, joined with crystals where a network reads them."""
-    tasks = config.trained
-    keyed = load_labels(tasks, table=inputs.table, key_of=composition_key, trust_pickle=inputs.trust_pickle)
-    crystals = open_crystals(config, console) if config.structure else None
-    formula_of = group_key if crystals is None else crystals.formula
-    listed = listed_keys(tasks, composition_key)
-    if config.split == SAVED and config.splits_file:
-        listed += list(read_split(Path(config.splits_file)).part_of)
-    materials, labels = unite(keyed, listed, formula_of)
-    digest = labels_digest({}, materials.ids)  # what the tables say of these materials is compared apart
-    facts: dict[str, Any] = {"source": {"name": "task tables", "demo": False, "digest": digest}}
-    if crystals is not None:
-        materials = replace(materials, structures=crystals.structures(materials.ids))
-    if config.composition is None:
-        return *_with_crystals(materials, labels, console), None, facts
-    source = inputs.descriptors or descriptor_source(**config.descriptor)
-    cached = CachedDescriptors(source if crystals is None else NamedCrystals(source, crystals))
-    values, places = describe_valid(cached, materials.ids)
-    materials, labels = _kept(materials, labels, np.isin(np.arange(len(materials)), places))
-    return materials, labels, values, facts | _descriptor_facts(config, cached)
-
-
-def _with_crystals(
-    materials: Materials, labels: dict[str, Labels], console: Console
-) -> tuple[Materials, dict[str, Labels]]:
-    """Return the materials that have a crystal, for a network that reads nothing else.
-
-    Raises:
-        UsageError: None has one.
-    """
-    if materials.structures is None:
-        raise UsageError("the network reads crystals, and these materials have none: choose a composition encoder")
-    valid = materials.structures.row >= 0
-    if not valid.any():
-        raise UsageError(
-            "none of the materials in the tables is a crystal of the source: name ids or formulas of its crystals, or "
-            "choose a composition encoder"
-        )
-    if not valid.all():
-        console.print(f"{(~valid).sum()} of {len(valid)} materials have no crystal and are left out", style="yellow")
-    return _kept(materials, labels, valid)
-
-
-def _kept(materials: Materials, labels: Mapping[str, Labels], valid: np.ndarray) -> tuple[Materials, dict[str, Labels]]:
-    rows = np.flatnonzero(valid)
-    if len(rows) == len(materials):
-        return materials, dict(labels)
-    return materials.keep(valid), {name: one.at(rows) for name, one in labels.items()}
-
-
-def _descriptor_facts(config: RunConfig, source: DescriptorSource) -> dict[str, Any]:
-    return {
-        "descriptor": {**config.descriptor, "width": len(source.names), "digest": source.digest},
-        "element_features": load_element_features().digest,
-    }
 
 
 @contextmanager
@@ -304,30 +182,18 @@ def _split(
     config: RunConfig, materials: Materials, known: Mapping[str, np.ndarray], progress: Callable[[int, int], None]
 ) -> Split:
     request = SplitRequest(
-        Candidates.of(materials),
-        config.seed if config.split_seed is None else config.split_seed,
-        Path(config.data_dir),
-        splits_file=Path(config.splits_file) if config.splits_file else None,
-        data_file=named_file(config.release, config.data_file),
-        workers=config.workers,
-        progress=progress,
-        stated=materials.stated,
-        known=known,
-        val=config.val_split,
-        test=config.test_split,
-    )
+        Candidates.of(materials), config.seed if config.split_seed is None else config.split_seed,
+        Path(config.data_dir), splits_file=Path(config.splits_file) if config.splits_file else None,
+        data_file=named_file(config.release, config.data_file), workers=config.workers, progress=progress,
+        stated=materials.stated, known=known, val=config.val_split, test=config.test_split,
+    )  # fmt: skip
     return resolve_split(config.split, request)
 
 
 def _without_seen(
-    split: Split,
-    materials: Materials,
-    known: Mapping[str, np.ndarray],
-    config: RunConfig,
-    earlier: TrainingRecord | None,
-    *,
-    own_tables: bool,
-) -> Split:
+    split: Split, materials: Materials, known: Mapping[str, np.ndarray], config: RunConfig,
+    earlier: TrainingRecord | None, *, own_tables: bool,
+) -> Split:  # fmt: skip
     """Refuse weights to start from that were trained on what is tested here; validate on nothing that they saw.
 
     For a source's own properties every tested material counts. For tables of one's own, those count whose label of a
@@ -355,12 +221,9 @@ def start_overlap(prepared: Prepared, earlier: TrainingRecord | None) -> dict[st
 
 
 def training_hulls(
-    config: RunConfig,
-    materials: Materials,
-    labels: Mapping[str, Labels],
-    split: Split,
+    config: RunConfig, materials: Materials, labels: Mapping[str, Labels], split: Split,
     progress: Callable[[int, int], None],
-) -> dict[str, TrainingHull]:
+) -> dict[str, TrainingHull]:  # fmt: skip
     """Return the convex hull of the training energies for each task that is a distance from it.
 
     Raises:
@@ -429,15 +292,3 @@ def _facts(data: BatchDataModule) -> dict[str, Any]:
         "labels_digest": labels_digest(dataset.labels, dataset.ids),
         "elements": [SYMBOLS[column] for column in np.flatnonzero(fractions.any(axis=0))],
     }
-
-
-def labels_digest(labels: Mapping[str, Labels], ids: Sequence[str]) -> str:
-    """Return a SHA-256 over the ids, values and coordinates of all tasks."""
-    digest = hashlib.sha256("\n".join(ids).encode())
-    for name in sorted(labels):
-        task = labels[name]
-        digest.update(name.encode())
-        for part in (task.values, task.offsets, task.known, task.t):
-            if part is not None:
-                digest.update(np.ascontiguousarray(part).data)
-    return digest.hexdigest()

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,14 @@ from crystrata.training.module import TrainingModule
 from crystrata.training.starting_weights import read_start
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluate import evaluate_run
-from crystrata.workflows.prepare import NO_INPUTS, Inputs, Prepared, prepare
+from crystrata.workflows.prepare import Prepared, prepare
+from crystrata.workflows.sources import NO_INPUTS, Inputs
 
 
 def run(
-    config: RunConfig,
-    command: list[str],
-    console: Console,
-    *,
-    inputs: Inputs = NO_INPUTS,
-    extras: Extras = NO_EXTRAS,
+    config: RunConfig, command: list[str], console: Console, *, inputs: Inputs = NO_INPUTS, extras: Extras = NO_EXTRAS,
     directory: Path | None = None,
-) -> Path:
+) -> Path:  # fmt: skip
     """Train, evaluate and document a new run; return its directory.
 
     Args:
@@ -60,7 +56,7 @@ def run(
         command: The command line, for the manifest.
         console: Where progress goes.
         inputs: Labels and descriptors in memory, in place of those that the configuration names.
-        extras: What a person adds to the trainer.
+        extras: Callbacks and loggers added to the trainer.
         directory: Folder that becomes the run directory, in place of a new one of its family.
 
     Raises:
@@ -80,34 +76,22 @@ def run(
         with lock(path / RUN_LOCK):
             write_json(path / CONFIG, config.as_dict())
             start_manifest(path, config, command, device=device, **prepared.facts)
-            with _recorded(path, config, console) as story:
+            with _recorded(path, config, console) as results:
                 _write_data(path, prepared)
                 _train(path, module, config, prepared, console, stop, earlier, extras)
-                story.results = _evaluate(path, config, prepared, console, earlier)
+                results |= _evaluate(path, config, prepared, console, earlier)
     return path
 
 
 def resume(
-    path: Path,
-    config: RunConfig,
-    command: list[str],
-    console: Console,
-    *,
-    inputs: Inputs = NO_INPUTS,
+    path: Path, config: RunConfig, command: list[str], console: Console, *, inputs: Inputs = NO_INPUTS,
     extras: Extras = NO_EXTRAS,
-) -> Path:
+) -> Path:  # fmt: skip
     """Continue a run from its latest checkpoint, bit for bit as an uninterrupted run; return its directory.
 
-    One that had finished is only evaluated and documented again. A run that another process is still carrying out is
-    waited for, never written by two.
-
-    Args:
-        path: Directory of the run.
-        config: Its saved configuration, with a new number of epochs if one was asked for.
-        command: The command line, for the manifest.
-        console: Where progress goes.
-        inputs: Labels and descriptors in memory, as the run was started with.
-        extras: What a person adds to the trainer.
+    A finished run is only evaluated and documented again. A run that another process is still carrying out is waited
+    for, never written by two. The configuration is the saved one, with a new number of epochs if one was asked for;
+    other arguments are as those of `run`.
 
     Raises:
         UsageError: Materials, labels or split are no longer those that the run was started with, or fewer epochs are
@@ -133,20 +117,16 @@ def resume(
             path, status="running", error=None, ended=None, resumed=command, config_digest=config.digest(),
             device=computed_on, **prepared.facts,
         )  # fmt: skip
-        with _recorded(path, config, console) as story:
+        with _recorded(path, config, console) as results:
             _write_data(path, prepared)
             if module is not None:
                 _train(path, module, config, prepared, console, stop, earlier, extras, going_on=going_on)
-            story.results = _evaluate(path, config, prepared, console, earlier)
+            results |= _evaluate(path, config, prepared, console, earlier)
     return path
 
 
 def estimate_run(config: RunConfig, console: Console, inputs: Inputs = NO_INPUTS) -> Estimate:
-    """Time some steps of a run and print what it would take; nothing but the graph store is written.
-
-    Raises:
-        CrystrataError: Data or configuration do not allow the run.
-    """
+    """Time some steps of a run and print what it would take; nothing but the graph store is written."""
     prepared = prepare(config, console, inputs=inputs, earlier=_earlier(config, console))
     _announce(config, prepared.facts, console)
     with console.status("timing some steps"):
@@ -160,27 +140,14 @@ def estimate_run(config: RunConfig, console: Console, inputs: Inputs = NO_INPUTS
 
 
 def device_in_words(name: str) -> str:
-    """Return the name of the GPU, or of the processor with its cores, that `--device` takes.
-
-    Raises:
-        CrystrataError: There is no such device.
-    """
+    """Return the name of the GPU, or of the processor with its cores, that `--device` takes."""
     if resolve_device(name).type == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.processor() or platform.machine()} CPU, {os.cpu_count()} cores"
 
 
 def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) -> None:
-    """Refuse data that are not those of a run.
-
-    Args:
-        path: Its directory.
-        before: Its manifest.
-        prepared: The data.
-
-    Raises:
-        UsageError: Materials, descriptors, split or labels are others.
-    """
+    """Refuse materials, descriptors, split or labels other than those of a run, which its manifest `before` names."""
     if "labels_digest" not in before:
         return
     name, facts = before["source"]["name"], prepared.facts
@@ -197,8 +164,7 @@ def require_same_data(path: Path, before: dict[str, Any], prepared: Prepared) ->
 def _earlier(config: RunConfig, console: Console) -> TrainingRecord | None:
     """Return what the weights that a run starts from were trained on; a warning where that is not known.
 
-    Raises:
-        UsageError: It is not known, and the configuration is strict about its start.
+    It is an error where the configuration is strict about its start.
     """
     found: TrainingRecord | None = None
     for source in (config.start, config.structure_start):
@@ -234,17 +200,9 @@ def _write_data(path: Path, prepared: Prepared) -> None:
 
 
 def _train(
-    path: Path,
-    module: TrainingModule,
-    config: RunConfig,
-    prepared: Prepared,
-    console: Console,
-    stop: StopRequest,
-    earlier: TrainingRecord | None,
-    extras: Extras,
-    *,
-    going_on: bool = False,
-) -> None:
+    path: Path, module: TrainingModule, config: RunConfig, prepared: Prepared, console: Console, stop: StopRequest,
+    earlier: TrainingRecord | None, extras: Extras, *, going_on: bool = False,
+) -> None:  # fmt: skip
     """Train; `best.pt` and `history.json` are there then."""
     facts, record = prepared.weights_facts(config), prepared.record(earlier)
     try:
@@ -266,26 +224,18 @@ def _evaluate(
     return results
 
 
-@dataclass
-class _Story:
-    """What a run found out by its end."""
-
-    results: dict[str, Any] | None = None
-
-
 @contextmanager
-def _recorded(path: Path, config: RunConfig, console: Console) -> Iterator[_Story]:
-    """Write into manifest and registry how a run ended, and print what it found."""
-    started, story = time.perf_counter(), _Story()
+def _recorded(path: Path, config: RunConfig, console: Console) -> Iterator[dict[str, Any]]:
+    """Write into manifest and registry how a run ended, and print its results, which go into what is yielded."""
+    started, results = time.perf_counter(), dict[str, Any]()
     try:
-        yield story
+        yield results
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt | Interrupted) else "failed"
         end_manifest(path, status, error=f"{type(error).__name__}: {error}")
         with suppress(StorageError):  # what went wrong first is what the user must read
             register_run(path, config)
         raise
-    results = story.results or {}
     end_manifest(path, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
     register_run(path, config)
     print_tables(results, console)

@@ -45,15 +45,7 @@ LISTING = "seed_to_optimized__{}.png"
 
 @dataclass(frozen=True)
 class _Planned:
-    """A checked scenario.
-
-    Attributes:
-        folder: Folder of its results.
-        objectives: Objectives, classes first.
-        seeds: Formulas to start from.
-        paths: Searches to compare.
-        facts: Everything that the results depend on; a folder with other facts is refused.
-    """
+    """A checked scenario; a folder whose `facts`, all that the results depend on, differ is refused."""
 
     folder: Path
     objectives: tuple[Objective, ...]
@@ -65,11 +57,7 @@ class _Planned:
 def run_study(config: StudyConfig, weights: Path, console: Console, device: str = "auto") -> Path:
     """Run a study, or the unfinished part of it; return its folder, `<output>/inverse_design`.
 
-    Args:
-        config: The study.
-        weights: A path that `read_compositions` understands.
-        console: Receives progress and tables.
-        device: Device of the network.
+    `weights` is a path that `read_compositions` understands.
 
     Raises:
         UsageError: Objectives, seeds and constraints contradict each other or do not fit the network, or the folder has
@@ -171,11 +159,7 @@ def _run_or_read(
 
 def _write(folder: Path, result: ScenarioResult, trained: TrainedCompositions) -> None:
     """Write figures and tables; results.json comes last, as the sign that the scenario is finished."""
-    figures = {
-        COMPARISON: comparison_figure(result),
-        ELEMENTS: element_figure(result),
-        SCATTER: scatter_figure(result),
-    }
+    figures = {COMPARISON: comparison_figure(result), ELEMENTS: element_figure(result), SCATTER: scatter_figure(result)}
     random_start = "composition_random_start"
     for path in result.paths:
         if path.name != random_start:

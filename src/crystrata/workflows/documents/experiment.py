@@ -16,8 +16,7 @@ from crystrata.runs.directory import is_plain_name
 from crystrata.settings import checked, require_known
 from crystrata.tasks import KINDS, SELECTIONS, parse_tasks
 from crystrata.training.fit import Extras
-from crystrata.workflows.documents.class_paths import class_and_arguments, imported_object, require_allowed
-from crystrata.workflows.documents.document import Document
+from crystrata.workflows.documents.document import Document, class_and_arguments, imported_object, require_allowed
 from crystrata.workflows.documents.older_keys import PRESET_KEYS, fields_of, fields_of_trainer
 
 SECTIONS = ("experiment_name", "seed_everything", "trainer", "model", "data")
@@ -55,8 +54,7 @@ class Experiment:
     def extras(self) -> Extras:
         """Make the callbacks and loggers; a logger that is given no folder writes into that of the experiment.
 
-        Raises:
-            UsageError: One cannot be made, or monitors a metric that this run does not have.
+        A callback that monitors a metric that this run does not have is a UsageError.
         """
         folder = str(Path(self.config.models_dir) / (self.name or ""))
         callbacks = [

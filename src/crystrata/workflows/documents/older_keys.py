@@ -33,18 +33,7 @@ TRAINER = {
 """Key of `trainer` -> field of a run."""
 
 OTHER_TRAINER_KEYS = ("devices", "callbacks", "logger")
-PRESET_KEYS = (
-    "algorithm",
-    "level",
-    "mode",
-    "preset",
-    "size",
-    "properties",
-    "heads",
-    "angles",
-    "single_task",
-    "encoder",
-)
+PRESET_KEYS = tuple("algorithm level mode preset size properties heads angles single_task encoder".split())
 """Keys that speak of a preset: the other fields then come from it."""
 
 _STRUCTURED = (
@@ -59,14 +48,7 @@ _CLOCK = (86400, 3600, 60, 1)  # of DD:HH:MM:SS
 
 @dataclass(frozen=True)
 class SharedBlockOptimizer:
-    """Settings of the optimizer of all but the heads; what is None is left to the run.
-
-    Attributes:
-        lr: Peak learning rate.
-        scheduler_type: Learning rate over time.
-        weight_decay: Of AdamW.
-        freeze_parameters: Whether all but the heads stays as it is.
-    """
+    """Settings of the optimizer of all but the heads; what is None is left to the run."""
 
     lr: float | None = None
     scheduler_type: str | None = None
@@ -80,11 +62,7 @@ def known_keys() -> list[str]:
 
 
 def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
-    """Return the fields of a run, and arguments of its preset, that `model` and `data` write.
-
-    Raises:
-        UsageError: A key is unknown, or values contradict each other.
-    """
+    """Return the fields of a run, and arguments of its preset, that `model` and `data` write."""
     for values, place in ((model, "model.init_args"), (data, "data.init_args")):
         refuse_trust_pickle(values, f"{place}.{TRUST_PICKLE}")
         require_known(values, known_keys(), place)
@@ -121,16 +99,9 @@ def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str
     records = [{**shared, **record} for record in listed or ()]
     if given.get("enable_autoencoder"):
         records.append({"name": AUTOENCODER, "kind": AUTOENCODER})
-    tasks = [
-        task.as_dict()
-        for task in parse_tasks(
-            records,
-            loss_weights=given.get("loss_weights"),
-            task_masking_ratios=given.get("task_masking_ratios"),
-            attributes_source=given.get("attributes_source"),
-            other_losses=SELF_SUPERVISED,
-        )
-    ]
+    names = ("loss_weights", "task_masking_ratios", "attributes_source")
+    further = {name: given.get(name) for name in names}
+    tasks = [task.as_dict() for task in parse_tasks(records, **further, other_losses=SELF_SUPERVISED)]
     if given.get("train_only") is not None:
         tasks = _only(tasks, given["train_only"])
     return {"tasks": tasks}
@@ -225,11 +196,7 @@ def _split(given: Mapping[str, Any]) -> Values:
 
 
 def fields_of_trainer(values: Mapping[str, Any]) -> Values:
-    """Return the fields of a run that `trainer` writes.
-
-    Raises:
-        UsageError: A key is unknown, or more than one device is asked for.
-    """
+    """Return the fields of a run that `trainer` writes; only one device can be asked for."""
     require_known(values, [*TRAINER, *OTHER_TRAINER_KEYS], "trainer")
     if values.get("devices") not in (None, 1, "1", "auto"):
         raise UsageError(f"trainer.devices must be one of 1, auto, not {values['devices']!r}")
@@ -245,8 +212,7 @@ def fields_of_trainer(values: Mapping[str, Any]) -> Values:
 def hours_of(time: str | int | Mapping[str, float]) -> float:
     """Return the hours of `DD:HH:MM:SS`, or of a mapping such as `{hours: 1.5}`.
 
-    Raises:
-        UsageError: It is neither, such as the number that YAML makes of `1:00:00:00` without quotes.
+    A number is refused: YAML makes one of `1:00:00:00` without quotes.
     """
     if isinstance(time, int):
         raise UsageError(
