@@ -33,8 +33,8 @@ _OF_SPECIALISTS = ("--property band_gap --source demo", "--level pro --property 
 class EntryPoint:
     """What a script fixes or presets of the common flags.
 
-    The algorithm is a flag where it is None; `levels` and `profiles` are those that the script serves; with `single_task`
-    it trains specialists of one property (`--property`).
+    The algorithm is a flag where it is None; `levels` and `profiles` are those that the script serves; with
+    `single_task` it trains specialists of one property (`--property`).
     """
 
     program: str = "run_phase2.py"
