@@ -307,21 +307,21 @@ def refusal(launch: Launch, capsys: pytest.CaptureFixture[str], models: Path, *f
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("flags", "reason"),
     [
-        ("--level", "lite"),  # another family
-        ("--algorithm", "cgcnn", "--level", "std"),  # another level of the same family
-        (*FLAGS, "--all-properties"),
-        (*FLAGS, "--preset", "large"),
+        (("--level", "lite"), "none there has a checkpoint.pt"),  # another family
+        (("--algorithm", "cgcnn", "--level", "std"), "run_mine; add --level smoke --size small to continue it"),
+        ((*FLAGS, "--all-properties"), "the newest run there is run_mine; add --properties formation_energy,band_gap,"),
+        ((*FLAGS, "--preset", "large"), "the newest run there is run_mine; add --size small to continue it"),
     ],
     ids=str,
 )
 def test_nothing_to_resume(
-    flags: tuple[object, ...], launch: Launch, models: Path, capsys: pytest.CaptureFixture[str]
+    flags: tuple[object, ...], reason: str, launch: Launch, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refusal(launch, capsys, models, *flags, "--resume")
     assert "no run to resume at" in said
-    assert CHECKPOINT in said
+    assert reason in said
 
 
 def test_a_named_run_that_is_not_there(launch: Launch, models: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,15 +126,11 @@ def config_of(flags: argparse.Namespace, entry: EntryPoint) -> RunConfig:
         raise UsageError("--resume and --start contradict each other: a run that is continued has its weights")
     if flags.resume is not None and flags.run_id:
         raise UsageError("--resume and --run-id contradict each other: name the run to continue after --resume")
-    config = resolve_config(
+    return resolve_config(
         entry.algorithm or flags.algorithm, _mode(flags, entry), properties=_properties(flags, entry), size=flags.size,
         structure=flags.structure, angles=flags.angles, heads=_heads(flags.head or []), single_task=entry.single_task,
         **overrides,
     )  # fmt: skip
-    from crystrata.workflows.prepare import require_valid_source
-
-    require_valid_source(config)
-    return config
 
 
 def _heads(given: Sequence[str]) -> dict[str, str]:
@@ -190,26 +186,29 @@ def _properties(flags: argparse.Namespace, entry: EntryPoint) -> list[str]:
 def _run(flags: argparse.Namespace, entry: EntryPoint, command: list[str]) -> int:
     config = config_of(flags, entry)
     if flags.dry_run:
+        from crystrata.workflows.prepare import require_valid_source
+
+        require_valid_source(config)
         print(describe(config) if flags.dry_run == "fields" else as_yaml(config), end="")
         return 0
     from crystrata.runs.find import find_model, find_resumable, run_of_job
-    from crystrata.workflows.run import estimate_run, resume, run
 
-    console = terminal()
     if config.start:
         from pathlib import Path
 
         config = replace(config, start=str(find_model(Path(config.models_dir), config.start)))
-    if flags.estimate:
-        estimate_run(config, console)
-        return 0
-    earlier = flags.resume if flags.resume is not None else run_of_job(config)
-    if earlier is not None:
+    earlier = None if flags.estimate else flags.resume if flags.resume is not None else run_of_job(config)
+    if earlier is not None:  # refused before anything large is imported
         any_tasks = not entry.single_task and not _named_properties(flags)
         path, config = find_resumable(config, str(earlier) or None, any_tasks=any_tasks)
-        resume(path, config, command, console)
+    from crystrata.workflows.run import estimate_run, resume, run
+
+    if flags.estimate:
+        estimate_run(config, terminal())
+    elif earlier is not None:
+        resume(path, config, command, terminal())
     else:
-        run(config, command, console)
+        run(config, command, terminal())
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from crystrata.errors import CrystrataError, ModelError, UsageError, nearest
 from crystrata.files import read_json
 from crystrata.jarvis_properties import NINE
+from crystrata.presets import LEVELS
 from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words
 from crystrata.runs.directory import BEST, CHECKPOINT, CONFIG, HISTORY, MANIFEST
 from crystrata.runs.entry import RunEntry
@@ -115,7 +116,10 @@ def find_resumable(config: RunConfig, named: str | None, *, any_tasks: bool = Fa
         candidates = _of_the_same_kind(config, any_tasks=any_tasks)
     if not candidates:
         where = named or f"{config.family_dir} ({config.algorithm}, {mode_in_words(config.mode)})"
-        raise ModelError(f"no run to resume at {where}: none there has a {CONFIG if named else CHECKPOINT}")
+        reason = _of_another_kind(config, any_tasks=any_tasks) if not named else ""
+        raise ModelError(
+            f"no run to resume at {where}: {reason or f'none there has a {CONFIG if named else CHECKPOINT}'}"
+        )
     run = max(candidates, key=_last_written)
     return run, continued(run, config, tasks_of_run=any_tasks)
 
@@ -177,6 +181,20 @@ def _of_the_same_kind(config: RunConfig, *, any_tasks: bool) -> list[Path]:
     if damaged is not None and not found:
         raise damaged
     return found
+
+
+def _of_another_kind(config: RunConfig, *, any_tasks: bool) -> str:
+    """Return by which flags the newest run of the family differs from what is asked for, or "" where there is none."""
+    runs = [path for path in config.family_dir.glob("run_*") if (path / CHECKPOINT).is_file()]
+    if not runs:
+        return ""
+    saved = saved_config(newest := max(runs, key=_last_written))
+    flags = {"level" if saved.mode in LEVELS else "profile": "mode", "encoder": "structure", "size": "size"}
+    given = {flag: getattr(saved, key) for flag, key in flags.items() if getattr(saved, key) != getattr(config, key)}
+    if not any_tasks and saved.properties != config.properties:
+        given["properties"] = ",".join(saved.properties)
+    asked = " ".join(f"--{flag} {value}" for flag, value in given.items())
+    return f"the newest run there is {newest.name}; add {asked} to continue it"
 
 
 def run_of_job(config: RunConfig) -> Path | None:
