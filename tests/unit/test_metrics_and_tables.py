@@ -187,6 +187,17 @@ def test_the_terminal_table_fits_80_columns_and_colours_by_the_baseline() -> Non
     assert coloured.getvalue().count("\x1b[33m") == len(PROPERTIES) - 1
 
 
+def test_the_terminal_table_keeps_figures_whole_beside_a_long_name() -> None:
+    name = "a_property_whose_name_is_longer_than_half_of_a_terminal"
+    found = metrics_of(3.3156e-5) | {"mad": 4.4512e-5, "median_mae": 4.2211e-5}
+    results = {"demo": False, "tasks": {name: {"kind": "scalar", "unit": "e/bohr3", "val": found, "test": found}}}
+    shown = io.StringIO()
+    Console(file=shown, width=80, color_system=None).print(terminal_table(results))
+    assert shown.getvalue().count("3.32e-05") == 2
+    assert "4.22e-05" in shown.getvalue()
+    assert "…" not in shown.getvalue()
+
+
 def test_results_with_gaps_are_json() -> None:
     assert json.loads(json.dumps(results_of()))["tasks"]["piezoelectric"]["test"] is None
 

@@ -140,8 +140,9 @@ def terminal_table(results: Mapping[str, Any]) -> Table:
     )  # fmt: skip
     titles, table = {"val MAE": "val", "test MAE": "test", "median": "median", "MAD": "MAD"}, mae_table(results)
     titles |= {key: title for key, title in _PUBLISHED.items() if key in table}
-    for column in ("property", *titles.values()):
-        shown.add_column(column, justify="left" if column == "property" else "right", no_wrap=True)
+    shown.add_column("property", overflow="fold")  # a long name takes two lines: figures stay whole
+    for column in titles.values():
+        shown.add_column(column, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         cells = [Text(cell_text(row[key], 3)) for key in titles]
         if pd.notna(row["test MAE"]):

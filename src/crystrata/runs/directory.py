@@ -21,6 +21,7 @@ TABLE_CSV = "mae_table.csv"
 TABLE_MD = "mae_table.md"
 REPORT = "report.html"
 LOGS = "logs"
+RUN_LOG = "run.log"
 TOP = "top"
 PREDICTIONS = "test_predictions.csv"
 TASK_PREDICTIONS = "predictions"
@@ -38,6 +39,7 @@ ARTIFACTS: dict[str, str] = {
     RESULTS: "validation and test MAE, RMSE, R2 and count per property in physical units, skill, score; official "
     "tests; coverage and width of the intervals on the test part",
     MANIFEST: "algorithm, mode, flags, seed, versions, data and split digests, device, git state, status, times",
+    RUN_LOG: "what the run printed, from the command line to the table of errors; a continued run adds to it",
     SPLITS: "ids of the training, validation and test crystals",
     CONFIG: "the resolved configuration",
     OUTLIERS: "labels that the outlier check speaks against: value, score, reason, and whether training masks them",

@@ -249,8 +249,10 @@ def write_records(
 def summary(records: dict[str, Any]) -> Table:
     """Return the table for the terminal: each task after it was learned and at the end."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, caption=f"BWT {records['bwt']:.4f}", caption_justify="left")
-    for column in ("task", "metric", "learned", "at the end", "forgotten"):
-        shown.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
+    shown.add_column("task", overflow="fold")
+    shown.add_column("metric", no_wrap=True)
+    for column in ("learned", "at the end", "forgotten"):
+        shown.add_column(column, justify="right", no_wrap=True)
     for task in records["order"]:
         figures = [cell_text(records[key][task], 3) for key in ("after_learning", "at_the_end", "forgetting")]
         shown.add_row(task, records["metric"][task], *figures)

@@ -42,6 +42,7 @@ from crystrata.training.starting_weights import read_start
 from crystrata.training.stopping import StopRequest
 from crystrata.workflows.evaluate import evaluate_run
 from crystrata.workflows.prepare import Prepared, prepare
+from crystrata.workflows.run_log import RunLog
 from crystrata.workflows.sources import NO_INPUTS, Inputs
 
 
@@ -66,7 +67,7 @@ def run(
     device = device_in_words(config.device)
     if directory is None:
         require_free(config.family_dir, config.run_id)
-    with StopRequest(console) as stop:
+    with StopRequest(console) as stop, RunLog(console) as log:
         earlier = _earlier(config, console)
         prepared = prepare(config, console, inputs=inputs, earlier=earlier)
         config = _fitted(config, prepared, console)
@@ -74,6 +75,7 @@ def run(
         module = build(config, prepared.data, console)
         path = directory or create_run_dir(config.family_dir, config.run_id)
         with lock(path / RUN_LOCK):
+            log.open(path, command)
             write_json(path / CONFIG, config.as_dict())
             start_manifest(path, config, command, device=device, **prepared.facts)
             with _recorded(path, config, console) as results:
@@ -99,7 +101,7 @@ def resume(
     """
     device = device_in_words(config.device)
     require_epochs(path, config)
-    with StopRequest(console) as stop, lock(path / RUN_LOCK):
+    with StopRequest(console) as stop, lock(path / RUN_LOCK), RunLog(console) as log:
         remove_leftovers(path)
         before, saved = read_manifest(path), saved_config(path)
         earlier = _earlier(config, console)
@@ -111,6 +113,7 @@ def resume(
         config = config if going_on else _fitted(config, prepared, console)
         _announce(config, prepared.facts, console)
         module = None if finished else build(config, prepared.data, console, resume=going_on)
+        log.open(path, command)
         write_json(path / CONFIG, config.as_dict())
         computed_on = before.get("device") if finished else device
         update_manifest(
