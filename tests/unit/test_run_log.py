@@ -26,6 +26,15 @@ def printed(console: Console) -> None:
     console.print(table)
 
 
+def fail(console: Console, directory: Path | None, command: str) -> None:
+    """A run that fails, before it has a directory or after."""
+    with RunLog(console) as log:
+        console.print("reading")
+        if directory is not None:
+            log.open(directory, [command])
+        raise DataError(f"the {command} one failed")
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_it_has_what_was_printed_and_no_bar(tmp_path: Path, terminal: bool) -> None:
     screen = io.StringIO()
@@ -49,10 +58,9 @@ def test_it_has_what_was_printed_and_no_bar(tmp_path: Path, terminal: bool) -> N
 def test_a_continued_run_adds_to_it_and_an_error_is_its_last_line(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     for command in ("first", "second"):
-        with pytest.raises(DataError), RunLog(console) as log:
-            log.open(tmp_path, [command])
-            raise DataError(f"the {command} one failed")
-    first, failed, second, again = (tmp_path / RUN_LOG).read_text().splitlines()
+        with pytest.raises(DataError):
+            fail(console, tmp_path, command)
+    first, _, failed, second, _, again = (tmp_path / RUN_LOG).read_text().splitlines()
     assert (first.split()[-1], second.split()[-1]) == ("first", "second")
     assert (failed, again) == ("DataError: the first one failed", "DataError: the second one failed")
 
@@ -60,7 +68,6 @@ def test_a_continued_run_adds_to_it_and_an_error_is_its_last_line(tmp_path: Path
 def test_a_run_without_a_directory_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     console = Console(file=io.StringIO())
-    with pytest.raises(DataError), RunLog(console):
-        console.print("reading")
-        raise DataError("no data")
+    with pytest.raises(DataError):
+        fail(console, None, "only")
     assert list(tmp_path.iterdir()) == []
