@@ -14,7 +14,8 @@ import yaml
 from known_tasks import label_table
 
 from crystrata.cli.trainer import main
-from crystrata.runs.directory import CONFIG, HISTORY, LOGS, MANIFEST
+from crystrata.runs.directory import CHECKPOINT, CONFIG, HISTORY, LOGS, MANIFEST
+from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.documents.document import read_document
 from crystrata.workflows.documents.experiment import Experiment, read_experiment
 from crystrata.workflows.documents.older_keys import hours_of
@@ -161,7 +162,14 @@ def test_files_overlay_and_values_go_before_them(call: Call, tmp_path: Path) -> 
     [
         ("--model.init_args.latent_activaton=none", "at model.init_args 'latent_activaton'; did you mean 'latent_ac"),
         ("--trainer.max_epoch=3", "at trainer 'max_epoch'; did you mean 'max_epochs'? (known: max_epochs, accelerator"),
-        ("--trainer.fast_dev_run=true", "unknown key at trainer 'fast_dev_run' (known: max_epochs"),
+        ("--trainer.strategy=ddp", "trainer.strategy: 'ddp' can only be auto or single_device here: a run is one pr"),
+        ("--trainer.devices=2", "trainer.devices: 2 can only be 1 or auto or [0] here: a run is one process"),
+        ("--trainer.precision=16-mixed", "unknown trainer.precision '16-mixed'; did you mean 'bf16-mixed'"),
+        ("--trainer.check_val_every_n_epoch=2", "every epoch is validated once, at its end: by it the best weights"),
+        ("--trainer.val_check_interval=1", "trainer.val_check_interval: 1 can only be 1.0 here: every epoch is valida"),
+        ("--trainer.plugins=[]", "trainer.plugins: [] is not taken: the run writes its own checkpoints"),
+        ("--trainer.limit_val_batches=0", "trainer.limit_val_batches must be above 0, not 0"),
+        ("--trainer.limit_train_batches=none", "trainer.limit_train_batches must be a whole number or a number, n"),
         ("--trainer.max_epochs=abc", "trainer.max_epochs must be a whole number, not 'abc'"),
         ("--trainer.max_time=soon", "trainer.max_time must be DD:HH:MM:SS"),
         ("--trainer.max_time=1:00:00:00", "trainer.max_time is the number 216000: write DD:HH:MM:SS in quotes"),
@@ -197,6 +205,32 @@ def test_mistakes_are_told_in_a_line(call: Call, argument: str, told: str, tmp_p
     assert err.count("\n") == 1
     assert told in err
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs_and_steps"),
+    [
+        (("--trainer.fast_dev_run=true",), (1, 1)),
+        (("--trainer.fast_dev_run=2",), (1, 2)),
+        (("--trainer.limit_train_batches=2",), (3, 6)),
+        (("--trainer.limit_train_batches=0.5",), (3, 6)),
+        (("--trainer.max_steps=6",), (2, 6)),
+        (("--trainer.max_steps=99",), (3, 12)),
+        (("--trainer.min_epochs=3", "--trainer.patience=1", "--model.init_args.lr=0.9"), (3, 12)),
+        (("--trainer.precision=bf16-mixed", "--trainer.deterministic=true", "--trainer.detect_anomaly=true"), (3, 12)),
+        (("--trainer.devices=1", "--trainer.strategy=auto", "--trainer.num_nodes=1", "--trainer.num_sanity_val_steps=2",
+          "--trainer.enable_progress_bar=true", "--trainer.enable_model_summary=true", "--trainer.log_every_n_steps=1",
+          "--trainer.check_val_every_n_epoch=1", "--trainer.profiler=simple"), (3, 12)),
+    ],
+)  # fmt: skip
+def test_fields_of_lightnings_trainer(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], epochs_and_steps: tuple[int, int]
+) -> None:
+    code, _, err = call("--data.init_args.batch_size=8", *arguments)
+    assert code == 0, err
+    (run,) = (tmp_path / "models").glob("*/run_first")
+    epochs, saved = json.loads((run / HISTORY).read_text()), read_checkpoint(run / CHECKPOINT)
+    assert (len(epochs), saved["global_step"]) == epochs_and_steps
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from crystrata.datasets.splits import Split
 from crystrata.errors import UsageError
 from crystrata.jarvis_properties import GROUPS
 from crystrata.presets import ALGORITHMS, MODES, PRESETS, SIZES, TRACKS
-from crystrata.runs.config import NOT_RESULT, RunConfig, mode_in_words, resolve_config
+from crystrata.runs.config import NOT_RESULT, RunConfig, TrainerArguments, mode_in_words, resolve_config
 from crystrata.settings import words_of
 from crystrata.tasks import Task
 from crystrata.training.fit import network_config
@@ -188,7 +188,7 @@ def test_what_a_run_computes_is_in_its_digest(name: str, value: Any) -> None:
 
 def test_every_field_either_decides_the_result_or_not() -> None:
     identity = {"algorithm", "mode", "tasks", "size", "structure", "single_task", "graph", "carry_heads",
-                "freeze_shared", "autoencoder"}  # fmt: skip
+                "freeze_shared", "autoencoder", "trainer"}  # fmt: skip
     assert set(resolve_config().as_dict()) == identity | set(NOT_RESULT) | set(OTHER_RESULT)
     configs = [
         resolve_config(), resolve_config("cgcnn"), resolve_config(mode="lite"), resolve_config(properties=["ehull"]),
@@ -197,6 +197,7 @@ def test_every_field_either_decides_the_result_or_not() -> None:
         resolve_config(properties=["dielectric"], heads={"dielectric": "scalar"}),
         replace(resolve_config(), graph=replace(resolve_config().graph, k=11)), resolve_config(autoencoder=True),
         replace(resolve_config(start="other"), carry_heads=True), replace(resolve_config(), freeze_shared=True),
+        replace(resolve_config(), trainer=TrainerArguments(max_steps=9)),
     ]  # fmt: skip
     assert len({config.digest() for config in configs}) == len(configs)
 
@@ -208,6 +209,7 @@ def test_modes_in_words() -> None:
 def test_every_field_is_documented() -> None:
     assert list(words_of(RunConfig)) == [field.name for field in fields(RunConfig)]
     assert list(words_of(Task)) == [field.name for field in fields(Task)]
+    assert list(words_of(TrainerArguments)) == [field.name for field in fields(TrainerArguments)]
 
 
 def test_what_differs_is_named() -> None:

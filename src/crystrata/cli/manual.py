@@ -18,10 +18,10 @@ from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import write_text
 from crystrata.reports import manual
-from crystrata.runs.config import RunConfig
+from crystrata.runs.config import RunConfig, TrainerArguments
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.tasks import Task
-from crystrata.workflows.documents.older_keys import RENAMED, TRAINER
+from crystrata.workflows.documents.older_keys import FIXED, RENAMED, TRAINER
 
 _BLOCK = re.compile(r"(<!-- table: (\S+) -->\n).*?(?=<!-- end -->|<!-- table: |\Z)", re.DOTALL)
 _END = "<!-- end -->"
@@ -82,6 +82,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
     "yaml-run": partial(manual.keys, RunConfig),
     "yaml-task": partial(manual.keys, Task),
+    "yaml-trainer": partial(manual.keys, TrainerArguments),
+    "yaml-trainer-fixed": partial(manual.fixed, FIXED),
     "yaml-older": partial(manual.spellings, {"trainer": TRAINER, "model.init_args": RENAMED}),
 }
 """Name of a block -> what makes its content."""

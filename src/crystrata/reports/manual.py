@@ -177,6 +177,14 @@ def spellings(sections: Mapping[str, Mapping[str, str]]) -> str:
     return table(("key", "field"), rows)
 
 
+def fixed(keys: Mapping[str, tuple[tuple[Any, ...], str]]) -> str:
+    """Return the arguments of Lightning's Trainer that have one meaning here, from key -> values and reason."""
+    rows = [
+        [code(key), ", ".join(map(code, dict.fromkeys(map(str, values)))), why] for key, (values, why) in keys.items()
+    ]
+    return table(("key of `trainer`", "values", "reason"), rows)
+
+
 def releases() -> str:
     """Return the official JARVIS-DFT releases."""
     rows = [

@@ -50,6 +50,47 @@ TRUST_PICKLE = "trust_pickle"
 
 
 @dataclass(frozen=True)
+class TrainerArguments:
+    """Arguments of Lightning's Trainer that are handed on as they are; None leaves them to it.
+
+    Attributes:
+        limit_train_batches: Steps of an epoch, or the share of them.
+        limit_val_batches: Batches of a validation, or the share of them.
+        max_steps: Steps after which the training ends.
+        min_steps: Steps before which patience does not end it.
+        min_epochs: Epochs before which patience does not end it.
+        precision: 32-true, or bf16-mixed for matrix products in 16 bits; weights, labels and errors have 32.
+        deterministic: Whether an operation that is not deterministic is an error; warn for a warning.
+        benchmark: Whether cuDNN looks for its fastest algorithm.
+        detect_anomaly: Whether a gradient that is not a number is traced back.
+        profiler: simple or advanced: the time of every part of the training is printed.
+        inference_mode: Whether validation is in torch's inference mode.
+        log_every_n_steps: Steps between two lines of the loggers.
+        enable_progress_bar: Whether progress is shown.
+        enable_model_summary: Whether the modules are listed first.
+    """
+
+    limit_train_batches: PositiveInt | Positive | None = None
+    limit_val_batches: PositiveInt | Positive | None = None
+    max_steps: PositiveInt | None = None
+    min_steps: PositiveInt | None = None
+    min_epochs: PositiveInt | None = None
+    precision: Literal["32", "32-true", "bf16-mixed"] | None = None
+    deterministic: bool | Literal["warn"] | None = None
+    benchmark: bool | None = None
+    detect_anomaly: bool | None = None
+    profiler: Literal["simple", "advanced"] | None = None
+    inference_mode: bool | None = None
+    log_every_n_steps: PositiveInt | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return those that are not None."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides a run; printed by `--dry-run`, saved as `config.json`.
 
@@ -110,6 +151,7 @@ class RunConfig:
         keep_last: Checkpoints that are kept.
         top_k: Epochs whose weights are kept, the best.
         time_budget: Hours that the number of epochs, and with it the schedule, is fitted to.
+        trainer: Further arguments of Lightning's Trainer.
         models_dir: Folder of all runs.
         data_dir: Folder of downloads, graph stores and hulls.
         run_id: Name of the run directory (default: time and a short id).
@@ -170,6 +212,7 @@ class RunConfig:
     keep_last: PositiveInt = 3
     top_k: PositiveInt = 1
     time_budget: Positive | None = None
+    trainer: TrainerArguments = field(default_factory=TrainerArguments)
     models_dir: str = "models"
     data_dir: str = "data"
     run_id: str | None = None

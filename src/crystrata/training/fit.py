@@ -222,7 +222,8 @@ def fit(
         run, average, facts, record, stop, patience=config.patience, top_k=config.top_k, hours=config.time_budget
     )
     rate = LearningRate(config.schedule, config.lr, patience=max(2, config.patience // 2))
-    trainer = _trainer(config, run, [average, rate, TrainingProgress(console), artifacts], extras)
+    shown = [TrainingProgress(console)] if config.trainer.enable_progress_bar is not False else []
+    trainer = _trainer(config, run, [average, rate, *shown, artifacts], extras)
     checkpoint = _checkpoint_to_continue(run, console) if resume else None
     with warnings.catch_warnings(), storage_errors(run), denormals_flushed():
         for message in _LIGHTNING_NOISE:
@@ -271,12 +272,10 @@ def _trainer(config: RunConfig, run: Path, callbacks: list[L.Callback], extras: 
         logger=[*(_loggers(run) if extras.own_logs else ()), *extras.loggers],
         plugins=plugins,
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in extras.callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
         use_distributed_sampler=False,
         default_root_dir=run,
+        **{"enable_model_summary": False, **config.trainer.given(), "enable_progress_bar": False},
     )
 
 

@@ -48,8 +48,8 @@ class Experiment:
     def as_document(self) -> Document:
         """Return the complete document, with every default."""
         further = {"callbacks": self.callbacks, "logger": self.logger}
-        named = {"experiment_name": self.name, "trainer": {key: one for key, one in further.items() if one is not None}}
-        return {**named, **self.config.as_dict(), "run_id": None}
+        trainer = self.config.trainer.given() | {key: one for key, one in further.items() if one is not None}
+        return {"experiment_name": self.name, **self.config.as_dict(), "trainer": trainer, "run_id": None}
 
     def extras(self) -> Extras:
         """Make the callbacks and loggers; a logger that is given no folder writes into that of the experiment.
@@ -105,7 +105,7 @@ def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
     seed = document.get("seed_everything", values.get("seed", SEED))
     values["seed"] = checked(seed, int, "seed_everything")
     values["run_id"] = name
-    complete = set(field_names()) <= set(flat)
+    complete = set(field_names()) <= {*flat, *SECTIONS}
     config = RunConfig.from_dict(values) if complete else _config({**flat, **model}, values)
     return Experiment(name, config, predict, trainer.get("callbacks"), trainer.get("logger", True)), notices
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from datetime import timedelta
 from typing import Any, get_type_hints
 
@@ -11,7 +12,14 @@ from crystrata.errors import UsageError, unknown_name
 from crystrata.graph_settings import GraphSettings
 from crystrata.networks.config import MASKED_FEATURES, SELF_SUPERVISED
 from crystrata.presets import schedule_named
-from crystrata.runs.config import AUTOENCODER, TRUST_PICKLE, RunConfig, field_names, refuse_trust_pickle
+from crystrata.runs.config import (
+    AUTOENCODER,
+    TRUST_PICKLE,
+    RunConfig,
+    TrainerArguments,
+    field_names,
+    refuse_trust_pickle,
+)
 from crystrata.settings import checked, make, require_known
 from crystrata.tasks import parse_tasks
 
@@ -32,7 +40,30 @@ TRAINER = {
 }  # fmt: skip
 """Key of `trainer` -> field of a run."""
 
-OTHER_TRAINER_KEYS = ("devices", "callbacks", "logger")
+OTHER_TRAINER_KEYS = ("fast_dev_run", "callbacks", "logger")
+
+_ONE_PROCESS = "a run is one process on one device"
+_EVERY_EPOCH = "every epoch is validated once, at its end: by it the best weights are chosen"
+_ORDER = "the order of the materials is a function of seed and epoch, so that a continued run has the same"
+FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "devices": ((1, "1", "auto", [0]), _ONE_PROCESS),
+    "num_nodes": ((1,), _ONE_PROCESS),
+    "strategy": (("auto", "single_device"), _ONE_PROCESS),
+    "sync_batchnorm": ((False,), _ONE_PROCESS),
+    "use_distributed_sampler": ((True, False), "no effect on one device"),
+    "check_val_every_n_epoch": ((1,), _EVERY_EPOCH),
+    "val_check_interval": ((1.0,), _EVERY_EPOCH),
+    "overfit_batches": ((0, 0.0), f"{_EVERY_EPOCH}; limit_train_batches trains on a part"),
+    "num_sanity_val_steps": ((-1, 0, 1, 2), "no effect: data and network are checked before"),
+    "reload_dataloaders_every_n_epochs": ((0,), _ORDER),
+    "enable_checkpointing": ((True,), "checkpoints are what --resume continues"),
+    "barebones": ((False,), "checkpoints are what --resume continues"),
+    "plugins": ((), "the run writes its own checkpoints"),
+    "gradient_clip_algorithm": (("norm",), "the norm of the whole gradient is clipped"),
+    "limit_test_batches": ((1.0,), "the test part is evaluated in whole"),
+    "limit_predict_batches": ((1.0,), "all materials that are asked for are predicted"),
+}  # fmt: skip
+"""Key of `trainer` -> the values that it may have here, and why no others."""
 PRESET_KEYS = tuple("algorithm level mode preset size properties heads angles single_task encoder".split())
 """Keys that speak of a preset: the other fields then come from it."""
 
@@ -43,6 +74,7 @@ _STRUCTURED = (
 )  # fmt: skip
 """Keys that are not one field of a run each."""
 
+_PASSED = tuple(field.name for field in dataclass_fields(TrainerArguments))
 _CLOCK = (86400, 3600, 60, 1)  # of DD:HH:MM:SS
 
 
@@ -196,17 +228,27 @@ def _split(given: Mapping[str, Any]) -> Values:
 
 
 def fields_of_trainer(values: Mapping[str, Any]) -> Values:
-    """Return the fields of a run that `trainer` writes; only one device can be asked for."""
-    require_known(values, [*TRAINER, *OTHER_TRAINER_KEYS], "trainer")
-    if values.get("devices") not in (None, 1, "1", "auto"):
-        raise UsageError(f"trainer.devices must be one of 1, auto, not {values['devices']!r}")
-    given = {key: value for key, value in values.items() if key in TRAINER and value is not None}
+    """Return the fields of a run that `trainer` writes; a value of Lightning's that a run cannot have is refused."""
+    require_known(values, [*TRAINER, *_PASSED, *FIXED, *OTHER_TRAINER_KEYS], "trainer")
+    values = {key: value for key, value in values.items() if value is not None}
+    for key, (allowed, reason) in FIXED.items():
+        if key in values and all((type(one), one) != (type(values[key]), values[key]) for one in allowed):
+            can_be = f"can only be {' or '.join(dict.fromkeys(map(str, allowed)))} here" if allowed else "is not taken"
+            raise UsageError(f"trainer.{key}: {values[key]!r} {can_be}: {reason}")
+    passed = {key: value for key, value in values.items() if key in _PASSED}
+    given = {key: value for key, value in values.items() if key in TRAINER}
+    if quick := int(values.get("fast_dev_run", 0)):  # Lightning's own leaves no checkpoint, and so no run
+        passed |= {"limit_train_batches": quick, "limit_val_batches": quick}
+        given["max_epochs"] = 1
     if "accelerator" in given:
         given["accelerator"] = {"gpu": "cuda"}.get(given["accelerator"], given["accelerator"])
     if "max_time" in given:
         given["max_time"] = hours_of(given["max_time"])
     hints = get_type_hints(RunConfig, include_extras=True)
-    return {TRAINER[key]: checked(value, hints[TRAINER[key]], f"trainer.{key}") for key, value in given.items()}
+    fields = {TRAINER[key]: checked(value, hints[TRAINER[key]], f"trainer.{key}") for key, value in given.items()}
+    if isinstance(passed.get("precision"), int):
+        passed["precision"] = str(passed["precision"])
+    return {**fields, "trainer": make(TrainerArguments, passed, "trainer")} if passed else fields
 
 
 def hours_of(time: str | int | Mapping[str, float]) -> float:
