@@ -15,7 +15,7 @@ from rich.console import Console
 
 from crystrata.datasets.catalogues import composition_table
 from crystrata.runs.config import RunConfig
-from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
+from crystrata.runs.find import DEFAULT_COMPOSITIONS
 from crystrata.sources.jarvis import open_data_file
 from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model

@@ -27,7 +27,7 @@ from crystrata.compositions.descriptors import descriptor_source
 from crystrata.files import write_json, write_text
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
-from crystrata.runs.shipped import EVALUATED_MODEL, SHIPPED
+from crystrata.runs.find import EVALUATED_MODEL, SHIPPED
 from crystrata.tasks import parse_tasks
 from crystrata.workflows.run import run
 from crystrata.workflows.sources import Inputs

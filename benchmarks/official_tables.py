@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from crystrata.datasets.splits.leaderboard import SUITE
+from crystrata.datasets.splits.published import SUITE
 from crystrata.jarvis_properties import PUBLISHED, Published, get_property
 from crystrata.reports.tables import INTERVAL_CAPTION, cell_text, interval_table, markdown
 from finished_runs import FinishedRun, heading, of

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crystrata.graphs.neighbours import find_neighbourhoods
+from crystrata.graphs.build import find_neighbourhoods
 from crystrata.presets import ENCODERS
 from crystrata.structures.crystal import Crystal
 from drills.drill import Drill, Tally

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crystrata.datasets.splits.candidates import Candidates
-from crystrata.datasets.splits.kept_prototypes import cached_prototypes
+from crystrata.datasets.splits.prototypes import cached_prototypes
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import open_store
 from crystrata.hull import cached_hull_energies, formula_counts

@@ -54,9 +54,9 @@ _SEQUENCES = {
 KINDS: dict[str, Kind] = {
     "scalar": Kind("scalar.ScalarHead"),
     "gap": Kind("gap.GapHead"),
-    "dielectric": Kind("dielectric.DielectricHead", whole_crystals=True),
-    "piezoelectric": Kind("piezoelectric.PiezoelectricHead", whole_crystals=True),
-    "piezoelectric_largest": Kind("piezoelectric.LargestPiezoelectricHead", whole_crystals=True),
+    "dielectric": Kind("tensor.DielectricHead", whole_crystals=True),
+    "piezoelectric": Kind("tensor.PiezoelectricHead", whole_crystals=True),
+    "piezoelectric_largest": Kind("tensor.LargestPiezoelectricHead", whole_crystals=True),
     "vector": Kind("scalar.ScalarHead", "vector", settings=TASK_KINDS["regression"][1]),
     "classification": Kind("classification.ClassificationHead", "class", "accuracy"),
     "curve": Kind("curve.KernelHead", "curve"),

@@ -18,7 +18,7 @@ import pytest
 from crystrata.cli.predict import main
 from crystrata.networks.model_folder import write_model_folder
 from crystrata.runs.directory import BEST
-from crystrata.runs.shipped import DEFAULT_MODEL, WEIGHTS
+from crystrata.runs.find import DEFAULT_MODEL, WEIGHTS
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
 
 MakeRun = Callable[..., Path]
@@ -308,7 +308,7 @@ def test_a_shipped_model_is_named_or_pathed(
 
 
 def test_a_source_tree_finds_its_own_shipped_models(root: Path) -> None:
-    program = "from crystrata.runs.shipped import SHIPPED; print(SHIPPED)"
+    program = "from crystrata.runs.find import SHIPPED; print(SHIPPED)"
     environment = {**os.environ, "PYTHONPATH": str(root / "src")}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == root / "models" / "pretrained"

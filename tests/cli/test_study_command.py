@@ -20,7 +20,7 @@ from crystrata.compositions.keys import weights as fractions_of
 from crystrata.datasets.catalogues import catalogue_tasks
 from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.study_config import SeedChoice, StudyConfig, read_study
-from crystrata.design.study_seeds import choose_seeds
+from crystrata.design.study_paths import choose_seeds
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import ModelError, UsageError

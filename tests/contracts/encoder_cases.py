@@ -11,7 +11,7 @@ from head_cases import DESCRIPTOR, MATERIALS, WIDTH
 from known_crystals import SETTINGS
 from torch import Tensor
 
-from crystrata.networks.angles import AngleForm
+from crystrata.networks.edges import AngleForm
 from crystrata.networks.encoders import (
     COMPOSITION_ENCODERS,
     build_composition_encoder,

@@ -19,7 +19,7 @@ from crystrata.jarvis_properties import get_property
 from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.heads import build_head
 from crystrata.networks.heads.head import Head
-from crystrata.networks.heads.piezoelectric import voigt_components
+from crystrata.networks.heads.tensor import voigt_components
 from crystrata.networks.latent import Latent
 from crystrata.structures.crystal import Crystal
 from crystrata.structures.readers import read_crystals

@@ -18,7 +18,7 @@ from crystrata.prediction.calibration import Calibration, read_calibration
 from crystrata.prediction.predict import DOMAIN_DISTANCE, interval_titles, predict_files, predict_materials
 from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.runs.directory import BEST, CALIBRATION, REPORT, RESULTS, TABLE_MD
-from crystrata.runs.shipped import CARD
+from crystrata.runs.find import CARD
 from crystrata.structures.crystal import Crystal
 from crystrata.training.checkpoints import read_checkpoint, write_checkpoint
 from crystrata.workflows.export import export_model

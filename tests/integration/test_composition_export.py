@@ -18,8 +18,8 @@ from crystrata.errors import UsageError
 from crystrata.reports.model_card import model_card
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import RESULTS
+from crystrata.runs.find import CARD, DESCRIPTION
 from crystrata.runs.manifest import read_manifest
-from crystrata.runs.shipped import CARD, DESCRIPTION
 from crystrata.tasks import parse_tasks
 from crystrata.workflows.export import export_model
 from crystrata.workflows.run import run as train

@@ -24,7 +24,7 @@ from crystrata.networks.network import Network
 from crystrata.networks.weights import unpack_single
 from crystrata.runs.continual_config import ContinualConfig, read_continual
 from crystrata.runs.directory import BEST, MANIFEST, SPLITS
-from crystrata.training.averaging import MovingAverage
+from crystrata.training.callbacks import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.workflows.continual import (
     FINAL,

@@ -19,9 +19,8 @@ from crystrata.files import digest_of_json, write_json
 from crystrata.prediction.predict import predict_files
 from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import BEST, RESULTS
-from crystrata.runs.find import find_model
+from crystrata.runs.find import CARD, DEFAULT_MODEL, DESCRIPTION, WEIGHTS, find_model
 from crystrata.runs.manifest import read_manifest, update_manifest
-from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION, WEIGHTS
 from crystrata.workflows.export import export_model
 
 

@@ -15,8 +15,8 @@ from crystrata.cli.completed_runs import leaderboard as contribute
 from crystrata.cli.train import main
 from crystrata.datasets.materials import Materials
 from crystrata.datasets.splits import PARTS, Split
-from crystrata.datasets.splits.leaderboard import SUITE, SUITE_GROUPS
 from crystrata.datasets.splits.official import SPLITS_FILE
+from crystrata.datasets.splits.published import SUITE, SUITE_GROUPS
 from crystrata.jarvis_properties import NINE, PROPERTIES, get_property, properties
 from crystrata.reports.leaderboard import file_name, official_figures, official_predictions
 from crystrata.runs.directory import MANIFEST, PREDICTIONS, REPORT, RESULTS, SPLITS, TABLE_MD

@@ -96,7 +96,7 @@ def cut(
     launch: Launch, models: Path, flags: tuple[object, ...], epoch: int, *, step: int = 0, failure: Callable[[], None]
 ) -> int:
     """Start a run and let `failure` happen at a step of an epoch (both counted from 0)."""
-    from crystrata.training.averaging import MovingAverage
+    from crystrata.training.callbacks import MovingAverage
 
     def on_train_batch_start(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
         if (trainer.current_epoch, index) == (epoch, step):

@@ -36,7 +36,7 @@ from crystrata.runs.find import saved_config
 from crystrata.runs.registry import read_registry
 from crystrata.sources.table import CrystalTable
 from crystrata.tasks import parse_tasks
-from crystrata.training.averaging import MovingAverage
+from crystrata.training.callbacks import MovingAverage
 from crystrata.training.checkpoints import read_checkpoint
 from crystrata.training.fit import build
 from crystrata.workflows.prepare import prepare

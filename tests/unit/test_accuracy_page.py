@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from accuracy import main, page
-from crystrata.datasets.splits.leaderboard import SUITE
+from crystrata.datasets.splits.published import SUITE
 from crystrata.errors import UsageError
 from crystrata.jarvis_properties import PUBLISHED
 from crystrata.runs.directory import MANIFEST, RESULTS

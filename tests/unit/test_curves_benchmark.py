@@ -12,7 +12,7 @@ from torch import nn
 
 import curves
 from crystrata.errors import UsageError
-from crystrata.training.schedule import cosine_factor
+from crystrata.training.callbacks import cosine_factor
 from curves_page import Line, best_of_each, page, save_figure, seconds_to_reach
 from peers import loop
 from peers.sample import Sample

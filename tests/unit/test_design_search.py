@@ -16,8 +16,8 @@ from crystrata.datasets.batch import Targets
 from crystrata.design.composition_search import CompositionSettings, optimize_composition
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.latent_search import LatentSettings, optimize_latent
-from crystrata.design.model import DesignModel
 from crystrata.design.objectives import Objective
+from crystrata.design.trained import DesignModel
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.networks.config import NetworkConfig

@@ -14,9 +14,8 @@ from crystrata.errors import UsageError
 from crystrata.jarvis_properties import property_tasks
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.encoders.composition import MLPEncoder
-from crystrata.networks.fusion import LatentStage
 from crystrata.networks.heads import build_head
-from crystrata.networks.latent import Latent
+from crystrata.networks.latent import Latent, LatentStage
 from crystrata.networks.loss_weights import LossWeights
 from crystrata.networks.network import Network
 from crystrata.tasks import Task

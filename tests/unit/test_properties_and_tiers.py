@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from crystrata.datasets.splits.leaderboard import SUITE
+from crystrata.datasets.splits.published import SUITE
 from crystrata.errors import UsageError
 from crystrata.graph_settings import GraphSettings
 from crystrata.jarvis_properties import (

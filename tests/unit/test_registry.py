@@ -17,10 +17,9 @@ from crystrata.errors import ModelError
 from crystrata.files import write_json
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, RESULTS
-from crystrata.runs.entry import RunEntry
 from crystrata.runs.find import find_model
 from crystrata.runs.manifest import end_manifest, start_manifest
-from crystrata.runs.registry import REGISTRY, REGISTRY_CSV, read_registry, register_run
+from crystrata.runs.registry import REGISTRY, REGISTRY_CSV, RunEntry, read_registry, register_run
 
 SOURCE = {"source": {"name": "dft", "digest": "d1", "demo": False}, "split": {"protocol": "random", "digest": "s1"}}
 ALL = tuple("formation_energy band_gap bulk_modulus shear_modulus".split())

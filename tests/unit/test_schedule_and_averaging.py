@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crystrata.training.averaging import MovingAverage
-from crystrata.training.schedule import LearningRate, cosine_factor
+from crystrata.training.callbacks import LearningRate, MovingAverage, cosine_factor
 
 PEAK = 0.1
 

@@ -31,12 +31,24 @@ from crystrata.datasets.splits import (
     subsample,
 )
 from crystrata.datasets.splits.grouped import chemical_system
-from crystrata.datasets.splits.kept_prototypes import cached_prototypes, joined
-from crystrata.datasets.splits.leaderboard import BENCHMARKS, FURTHER_GROUPS, SUITE, SUITE_GROUPS, download_published
-from crystrata.datasets.splits.near_duplicates import VOLUME_RATIO, near_duplicate_pairs, near_duplicates_of
 from crystrata.datasets.splits.official import SPLITS_FILE, UNIVERSAL
-from crystrata.datasets.splits.prototypes import UNKNOWN, prototype_keys
-from crystrata.datasets.splits.published import read_published
+from crystrata.datasets.splits.prototypes import (
+    UNKNOWN,
+    VOLUME_RATIO,
+    cached_prototypes,
+    joined,
+    near_duplicate_pairs,
+    near_duplicates_of,
+    prototype_keys,
+)
+from crystrata.datasets.splits.published import (
+    BENCHMARKS,
+    FURTHER_GROUPS,
+    SUITE,
+    SUITE_GROUPS,
+    download_published,
+    read_published,
+)
 from crystrata.errors import DataError, OfflineError, UsageError
 from crystrata.hull import CONVENTIONS, TrainingHull
 from crystrata.jarvis_properties import PROPERTIES

@@ -18,14 +18,14 @@ from known_crystals import CRYSTALS, LONE_ATOM, SETTINGS, table_of
 from crystrata.errors import CrystrataError, DataError, StorageError, UsageError
 from crystrata.files import lock
 from crystrata.graph_settings import GraphSettings
-from crystrata.graphs import publish
 from crystrata.graphs import store as store_module
+from crystrata.graphs import store_files as publish
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
-from crystrata.graphs.header import HEADER, sealed
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
+from crystrata.graphs.store_files import HEADER, sealed
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from crystrata.datasets.batch import Targets
 from crystrata.errors import InputError, UsageError
-from crystrata.networks.fusion import GatedFusion, LatentStage
 from crystrata.networks.heads import build_head
 from crystrata.networks.heads.curve import LEAST_WIDTH
 from crystrata.networks.heads.head import Head
 from crystrata.networks.heads.sequence import step_grid
-from crystrata.networks.latent import Latent
+from crystrata.networks.latent import GatedFusion, Latent, LatentStage
 from crystrata.networks.layers import AttentionBlock
 from crystrata.networks.scaling import CLIP, CoordinateScaling, Scaling
 from crystrata.tasks import Task

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from crystrata.cli.parsing import Parser, add_models_dir, command_line, run_verb, terminal
 from crystrata.errors import UsageError
+from crystrata.runs.find import PRETRAINED
 from crystrata.runs.manifest import read_manifest
-from crystrata.runs.shipped import PRETRAINED
 
 
 def ensemble(arguments: Sequence[str] | None = None, program: str = "crystrata ensemble") -> int:

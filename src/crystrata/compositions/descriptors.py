@@ -14,10 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from crystrata.compositions.element_features import load_element_features
+from crystrata.compositions.element_features import STATISTICS, composition_statistics, load_element_features
 from crystrata.compositions.keys import composition_keys, known_weights
 from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
-from crystrata.compositions.statistics import STATISTICS, composition_statistics
 from crystrata.elements import SYMBOLS
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import digest_of_json

@@ -2,8 +2,7 @@
 
     python -m crystrata.compositions.element_features
 
-makes `element_features.csv` anew from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features.
-"""
+makes `element_features.csv` anew from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
-from crystrata.errors import DataError
+from crystrata.errors import DataError, InputError
 from crystrata.files import digest_of_json, write_text
 
 FILE = Path(__file__).with_name("element_features.csv")
@@ -164,6 +163,34 @@ def _between_neighbours(values: np.ndarray, line: np.ndarray) -> np.ndarray:
         if nearest:
             filled[gap] = values[nearest].mean()
     return filled
+
+
+STATISTICS = ("mean", "variance", "max", "min")
+
+
+def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return weighted mean, weighted variance, maximum and minimum of the features over the elements present.
+
+    Args:
+        weights: (B, n) atomic fractions.
+        features: (n, F).
+
+    Returns:
+        (B, 4 F) float64, statistic by statistic in the order of `STATISTICS`.
+
+    Raises:
+        InputError: A row has no element.
+    """
+    empty = np.flatnonzero(~(weights > 0).any(axis=1))
+    if len(empty):
+        raise InputError(f"composition {empty[0]} has no element")
+    row, element = np.nonzero(weights)
+    first = np.searchsorted(row, np.arange(len(weights)))  # first element of each composition
+    share, feature = weights[row, element][:, None], features[element]
+    mean = np.add.reduceat(share * feature, first)
+    variance = np.add.reduceat(share * (feature - mean[row]) ** 2, first)
+    extremes = np.maximum.reduceat(feature, first), np.minimum.reduceat(feature, first)
+    return np.concatenate([mean, variance, *extremes], axis=1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Composition keys: one canonical string for a formula, dictionary or composition object; atomic fractions; groups.
 
 Elements stand in alphabetical order, as in `Crystal.formula`; amounts are not reduced: `Fe4O6` is not `Fe2O3`, because
-some descriptors add rather than average. n compositions, Z = MAX_ATOMIC_NUMBER.
+some descriptors add rather than average. n compositions or crystals, Z = MAX_ATOMIC_NUMBER.
 """
 
 from __future__ import annotations
@@ -200,3 +200,17 @@ def _fractions(rows: list[dict[str, float]]) -> np.ndarray:
             for symbol, amount in amounts.items():
                 row[atomic_number(symbol) - 1] = amount / largest / total
     return table
+
+
+def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
+    """Return the atomic fractions of n crystals, (n, 103) float32.
+
+    Args:
+        numbers: Atomic numbers of all atoms, flat.
+        atom_offsets: First atom of each crystal, (n + 1,).
+    """
+    n = len(atom_offsets) - 1
+    crystal = np.repeat(np.arange(n), np.diff(atom_offsets))
+    cell = crystal * MAX_ATOMIC_NUMBER + numbers.astype(np.int64) - 1
+    counts = np.bincount(cell, minlength=n * MAX_ATOMIC_NUMBER).reshape(n, MAX_ATOMIC_NUMBER)
+    return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.model import DesignModel, frozen
 from crystrata.design.objectives import Objective, ObjectiveFunction
-from crystrata.design.simplex import Simplex, temperature
+from crystrata.design.search import Simplex, temperature
+from crystrata.design.trained import DesignModel, frozen
 from crystrata.errors import UsageError
 
 _ABSENT = 1e-12  # fraction that the logits of an absent element start from

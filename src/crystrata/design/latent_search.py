@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from crystrata.design.composition_search import seed_fractions
-from crystrata.design.model import DesignModel, frozen
 from crystrata.design.objectives import Objective, ObjectiveFunction
+from crystrata.design.trained import DesignModel, frozen
 from crystrata.errors import UsageError, unknown_name
 
 Space = Literal["latent", "input"]

@@ -21,7 +21,7 @@ from crystrata.errors import UsageError, unknown_name
 from crystrata.files import read_toml_table
 from crystrata.networks.heads.scalar import ScalarHead
 from crystrata.networks.network import Network
-from crystrata.runs.shipped import DEFAULT_COMPOSITIONS
+from crystrata.runs.find import DEFAULT_COMPOSITIONS
 from crystrata.settings import checked, make, require_known
 
 TABLE = "study"

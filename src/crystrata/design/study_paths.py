@@ -1,4 +1,4 @@
-"""The paths of a study: the searches that it compares, and their results.
+"""The paths of a study: the searches that it compares, the known compositions that they start from, and their results.
 
 B compositions, n elements, T objectives.
 """
@@ -6,14 +6,14 @@ B compositions, n elements, T objectives.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from crystrata.compositions.keys import formula_amounts, known_weights
+from crystrata.compositions.keys import formula_amounts, group_key, known_weights
 from crystrata.design.composition_search import CompositionSettings
 from crystrata.design.constraints import Constraints
 from crystrata.design.formulas import Composition, composition_text, formula_of
@@ -21,10 +21,60 @@ from crystrata.design.latent_search import LatentSettings
 from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import best_neutral, evaluate
 from crystrata.design.search import search_compositions
-from crystrata.design.study_config import StudyConfig
+from crystrata.design.study_config import SeedChoice, StudyConfig
 from crystrata.design.trained import TrainedCompositions
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
+
+
+def choose_seeds(
+    trained: TrainedCompositions, function: ObjectiveFunction, choice: SeedChoice, without: Collection[str] = ()
+) -> list[str]:
+    """Return reduced formulas: first all named ones, then the best of the pool, each with different elements.
+
+    Args:
+        trained: The model.
+        function: The objectives.
+        choice: Choice of the seeds.
+        without: Elements excluded from the pool.
+
+    Raises:
+        UsageError: A formula cannot be read, `probability` has no target class, or the pool has no suitable seeds.
+    """
+    named = list(dict.fromkeys(group_key(name) for name in (*choice.append, *choice.formulas)))
+    if named:
+        trained.seeds(named)
+    pool = [] if choice.strategy == "explicit" else _ordered(trained, function, choice, without)
+    seeds = [*named, *_one_of_each(pool, named)[: max(0, choice.count - len(named))]]
+    if not seeds:
+        raise UsageError(f"the {choice.pool} part of the split has no suitable seeds: choose another pool")
+    return seeds
+
+
+def _ordered(
+    trained: TrainedCompositions, function: ObjectiveFunction, choice: SeedChoice, without: Collection[str]
+) -> list[str]:
+    """Return the compositions of the pool, best first."""
+    elements = {name: formula_amounts(name).keys() for name in trained.parts[choice.pool]}
+    pool = [name for name, symbols in elements.items() if len(symbols) > 1 and symbols.isdisjoint(without)]
+    if choice.strategy == "random" or not pool:
+        return [pool[place] for place in np.random.default_rng(choice.random_seed).permutation(len(pool))]
+    values, losses = evaluate(trained, function, trained.seeds(pool))
+    if choice.strategy == "probability":
+        if not function.objectives[0].classes:
+            raise UsageError("seeds by probability need a class target: add one, or choose the strategy loss")
+        losses = -values[:, 0]
+    return [pool[place] for place in np.argsort(losses, kind="stable")]
+
+
+def _one_of_each(formulas: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the first formula of each set of elements, except the sets of other formulas."""
+    seen, found = {frozenset(formula_amounts(other)) for other in others}, []
+    for formula in formulas:
+        if (elements := frozenset(formula_amounts(formula))) not in seen:
+            seen.add(elements)
+            found.append(formula)
+    return found
 
 
 @dataclass(frozen=True)

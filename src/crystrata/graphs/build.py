@@ -1,15 +1,137 @@
-"""From crystals to flat graph arrays."""
+"""From crystals to flat graph arrays: neighbour search and smooth neighbourhoods. B crystals, N atoms, E edges."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays, derive, offsets
-from crystrata.graphs.neighbours import find_all_neighbourhoods, wrapped
-from crystrata.structures.crystal import Crystal, Rejected
+from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
+
+_MAX_COUNT = np.iinfo(np.uint16).max
+_MAX_IMAGE = np.iinfo(np.int8).max
+_SKEWED = "the cell is extremely skewed; reduce it (Niggli) first"
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Edges of crystals, sorted by centre, then by distance (CSR).
+
+    Attributes:
+        counts: Edges of each centre, (N,).
+        neighbour: Position of each edge's neighbour in its crystal, (E,).
+        image: Lattice translation of the neighbour, (E, 3), for coordinates wrapped into the cell.
+        distance: Length of each edge, (E,) float64 [A].
+        radius: Range R_i of each centre, (N,) float64 [A].
+    """
+
+    counts: np.ndarray
+    neighbour: np.ndarray
+    image: np.ndarray
+    distance: np.ndarray
+    radius: np.ndarray
+
+
+def find_neighbourhoods(crystal: Crystal, settings: GraphSettings) -> Neighbourhoods:
+    """Find the smooth neighbourhood of every atom of a crystal.
+
+    Raises:
+        CrystalError: Two atoms overlap, the cell is too skewed to index its images, or there are too many neighbours.
+    """
+    found, errors = find_all_neighbourhoods([crystal], settings)
+    for error in errors.values():
+        raise error
+    return found
+
+
+def find_all_neighbourhoods(
+    crystals: Sequence[Crystal], settings: GraphSettings
+) -> tuple[Neighbourhoods, dict[int, CrystalError]]:
+    """Find the smooth neighbourhoods of many crystals at once.
+
+    Returns:
+        The neighbourhoods of all crystals but those in error, in order, and the errors by position.
+    """
+    found, atoms = _search(crystals, settings.k, settings.delta, settings.cutoff)
+    errors = _errors(found, atoms)
+    if errors:
+        counts = found.counts
+        sound = np.ones(len(crystals), dtype=bool)
+        sound[list(errors)] = False
+        kept = np.repeat(sound, np.diff(atoms))
+        edges = np.repeat(kept, counts)
+        found = Neighbourhoods(
+            counts[kept], found.neighbour[edges], found.image[edges], found.distance[edges], found.radius[kept]
+        )
+    return found, errors
+
+
+def _errors(found: Neighbourhoods, atoms: np.ndarray) -> dict[int, CrystalError]:
+    """Return the errors by crystal; `atoms` are the first atom of each, (B + 1,)."""
+    if not len(found.counts):
+        return {}
+    edges = offsets(found.counts)
+    crowded = np.maximum(found.counts, np.repeat(np.diff(atoms), np.diff(atoms))) > _MAX_COUNT
+    skewed = found.radius < 0
+    if len(found.image) and np.abs(found.image).max() > _MAX_IMAGE:
+        far = np.flatnonzero((np.abs(found.image) > _MAX_IMAGE).any(axis=1))
+        skewed[np.searchsorted(edges, far, side="right") - 1] = True
+    short = np.zeros(len(found.counts), dtype=bool)
+    some = found.counts > 0
+    short[some] = found.distance[edges[:-1][some]] < MIN_DISTANCE  # the first edge of a centre is its shortest
+    errors = {}
+    for crystal in np.unique(np.searchsorted(atoms, np.flatnonzero(crowded | skewed | short), side="right") - 1):
+        own = slice(atoms[crystal], atoms[crystal + 1])
+        errors[int(crystal)] = _error(short[own], skewed[own], found.distance[edges[own.start] : edges[own.stop]])
+    return errors
+
+
+def _error(short: np.ndarray, skewed: np.ndarray, distance: np.ndarray) -> CrystalError:
+    if short.any():
+        return CrystalError("overlapping", f"two atoms are {distance.min():.3f} A apart; the shortest bond is 0.74 A")
+    if skewed.any():
+        return CrystalError("bad_cell", _SKEWED)
+    return CrystalError("too_large", f"{len(short)} atoms, or the neighbours of one, are more than {_MAX_COUNT}")
+
+
+def radius_edges(crystals: Sequence[Crystal], radius: float) -> Neighbourhoods:
+    """Find all pairs of atoms within a radius, in many crystals at once.
+
+    Args:
+        crystals: The crystals.
+        radius: Longest edge [A].
+
+    Returns:
+        The edges of all crystals, sorted by centre alone; the range of every centre is the radius.
+
+    Raises:
+        CrystalError: A cell is too skewed to be searched.
+    """
+    found, _ = _search(crystals, 0, 0.0, radius)
+    if (found.radius < 0).any():
+        raise CrystalError("bad_cell", _SKEWED)
+    return found
+
+
+def _search(crystals: Sequence[Crystal], k: int, delta: float, cutoff: float) -> tuple[Neighbourhoods, np.ndarray]:
+    """Return what the kernel finds, and the first atom of each crystal, (B + 1,)."""
+    from crystrata.graphs.search_kernels import neighbourhoods
+
+    atoms = offsets(np.array([len(crystal) for crystal in crystals], dtype=np.int64))
+    lattice = np.array([crystal.lattice for crystal in crystals], order="C").reshape(-1, 3, 3)
+    frac = wrapped(np.concatenate([np.empty((0, 3)), *(crystal.frac for crystal in crystals)]))
+    counts, radius, neighbour, image, distance = neighbourhoods(lattice, atoms, frac, k, delta, cutoff)
+    return Neighbourhoods(counts, neighbour, image, distance, radius), atoms
+
+
+def wrapped(frac: np.ndarray) -> np.ndarray:
+    """Return fractional coordinates (N, 3) moved into the cell, [0, 1), in C order."""
+    moved = np.ascontiguousarray(frac - np.floor(frac), dtype=np.float64)
+    moved[moved >= 1.0] = 0.0  # a tiny negative number rounds up to 1
+    return moved
 
 
 def build_graphs(

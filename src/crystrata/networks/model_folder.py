@@ -17,7 +17,7 @@ from torch import Tensor
 
 from crystrata.errors import ModelError
 from crystrata.files import digest_of_json, write_atomically, write_json
-from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
+from crystrata.runs.find import DESCRIPTION, WEIGHTS
 
 FORMAT = 3
 _CONTENT_FORMATS = {2: 1, FORMAT: 2}  # of the folder -> of the weights inside; the older one is read for one version

@@ -23,10 +23,9 @@ from crystrata.graphs.batch import BatchForm, CrystalBatch
 from crystrata.networks.config import CONTRASTIVE, CROSS_RECONSTRUCTION, MASKED_FEATURES, NetworkConfig
 from crystrata.networks.encoders import build_composition_encoder, build_encoder
 from crystrata.networks.encoders.encoder import CompositionEncoder, StructureEncoder
-from crystrata.networks.fusion import GatedFusion, LatentStage
 from crystrata.networks.heads import build_head
 from crystrata.networks.heads.head import Head
-from crystrata.networks.latent import Latent
+from crystrata.networks.latent import GatedFusion, Latent, LatentStage
 from crystrata.networks.self_supervised import CrossReconstruction, MaskedFeatures, contrastive_loss
 from crystrata.tasks import Task
 

@@ -21,8 +21,7 @@ from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import unpack_network
 from crystrata.prediction.calibration import Calibration, read_calibration
 from crystrata.runs.directory import BEST
-from crystrata.runs.find import find_model
-from crystrata.runs.shipped import WEIGHTS, is_model_folder
+from crystrata.runs.find import WEIGHTS, find_model, is_model_folder
 from crystrata.tasks import Task
 from crystrata.training.starting_weights import read_weights
 

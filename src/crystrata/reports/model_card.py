@@ -17,7 +17,7 @@ from crystrata.reports.tables import (
     markdown,
     official_table,
 )
-from crystrata.runs.shipped import DESCRIPTION, WEIGHTS
+from crystrata.runs.find import DESCRIPTION, WEIGHTS
 
 _SHOWN = {"mae": "MAE", "r2": "R2", "accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE (standardised)"}
 _DESIGNED = "kernel_mean"  # the descriptor that inverse design turns back into a composition

@@ -12,8 +12,8 @@ from crystrata.jarvis_properties import NINE, resolve_properties
 from crystrata.presets import ALGORITHMS, LEVELS
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.runs.directory import BEST, CHECKPOINT
-from crystrata.runs.entry import RunEntry
 from crystrata.runs.manifest import read_manifest
+from crystrata.runs.registry import RunEntry
 
 TIERS = ("lite", "std", "pro")
 """Tiers of the matrix; other levels join where they are named."""

@@ -17,7 +17,7 @@ from crystrata.files import write_json
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import pack_network
 from crystrata.runs.directory import BEST, CHECKPOINT, HISTORY, TOP
-from crystrata.training.averaging import MovingAverage
+from crystrata.training.callbacks import MovingAverage
 from crystrata.training.checkpoints import remove_checkpoint, write_checkpoint
 from crystrata.training.module import TrainingModule
 from crystrata.training.stopping import StopRequest

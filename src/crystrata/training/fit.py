@@ -30,12 +30,10 @@ from crystrata.presets import schedule_named
 from crystrata.runs.config import RunConfig
 from crystrata.runs.directory import CHECKPOINT, LOGS
 from crystrata.training.artifacts import RunArtifacts
-from crystrata.training.averaging import MovingAverage
+from crystrata.training.callbacks import LearningRate, MovingAverage, TrainingProgress
 from crystrata.training.checkpoints import AtomicCheckpointIO, newest_sound
 from crystrata.training.compiling import compile_encoder
 from crystrata.training.module import HeadOptimizer, OptimizerSettings, TrainingModule
-from crystrata.training.progress import TrainingProgress
-from crystrata.training.schedule import LearningRate
 from crystrata.training.starting_weights import (
     carry_heads,
     freeze,

@@ -16,7 +16,7 @@ from crystrata.networks.network import Network
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import unpack_network
 from crystrata.runs.directory import BEST
-from crystrata.runs.shipped import WEIGHTS, is_model_folder
+from crystrata.runs.find import WEIGHTS, is_model_folder
 from crystrata.tasks import Task
 from crystrata.training.checkpoints import read_checkpoint
 

@@ -14,8 +14,8 @@ from crystrata.prediction.calibration import read_calibration
 from crystrata.reports.model_card import EvaluatedRun, model_card
 from crystrata.reports.tables import DEMO_CAPTION
 from crystrata.runs.directory import BEST, RESULTS
+from crystrata.runs.find import CARD, DEFAULT_MODEL, DESCRIPTION
 from crystrata.runs.manifest import read_completed
-from crystrata.runs.shipped import CARD, DEFAULT_MODEL, DESCRIPTION
 from crystrata.training.checkpoints import read_checkpoint
 
 _RESERVED = ("best", "latest")  # `--model` means others by them

@@ -18,8 +18,7 @@ from rich.progress import Progress
 from crystrata.design.objectives import Objective, ObjectiveFunction
 from crystrata.design.results import evaluate
 from crystrata.design.study_config import StudyConfig
-from crystrata.design.study_paths import PathResult, StudyPath, paths_of, plain_path, run_path
-from crystrata.design.study_seeds import choose_seeds
+from crystrata.design.study_paths import PathResult, StudyPath, choose_seeds, paths_of, plain_path, run_path
 from crystrata.design.trained import TrainedCompositions, read_compositions
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import lock, write_bytes, write_json, write_text

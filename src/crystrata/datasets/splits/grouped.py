@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crystrata.datasets.random_order import hash_position
-from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.candidates import SplitRequest
 from crystrata.datasets.splits.split import FRACTIONS, Split
 
 _SYMBOL = re.compile(r"[A-Z][a-z]?")

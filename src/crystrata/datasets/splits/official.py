@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from crystrata.datasets.splits.candidates import Candidates
+from crystrata.datasets.splits.candidates import Candidates, SplitRequest
 from crystrata.datasets.splits.grouped import FOR_USE, cut_groups
-from crystrata.datasets.splits.leaderboard import BENCHMARKS, SUITE, download_published, mates_of
-from crystrata.datasets.splits.near_duplicates import near_duplicates_of
-from crystrata.datasets.splits.published import OfficialSplit, read_published
-from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.prototypes import near_duplicates_of
+from crystrata.datasets.splits.published import (
+    BENCHMARKS,
+    SUITE,
+    OfficialSplit,
+    download_published,
+    mates_of,
+    read_published,
+)
 from crystrata.datasets.splits.split import Split
 from crystrata.errors import UsageError, unknown_name
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from crystrata.datasets.splits.candidates import SplitRequest
 from crystrata.datasets.splits.grouped import split_by_chemical_system, split_by_formula, split_for_use
-from crystrata.datasets.splits.kept_prototypes import split_by_prototype
 from crystrata.datasets.splits.official import (
     split_as_published,
     split_by_formation_energy,
@@ -14,8 +14,8 @@ from crystrata.datasets.splits.official import (
     split_by_union,
     split_for_use_from_union,
 )
+from crystrata.datasets.splits.prototypes import split_by_prototype
 from crystrata.datasets.splits.rarest_first import split_all_into_test, split_as_stated
-from crystrata.datasets.splits.request import SplitRequest
 from crystrata.datasets.splits.saved import split_as_saved
 from crystrata.datasets.splits.split import Split
 from crystrata.errors import UsageError, unknown_name

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from crystrata.datasets.random_order import hash_position, stream_seed
-from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.candidates import SplitRequest
 from crystrata.datasets.splits.split import Split
 from crystrata.errors import UsageError
 from crystrata.tasks import PARTS

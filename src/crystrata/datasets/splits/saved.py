@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crystrata.datasets.splits.request import SplitRequest
+from crystrata.datasets.splits.candidates import SplitRequest
 from crystrata.datasets.splits.split import Split
 from crystrata.errors import DataError, UsageError
 from crystrata.files import read_json

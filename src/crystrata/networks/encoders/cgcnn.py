@@ -15,12 +15,11 @@ from torch.nn import functional
 
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
-from crystrata.networks.edges import EdgeFeatures
-from crystrata.networks.element_embedding import ElementEmbedding
+from crystrata.networks.edges import AngleForm, EdgeFeatures
 from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.geometry import GaussianBasis
+from crystrata.networks.layers import ElementEmbedding
 
 
 class GatedConvolution(nn.Module):

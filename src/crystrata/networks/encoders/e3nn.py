@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from crystrata.elements import MAX_ATOMIC_NUMBER
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.networks.angles import AngleForm
 from crystrata.networks.density import NeighbourSum
-from crystrata.networks.edges import EdgeFeatures
-from crystrata.networks.element_embedding import ElementEmbedding
+from crystrata.networks.edges import AngleForm, EdgeFeatures
 from crystrata.networks.encoders.encoder import StructureEncoder
 from crystrata.networks.geometry import TYPICAL_EDGES, BesselBasis, harmonics
+from crystrata.networks.layers import ElementEmbedding
 
 
 class EquivariantNorm(nn.Module):

@@ -10,8 +10,7 @@ import pandas as pd
 
 from crystrata.sources.demo.decorations import decorations
 from crystrata.sources.demo.labels import labels_of
-from crystrata.sources.demo.prototypes import PROTOTYPES
-from crystrata.sources.demo.structures import chemical_formula, decorate
+from crystrata.sources.demo.prototypes import PROTOTYPES, chemical_formula, decorate
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystrata.errors import DataError
-from crystrata.sources.jarvis.columns import REQUIRED_COLUMNS, STRUCTURE_COLUMNS
 from crystrata.sources.jarvis.containers import damaged
+from crystrata.sources.jarvis.records import REQUIRED_COLUMNS, STRUCTURE_COLUMNS
 from crystrata.sources.table import FRAMES_GIVEN
 from crystrata.structures.crystal import Crystal
 

@@ -1,4 +1,4 @@
-"""Hulls that are kept: on disk between runs, and inside a model for crystals it has not seen."""
+"""Hulls of training crystals: cached on disk between runs, and inside a model for crystals it has not seen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from crystrata.files import write_atomically
 from crystrata.hull.conventions import Convention, Levels
-from crystrata.hull.energies import STABLE_WITHIN, Progress, checked_reference, hull_energies
-from crystrata.hull.solvers import Solver
+from crystrata.hull.energies import STABLE_WITHIN, Progress, Solver, checked_reference, hull_energies
 
 _VERSION = 3  # raised when the same energies would give another file
 _DIGEST_BYTES = 32
