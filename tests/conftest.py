@@ -34,7 +34,7 @@ def _same_random_numbers() -> None:
 def _nothing_is_shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the models that come with the package: what a test sees does not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path_factory.getbasetemp() / "nothing shipped")
+        patch.setattr("crystrata.runs.find.SHIPPED", tmp_path_factory.getbasetemp() / "nothing shipped")
         yield
 
 

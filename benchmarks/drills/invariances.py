@@ -1,4 +1,4 @@
-"""Real crystals written differently, graphs built anew, in other company: every head on every encoder says the same.
+"""Real crystals written differently, graphs built again, in other company: every head on every encoder says the same.
 
 Untrained networks whose outputs are spread show more than trained ones: nothing has taught them to be invariant.
 """

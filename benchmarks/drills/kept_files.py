@@ -18,7 +18,7 @@ from drills.yard import yard
 
 
 def damaged_files(quick: bool, scratch: Path, tally: Tally) -> None:
-    """Damage each file in many ways: it is made anew with a warning, byte for byte, or not used at all."""
+    """Damage each file in many ways: it is made again with a warning, byte for byte, or not used at all."""
     chance = random.Random(0)
     for kind, make in KEPT.items():
         folder = scratch / kind
@@ -34,7 +34,7 @@ def damaged_files(quick: bool, scratch: Path, tally: Tally) -> None:
                     again = make(folder)
                 tally.check(again == value, f"{where}: its content was used")
                 tally.check(len(warned) == 1, f"{where}: {len(warned)} warnings")
-                tally.check(content_of(folder) == whole, f"{where}: what was made anew differs")
+                tally.check(content_of(folder) == whole, f"{where}: what was made again differs")
 
 
 def damaged_portable(quick: bool, scratch: Path, tally: Tally) -> None:
@@ -93,7 +93,7 @@ def damage(file: Path, chance: random.Random) -> str:
 DRILLS = (
     Drill(
         "kept-damaged",
-        "flipped bits, cuts in stores, hulls, prototypes: found, warned of, made anew as before",
+        "flipped bits, cuts in stores, hulls, prototypes: found, warned of, made again as before",
         damaged_files,
     ),
     Drill("kept-portable", "the same in a portable store: refused in one line, or harmless", damaged_portable),

@@ -1,4 +1,4 @@
-"""Makes the tables of this folder anew: compositions with labels that follow from textbook relations, no measurements.
+"""Makes the tables of this folder again: compositions with labels that follow from textbook relations, no measurements.
 
 python examples/data/make_tables.py
 """

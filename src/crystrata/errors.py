@@ -1,4 +1,4 @@
-"""One exception family: every message says what is wrong, where, and how to mend it."""
+"""One exception family: every message says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 

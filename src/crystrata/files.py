@@ -58,8 +58,8 @@ def read_json(path: Path, error: type[CrystrataError], advice: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
-        told = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{path} is missing or damaged ({told}): {advice}") from None
+        cause = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        raise error(f"{path} is missing or damaged ({cause}): {advice}") from None
 
 
 def read_toml_table(path: Path, *names: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def read_toml_table(path: Path, *names: str) -> dict[str, Any]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the system's write errors into one line that names the path and the mend."""
+    """Turn the system's write errors into one line that names the path and what to do."""
     try:
         yield
     except OSError as error:
@@ -96,8 +96,8 @@ def write_atomically(
 ) -> None:
     """Write a file so that it is either the old or the new one, whole, at every moment.
 
-    What a killed writer of the same file left behind is removed (not on Windows, where it cannot be told from the file
-    of a living one).
+    What a killed writer of the same file left behind is removed (not on Windows, where it looks like the file of a
+    living one).
 
     Args:
         path: Destination; its parents are made.

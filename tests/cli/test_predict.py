@@ -278,7 +278,7 @@ def test_the_shipped_model_answers_unless_a_model_is_named(
         assert main(["--cif", str(cifs[0]), *flags, "--models-dir", str(tmp_path / "models"), "--device", "cpu"]) == 0
         return Path(capsys.readouterr().out.split("model: ")[1].split("\n")[0]).parent.name
 
-    monkeypatch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path / "package")
+    monkeypatch.setattr("crystrata.runs.find.SHIPPED", tmp_path / "package")
     check = make_run("run_check", mode="smoke")
     ship(check, tmp_path / "package" / "other")
     assert main(["--cif", str(cifs[0]), "--models-dir", str(tmp_path / "models")]) == 2
@@ -297,7 +297,7 @@ def test_the_shipped_model_answers_unless_a_model_is_named(
 def test_a_shipped_model_is_named_or_pathed(
     make_run: MakeRun, call: Call, cifs: list[Path], tmp_path: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crystrata.runs.shipped.SHIPPED", tmp_path / "package")
+    monkeypatch.setattr("crystrata.runs.find.SHIPPED", tmp_path / "package")
     run = make_run()
     folder = ship(run, tmp_path / "package" / "mine")
     for named in ("mine", folder, folder / WEIGHTS):

@@ -155,7 +155,7 @@ def test_a_damaged_portable_form_is_refused(damage: str, call: Call, data_file: 
 
 
 @pytest.mark.parametrize(("damage", "said"), [("flipped", "has changed"), ("cut", "is missing or cut")])
-def test_a_damaged_store_is_built_anew(damage: str, said: str, call: Call, data_file: Path, tmp_path: Path) -> None:
+def test_a_damaged_store_is_built_again(damage: str, said: str, call: Call, data_file: Path, tmp_path: Path) -> None:
     flags = ("--data-file", data_file, "--data-dir", tmp_path / "data", "--verify")
     assert call(*flags)[0] == 0
     whole = contents(store_of(tmp_path / "data"))

@@ -52,7 +52,7 @@ REWRITTEN = [name for name in CHANGES if name != "as it is"]
 
 @cache
 def changed_batch(change: str, exact: bool) -> CrystalBatch:
-    """All crystals after a change, graphs built anew."""
+    """All crystals after a change, graphs built again."""
     crystals = [CHANGES[change](crystal) for crystal in all_crystals()]
     return exact_batch_of(crystals) if exact else batch_of(crystals)
 

@@ -47,7 +47,7 @@ def run(lite_run: Path, tmp_path: Path) -> Path:
 
 
 def changed(file: Path, change: Callable[[dict[str, Any]], object], *, sealed: bool = False) -> None:
-    """Change a JSON file; with its own digest made anew where it has one and `sealed` is true."""
+    """Change a JSON file; with its own digest made again where it has one and `sealed` is true."""
     values = json.loads(file.read_text())
     change(values)
     if sealed:

@@ -52,7 +52,7 @@ TIMES = ("seconds",)  # of a history record: the clock
 @pytest.fixture(autouse=True)
 def _an_impatient_plateau(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate is halved after every epoch that is no better, so that a forgotten epoch would show."""
-    monkeypatch.setattr("crystrata.training.schedule._PLATEAU_PATIENCE", 0)
+    monkeypatch.setattr("crystrata.training.callbacks._PLATEAU_PATIENCE", 0)
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -65,7 +65,7 @@ def case(request: pytest.FixtureRequest) -> str:
 def straight(case: str, train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that is never cut."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crystrata.training.schedule._PLATEAU_PATIENCE", 0)
+        patch.setattr("crystrata.training.callbacks._PLATEAU_PATIENCE", 0)
         return train(tmp_path_factory.mktemp("straight"), *RUNS[case])
 
 
@@ -127,7 +127,7 @@ def test_a_run_that_failed_and_was_continued_equals_one_that_did_not(
     assert manifest["resumed"][-1] == "cpu"
     assert "--resume" in manifest["resumed"]
     assert "--resume" not in manifest["command"]
-    assert manifest.get("error") is None  # it is mended
+    assert manifest.get("error") is None  # it is repaired
 
 
 def test_each_case_shows_what_it_is_for(case: str, straight: Path) -> None:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src OMP_NUM_THREADS=1 python tests/reliability/golden.py
 
-writes golden.json anew. Do so only after a change that is meant to change numbers, and say in the commit why they did.
+writes golden.json again. Do so only after a change that is meant to change numbers, and say in the commit why they did.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystrata.design.constraints import ELEMENTS, Constraints
-from crystrata.design.search import LAST_TEMPERATURE, Simplex, soft_k_hot, temperature
+from crystrata.design.simplex import LAST_TEMPERATURE, Simplex, soft_k_hot, temperature
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 

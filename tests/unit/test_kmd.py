@@ -1,4 +1,4 @@
-"""Kernel mean descriptor: by hand, linear, permuted with its elements, and turned back into recipes."""
+"""Kernel mean descriptor: by hand, linear, permuted with its elements, and turned back into compositions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECIPES = weights(
     ["Fe2O3", "AsGa", "Ne", "BaCa2Cu3Hg0.8O8.2Tl0.2", "ErHo", "Li0.0001CoO2", "FmMdNoLr", "CCo2CrFeMnNi3"]
 )
 
-recipes = st.dictionaries(st.integers(0, 102), st.floats(0.01, 1), min_size=1, max_size=9)
+compositions = st.dictionaries(st.integers(0, 102), st.floats(0.01, 1), min_size=1, max_size=9)
 
 
 def row_of(amounts: dict[int, float]) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_the_gradient_is_the_matrix(form: str) -> None:
     np.testing.assert_allclose(moved, 0.1 * KERNELS[form].matrix[7], atol=1e-12)
 
 
-@given(st.lists(recipes, min_size=1, max_size=4), st.sampled_from(FORMS))
+@given(st.lists(compositions, min_size=1, max_size=4), st.sampled_from(FORMS))
 def test_recipes_come_back(amounts: list[dict[int, float]], form: str) -> None:
     fractions = np.array([row_of(one) for one in amounts])
     found, residual = KERNELS[form].inverse(KERNELS[form].transform(fractions))
@@ -115,7 +115,7 @@ def test_one_row_is_as_a_batch_of_one() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("noise", [0.05, 1.0])
-def test_what_is_no_recipe_gives_the_nearest_one(form: str, noise: float) -> None:
+def test_what_is_no_composition_gives_the_nearest_one(form: str, noise: float) -> None:
     kernel = KERNELS[form]
     exact = kernel.transform(RECIPES)
     given = exact + noise * np.random.default_rng(0).normal(size=exact.shape)

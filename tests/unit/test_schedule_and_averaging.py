@@ -66,19 +66,19 @@ def plateau_rates(scores: list[float], callback: LearningRate, optimizer: torch.
 
 
 def test_the_plateau_rule_halves_after_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crystrata.training.schedule._PLATEAU_PATIENCE", 2)
+    monkeypatch.setattr("crystrata.training.callbacks._PLATEAU_PATIENCE", 2)
     scores = [1.0, 0.9, 0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8]
     found = plateau_rates(scores, LearningRate("plateau", PEAK), two_groups())
     assert found == pytest.approx([PEAK] * 4 + [PEAK / 2] * 4 + [PEAK / 4])
 
 
 def test_the_plateau_rule_stops_at_one_percent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crystrata.training.schedule._PLATEAU_PATIENCE", 0)
+    monkeypatch.setattr("crystrata.training.callbacks._PLATEAU_PATIENCE", 0)
     assert plateau_rates([1.0] * 30, LearningRate("plateau", PEAK), two_groups())[-1] == pytest.approx(PEAK / 100)
 
 
 def test_the_plateau_rule_goes_on_where_it_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crystrata.training.schedule._PLATEAU_PATIENCE", 2)
+    monkeypatch.setattr("crystrata.training.callbacks._PLATEAU_PATIENCE", 2)
     scores = [1.0, 0.9, 0.95, 0.93, 0.92, 0.91, 0.9, 0.9]
     straight = plateau_rates(scores, LearningRate("plateau", PEAK), two_groups())
     assert len(set(straight)) == 3

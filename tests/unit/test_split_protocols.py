@@ -625,7 +625,7 @@ def test_prototypes_are_kept_and_damage_is_mended(tmp_path: Path) -> None:
     assert other != whole
     for damage in ("", "{}", "[]", whole[:-9], other):
         file.write_text(damage)
-        with pytest.warns(UserWarning, match=r"prototypes .* are damaged; they are computed anew"):
+        with pytest.warns(UserWarning, match=r"prototypes .* are damaged; they are computed again"):
             assert cached_prototypes(crystals, tmp_path) == keys
         assert file.read_text() == whole
     (lock,) = tmp_path.glob("*.lock")

@@ -160,7 +160,7 @@ def test_batches_cut_any_crystals_in_any_order(built: GraphStore) -> None:
 def test_a_cut_or_missing_array_is_found_on_opening(store: GraphStore, name: str) -> None:
     file = store.path / f"{name}.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built anew"):
+    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built again"):
         GraphStore(store.path)
     file.unlink()
     with pytest.raises(DataError, match=rf"{name}.bin is missing"):
@@ -193,7 +193,7 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_a_damaged_store_is_built_anew_with_a_warning(store: GraphStore, built: GraphStore) -> None:
+def test_a_damaged_store_is_built_again_with_a_warning(store: GraphStore, built: GraphStore) -> None:
     for name in ("frac.bin", "cosine.bin"):
         flip(store.path / name)
         with pytest.warns(UserWarning, match=rf"damaged: {name} has changed.* This is done now"):
@@ -299,7 +299,7 @@ def test_a_folder_without_header_is_no_store_and_is_built_over(store: GraphStore
     with pytest.raises(DataError, match="no graph store"):
         GraphStore(store.path)
     with pytest.warns(
-        UserWarning, match=r"no graph store: store\.json is missing\. It must be built anew\. This is done now"
+        UserWarning, match=r"no graph store: store\.json is missing\. It must be built again\. This is done now"
     ):
         rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
     assert bytes_of(rebuilt.path) == bytes_of(built.path)
@@ -403,7 +403,7 @@ def test_a_damaged_portable_file_is_refused_and_leaves_no_store(built: GraphStor
 
 
 def rewritten(file: Path, **changes: object) -> None:
-    """Write a portable file anew with a changed header: sound compression, wrong content."""
+    """Write a portable file again with a changed header: sound compression, wrong content."""
     raw = file.read_bytes()
     at = raw.index(b"\n") + 1
     packed = lzma.decompress(raw[at:])

@@ -285,7 +285,7 @@ def test_masks_differ_by_task_seed_and_epoch_alone() -> None:
     ]
     assert len({mask.tobytes() for mask in kept}) == 4
     covered = np.logical_or.reduce([keep_mask(valid, 20, task="a", seed=1, epoch=epoch) for epoch in range(40)])
-    assert covered.sum() > 190  # drawn anew each epoch, nearly every sample has its turn
+    assert covered.sum() > 190  # drawn again each epoch, nearly every sample has its turn
     assert keep_mask(valid, 200, task="a", seed=1).all()
 
 

@@ -2,7 +2,7 @@
 
     python -m crystrata.compositions.element_features
 
-makes `element_features.csv` anew from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features."""
+makes `element_features.csv` again from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def load_element_features() -> ElementFeatures:
         values = np.array([row[1:] for row in rows], dtype=np.float64)
         symbols = tuple(row[0] for row in rows)
     except (OSError, ValueError) as error:
-        raise DataError(f"{FILE} cannot be read ({error}); install crystrata anew") from None
+        raise DataError(f"{FILE} cannot be read ({error}); reinstall crystrata") from None
     names = tuple(header[1:])
     if symbols != SYMBOLS or values.shape != (MAX_ATOMIC_NUMBER, len(names)) or not np.isfinite(values).all():
-        raise DataError(f"{FILE} is damaged; install crystrata anew")
+        raise DataError(f"{FILE} is damaged; reinstall crystrata")
     values.setflags(write=False)
     return ElementFeatures(names, values, digest_of_json({"names": names, "values": values.tolist()}))
 

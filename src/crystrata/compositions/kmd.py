@@ -2,7 +2,7 @@
 
     x = w K        w: atomic fractions (n,), K: constant kernel matrix (n, D)
 
-The descriptor is linear in the fractions, hence differentiable, and a descriptor can be turned back into a recipe.
+The descriptor is linear in the fractions, hence differentiable, and a descriptor can be turned back into a composition.
 B compositions, n elements, F features, G grid points, D descriptor width: F G in the 1-D form, n in the other.
 """
 
@@ -15,7 +15,7 @@ from crystrata.errors import InputError, unknown_name
 FORMS = ("1d", "nd")
 GRID = 8  # G = 4 is the least that tells all elements apart in 1-D form; 8 has a condition number of 350
 
-_LEAST_EIGENVALUE = 1e-10  # of K K', as a share of the largest: below it rounding decides about the recipe
+_LEAST_EIGENVALUE = 1e-10  # of K K', as a share of the largest: below it rounding decides about the composition
 _TINY = 1e-9  # fractions below are rounding of the solver
 _RHO = 1e3  # weight of "fractions add up to 1" beside the largest entry of K
 
@@ -39,7 +39,7 @@ class KernelMeanDescriptor:
         grid: G, 2 or more; without meaning in the n-D form.
 
     Raises:
-        InputError: The features or settings cannot be used, or different recipes would have the same descriptor.
+        InputError: The features or settings cannot be used, or different compositions would have the same descriptor.
     """
 
     def __init__(self, features: np.ndarray, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -66,7 +66,7 @@ class KernelMeanDescriptor:
         return weights @ self.matrix
 
     def inverse(self, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the recipes whose descriptors are nearest: min |w K - z| with w >= 0 and sum w = 1; each is unique.
+        """Return the compositions whose descriptors are nearest: min |w K - z| for w >= 0, sum w = 1; each is unique.
 
         Non-negative least squares on K' reduced to a triangle, with the sum as a heavy row.
 
@@ -74,7 +74,7 @@ class KernelMeanDescriptor:
             descriptors: z, (B, D) or (D,).
 
         Returns:
-            Atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (): how far each z is from any recipe.
+            Atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (): how far each z is from any of them.
 
         Raises:
             InputError: The width is not D, or a number is not finite.
@@ -130,7 +130,7 @@ def _kernel_nd(features: np.ndarray, sigma: float | None) -> np.ndarray:
 
 
 def _check_unique(matrix: np.ndarray) -> None:
-    """Refuse a kernel that gives different recipes the same descriptor: K K' must be positive definite."""
+    """Refuse a kernel that gives different compositions the same descriptor: K K' must be positive definite."""
     eigenvalues = np.linalg.eigvalsh(matrix @ matrix.T)
     if not eigenvalues[0] > _LEAST_EIGENVALUE * eigenvalues[-1]:
         raise InputError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from crystrata.design.constraints import ELEMENTS, Constraints
 from crystrata.design.objectives import Objective, ObjectiveFunction
-from crystrata.design.search import Simplex, temperature
+from crystrata.design.simplex import Simplex, temperature
 from crystrata.design.trained import DesignModel, frozen
 from crystrata.errors import UsageError
 

@@ -87,7 +87,7 @@ class GraphStore:
         """Compare the SHA-256 of every array with the header.
 
         Raises:
-            DataError: A byte differs; the next `open_store` then builds the store anew.
+            DataError: A byte differs; the next `open_store` then builds the store again.
         """
         for name, entry in self.header["arrays"].items():
             try:
@@ -126,7 +126,7 @@ def open_store(
 
 
 def kept_store(path: Path, make: Callable[[], None]) -> GraphStore:
-    """Return the store of a folder: made where there is none, made anew with a warning where it is damaged.
+    """Return the store of a folder: made where there is none, made again with a warning where it is damaged.
 
     Args:
         path: Folder of the store, as `store_path` names it.
@@ -182,7 +182,7 @@ def _built_chunks(
     table: CrystalTable, settings: GraphSettings, workers: int
 ) -> Iterator[tuple[int, tuple[GraphArrays, list[tuple[int, Rejected]]]]]:
     """Yield (crystals done, graphs of a chunk) in source order; at most a few chunks are in memory."""
-    build_graphs([], settings)  # compiles what is not kept yet: once, not in every worker
+    build_graphs([], settings)  # compiles what is not cached yet: once, not in every worker
     built = map_ordered(partial(build_graphs, settings=settings), _chunks(enumerate(table.crystals())), workers)
     for number, chunk in enumerate(built, start=1):
         yield min(number * _CHUNK, len(table)), chunk

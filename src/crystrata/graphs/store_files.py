@@ -33,7 +33,7 @@ _SEAL = "sha256"
 
 def damaged(path: Path, what: str) -> DataError:
     """Build the error for a store on disk that is not what was written."""
-    return DataError(f"store {path} is damaged: {what}. It must be built anew.")
+    return DataError(f"store {path} is damaged: {what}. It must be built again.")
 
 
 def sealed(header: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is no graph store: {HEADER} is missing. It must be built anew.") from None
+        raise DataError(f"{path} is no graph store: {HEADER} is missing. It must be built again.") from None
     except OSError as error:
         raise damaged(path, f"{HEADER} cannot be read ({error.strerror or error})") from None
     except ValueError as error:
@@ -69,19 +69,19 @@ def checked_header(header: Any, where: str) -> dict[str, Any]:
         DataError: It is of another form or version, or a byte of it has changed.
     """
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), dict):
-        raise DataError(f"{where} is damaged: its header is no header of a store. It must be built anew.")
+        raise DataError(f"{where} is damaged: its header is no header of a store. It must be built again.")
     if header.get("schema") != SCHEMA_VERSION or set(header["arrays"]) != set(ARRAY_FORMS):
         raise DataError(
-            f"{where} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}. It must be built anew."
+            f"{where} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}. It must be built again."
         )
     if header.get(_SEAL) != digest_of_json({name: value for name, value in header.items() if name != _SEAL}):
-        raise DataError(f"{where} is damaged: its header has changed. It must be built anew.")
+        raise DataError(f"{where} is damaged: its header has changed. It must be built again.")
     try:
         GraphSettings(**header["settings"])
         str(header["source"]["digest"])
         _ = header["rejected"], [int(entry["rows"]) for entry in header["arrays"].values()]
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise DataError(f"{where} is damaged: header entry {error}. It must be built anew.") from None
+        raise DataError(f"{where} is damaged: header entry {error}. It must be built again.") from None
     return header
 
 

@@ -72,7 +72,7 @@ def training_hull(
         counts: (n, Z) atoms of each element.
         formation: (n,) formation energies [eV/atom], NaN where unknown.
         reference: (n,) True for the rows that span it.
-        cache_dir: Where hulls are kept.
+        cache_dir: Where hulls are cached.
         progress: As in `hull_energies`.
     """
     scale, reference = convention.energies(counts), reference & convention.may_span(counts)
@@ -110,7 +110,7 @@ def cached_hull_energies(
         reference: (n,), as in `hull_energies`.
         cache_dir: Folder of the files `hull-<key>-<digest>.npy`; the digest covers the compositions, the rows that span
             the hull and their energies, not the energies of other rows. The file ends with its own SHA-256; a damaged
-            one is computed anew, with a warning.
+            one is computed again, with a warning.
         key: Name of the data for a person who looks into the folder, such as `dft_3d_2021`.
         subsystems: As in `hull_energies`.
         progress: As in `hull_energies`; not called when the file is there.
@@ -143,11 +143,11 @@ def _read(path: Path) -> np.ndarray | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        warnings.warn(f"hull {path} cannot be read ({error.strerror or error}); it is computed anew", stacklevel=3)
+        warnings.warn(f"hull {path} cannot be read ({error.strerror or error}); it is computed again", stacklevel=3)
         return None
     content, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
-        warnings.warn(f"hull {path} is damaged; it is computed anew", stacklevel=3)
+        warnings.warn(f"hull {path} is damaged; it is computed again", stacklevel=3)
         return None
     hull: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return hull

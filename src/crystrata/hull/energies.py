@@ -136,7 +136,7 @@ def hull_energies(
     Args:
         counts: (n, Z) atoms of each element, from `formula_counts`.
         energies: (n,) formation energies [eV/atom], NaN where unknown.
-        reference: (n,) True for the rows that span the hull; those of unknown energy are passed over.
+        reference: (n,) True for the rows that span the hull; those of unknown energy are skipped.
         subsystems: Whether compounds of fewer elements compete, as they do in nature; else only the elements and the
             compounds of exactly the same elements.
         progress: Called with (compositions done, all compositions).

@@ -37,7 +37,7 @@ class EdgeFeatures(nn.Module):
         basis: Radial basis.
         graph: Settings of the neighbourhoods.
         angles: Where angle features come from.
-        relative: Whether the length over the sum of the covalent radii is told besides.
+        relative: Whether the length over the sum of the covalent radii is a feature besides.
 
     Attributes:
         width: Width of the features.

@@ -46,7 +46,7 @@ def is_model_folder(path: Path) -> bool:
 
 
 def find_shipped(models_dir: Path, name: str = DEFAULT_MODEL) -> Path | None:
-    """Return the folder of the shipped model of a name, or None: one of the models folder goes before the package's."""
+    """Return the folder of the shipped model of a name, or None; the models folder takes precedence."""
     if Path(name).name != name:
         return None
     folders = (models_dir / PRETRAINED / name, SHIPPED / name)

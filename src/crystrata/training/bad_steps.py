@@ -83,7 +83,7 @@ class MicroBatches:
 
         Args:
             batches: The step as the loader cut it.
-            work: Must start anew each time that it is called; random numbers of the CPU are the same each time.
+            work: Must start again each time that it is called; random numbers of the CPU are the same each time.
             collate: Makes micro-batches on the device of the work.
 
         Raises:

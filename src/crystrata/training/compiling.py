@@ -24,7 +24,7 @@ def compile_encoder(task: TrainingModule, data: BatchDataModule, console: Consol
     Args:
         task: On its device; its gradients are left empty, its random state untouched.
         data: Where the step comes from.
-        console: Where the outcome is told.
+        console: Where the outcome is reported.
     """
     network, step = task.network, next(iter(data.sampler))
     batches = [batch.to(task.device) for batch in data.micro_batches(step)]

@@ -78,7 +78,7 @@ def build(config: RunConfig, data: BatchDataModule, console: Console, *, resume:
 
     Args:
         config: The run.
-        data: Its materials and split; told what the network reads of the graphs.
+        data: Its materials and split; given what the network reads of the graphs.
         console: Where bad steps and the start are reported.
         resume: Whether a checkpoint will bring the weights, so that none are started from.
 

@@ -155,10 +155,10 @@ class TrainingModule(L.LightningModule):
 
         rows = torch.cat([batch.rows for batch in batches]).tolist()
         try:
-            told = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
+            message = self.guard.bad(self.trainer.global_step + 1, rows, is_finite)
         finally:
             self.forget_gradient()  # the optimizer leaves parameters without a gradient as they are
-        self.console.print(told, style="yellow", soft_wrap=True)
+        self.console.print(message, style="yellow", soft_wrap=True)
 
     def _collate(self, step: Step) -> list[Batch]:
         """Return the micro-batches of a step on the device of the network, in training as this epoch sees them."""

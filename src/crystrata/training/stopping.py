@@ -21,7 +21,7 @@ class StopRequest:
     signals, it does nothing.
 
     Args:
-        console: Where a person is told that the step is finished first.
+        console: Where it is reported that the step is finished first.
 
     Attributes:
         deferring: Whether a first signal waits for `raise_if_asked`; a second one acts at once in any case.

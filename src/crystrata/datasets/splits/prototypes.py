@@ -178,7 +178,7 @@ def cached_prototypes(
 
     Args:
         crystals: Crystals.
-        cache_dir: Folder of the files `prototypes-<digest>.json`; a damaged one is computed anew, with a warning.
+        cache_dir: Folder of the files `prototypes-<digest>.json`; a damaged one is computed again, with a warning.
         workers: Processes; 0 works in this one.
         progress: Called with (crystals done, crystals in all); not called when the file is there.
 
@@ -194,7 +194,7 @@ def cached_prototypes(
         keys = _read(path)
         if keys is None:
             if path.exists():
-                warnings.warn(f"prototypes {path} are damaged; they are computed anew", stacklevel=2)
+                warnings.warn(f"prototypes {path} are damaged; they are computed again", stacklevel=2)
             keys = []
             for chunk in map_ordered(_keys, _chunks(crystals), workers):
                 keys += chunk

@@ -53,14 +53,14 @@ class Split:
     def as_dict(self, ids: Sequence[str]) -> dict[str, Any]:
         """Return protocol, seed, notes and the ids of each part: what `splits.json` holds."""
         parts = {name: [ids[row] for row in self.part(name)] for name in PARTS}
-        told: dict[str, Any] = {"protocol": self.protocol, "seed": self.seed, "digest": digest_of_json(parts)}
+        content: dict[str, Any] = {"protocol": self.protocol, "seed": self.seed, "digest": digest_of_json(parts)}
         if self.notes:
-            told["notes"] = dict(self.notes)
+            content["notes"] = dict(self.notes)
         if self.official_tests:
-            told["official_tests"] = {name: [ids[row] for row in rows] for name, rows in self.official_tests.items()}
+            content["official_tests"] = {name: [ids[row] for row in rows] for name, rows in self.official_tests.items()}
         if self.seen_before:
-            told["seen_before"] = list(self.seen_before)
-        return {**told, **parts}
+            content["seen_before"] = list(self.seen_before)
+        return {**content, **parts}
 
 
 def keep_rows(split: Split, keep: np.ndarray) -> Split:

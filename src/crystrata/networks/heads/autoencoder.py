@@ -1,4 +1,4 @@
-"""The descriptor back from the latent: needed where a recipe is sought from a latent. B samples, D descriptor width."""
+"""The descriptor back from the latent: for the search of compositions in latents. B samples, D descriptor width."""
 
 from __future__ import annotations
 

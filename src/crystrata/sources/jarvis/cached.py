@@ -1,4 +1,4 @@
-"""A release kept on disk: checked before it enters the cache, and again each time it is used."""
+"""A release cached on disk: checked before it enters the cache, and again each time it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crystrata.sources.jarvis.releases import Release
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was recorded when the file entered the cache; kept beside it as `<file>.json`."""
+    """What was recorded when the file entered the cache; saved beside it as `<file>.json`."""
 
     url: str
     size: int
@@ -64,7 +64,7 @@ def obtain(
     path = cache_dir / release.file_name
     part = path.with_name(path.name + ".part")
     if path.exists() and not is_unfinished(part):
-        with suppress(DataError):  # looked at again under the lock, and then mended; a sound file needs none
+        with suppress(DataError):  # looked at again under the lock, and then repaired; a sound file needs none
             if receipt := _recorded(path, release):
                 return _kept(path, receipt)
     with lock(path.with_name(path.name + ".lock")):
@@ -75,7 +75,7 @@ def obtain(
                 aside = path.with_name(path.name + ".damaged")
                 with storage_errors(aside):
                     os.replace(path, aside)
-                raise DataError(f"{error} It was moved to {aside.name}; start again to download it anew.") from None
+                raise DataError(f"{error} It was moved to {aside.name}; start again to download it again.") from None
         else:
             download(release.url, part, transport, progress)
             try:

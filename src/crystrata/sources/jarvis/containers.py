@@ -22,7 +22,7 @@ RATIO_FROM_BYTES = 64 << 20  # below this size a bomb does no harm
 
 
 def damaged(path: Path, what: str) -> DataError:
-    """Build the error for a file that cannot be read: which one, what is wrong, how to mend it."""
+    """Build the error for a file that cannot be read: which one, what is wrong, how to fix it."""
     return DataError(f"{path}: {what}. Download or copy the file again, or check the path given with --data-file.")
 
 

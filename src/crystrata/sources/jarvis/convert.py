@@ -25,7 +25,7 @@ from crystrata.sources.jarvis.records import (
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
 
 SCHEMA_VERSION = 1
-"""Raise when the same records would give another compact file; older ones are then made anew."""
+"""Raise when the same records would give another compact file; older ones are then made again."""
 
 FACTS_KEY = b"crystrata"
 

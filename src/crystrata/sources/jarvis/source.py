@@ -27,7 +27,7 @@ from crystrata.structures.crystal import Rejected
 def open_data_file(path: Path, *, cache_dir: Path) -> CrystalTable:
     """Open a local JARVIS file: records (.json, .json.gz, .json.zip) or the compact parquet form.
 
-    The form is told by content. Records are converted once into the compact form under `cache_dir`.
+    The form is recognised by content. Records are converted once into the compact form under `cache_dir`.
 
     Args:
         path: The file.

@@ -9,7 +9,7 @@ import numpy as np
 from crystrata.elements import SYMBOLS, atomic_number
 from crystrata.errors import InputError
 from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
-from crystrata.structures.readers.source import MEND
+from crystrata.structures.readers.source import ADVICE
 
 MAX_ATOMS = 2_000
 MAX_CELL_LENGTH = 1_000.0  # [A] longer cells are files in wrong units
@@ -138,7 +138,9 @@ def rejected(id: str, error: Exception) -> Rejected:
         return Rejected(id, error.code, _one_line(str(error)))
     if isinstance(error, OSError):
         return Rejected(id, "unreadable", f"it cannot be opened: {error.strerror or _one_line(str(error))}")
-    return Rejected(id, "unreadable", f"it cannot be parsed ({_one_line(f'{type(error).__name__}: {error}')}); {MEND}")
+    return Rejected(
+        id, "unreadable", f"it cannot be parsed ({_one_line(f'{type(error).__name__}: {error}')}); {ADVICE}"
+    )
 
 
 def _one_line(text: str, longest: int = 300) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from gemmi import cif
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.source import MEND
+from crystrata.structures.readers.source import ADVICE
 
 _FIELD_OR_BLOCK = re.compile(r"^(?:;.*?^;|(?P<cut>;)|(?P<block>[ \t]*data_))", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LISTS_ATOMS = re.compile(r"^[ \t]*_atom_site[_.](?:label|type_symbol|fract_x|cartn_x)\b", re.IGNORECASE | re.MULTILINE)
@@ -42,7 +42,7 @@ def number(text: str, what: str) -> float:
         return float(match[1])
     if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
         raise CrystalError("not_finite", f"{what} is {text!r}")
-    raise CrystalError("unreadable", f"{what} is {text!r}, no number; {MEND}")
+    raise CrystalError("unreadable", f"{what} is {text!r}, no number; {ADVICE}")
 
 
 def structure_blocks(text: str) -> list[str]:
@@ -58,7 +58,7 @@ def structure_blocks(text: str) -> list[str]:
     starts = []
     for found in _FIELD_OR_BLOCK.finditer(text):
         if found["cut"]:
-            raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {MEND}")
+            raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {ADVICE}")
         if found["block"]:
             starts.append(found.start())
     blocks = (text[start:end] for start, end in pairwise([*starts, len(text)]))
@@ -79,7 +79,7 @@ def parse_block(block: str) -> Tags:
     except (ValueError, RuntimeError) as error:
         what = str(error).replace("parse error", "a value is surplus or badly quoted")
         what = re.sub(r"^string:(\d+)\S*( in data_\S*:)?", r"line \1 of the data block:", what)
-        raise CrystalError("unreadable", f"{what}; {MEND}") from None
+        raise CrystalError("unreadable", f"{what}; {ADVICE}") from None
     tags = Tags()
     for item in items:
         pair: Any = item.pair  # (tag, value) or None

@@ -34,7 +34,7 @@ def read_crystals(
 ) -> Iterator[Crystal | Rejected]:
     """Yield one item per structure, in the order of the inputs; a bad input never ends the sequence.
 
-    A folder gives its files (recursive, sorted by name; other kinds of files are passed over), a zip its members.
+    A folder gives its files (recursive, sorted by name; other kinds of files are skipped), a zip its members.
     The id is the file name without its ending; where a file holds several structures, their stated ids, or `name#k`.
 
     Args:
@@ -167,7 +167,7 @@ def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _parts(filename: str) -> list[str]:
-    """Return the parts of a member's name that could be hidden or of another kind; `..` is not passed over."""
+    """Return the parts of a member's name that could be hidden or of another kind; `..` is not skipped."""
     return [part for part in PurePosixPath(filename.replace("\\", "/")).parts if part not in ("/", "..", ".")]
 
 

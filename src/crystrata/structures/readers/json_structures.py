@@ -21,7 +21,7 @@ from crystrata.structures.readers.checks import (
     fractional,
 )
 from crystrata.structures.readers.disorder import is_full, majority_species, note_of
-from crystrata.structures.readers.source import MEND, StructureFile
+from crystrata.structures.readers.source import ADVICE, StructureFile
 
 ID_KEYS = ("jid", "material_id", "id", "name")
 STRUCTURE_KEYS = ("atoms", "structure")
@@ -40,7 +40,7 @@ def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
     try:
         data = json.loads(source.text())
     except (json.JSONDecodeError, RecursionError) as error:
-        raise CrystalError("unreadable", f"it is no JSON ({error}); {MEND}") from None
+        raise CrystalError("unreadable", f"it is no JSON ({error}); {ADVICE}") from None
     entries = list(_entries(data))
     for index, (given, form) in enumerate(entries):
         if given is not None and not given.startswith("#"):

@@ -11,7 +11,7 @@ from typing import IO
 
 from crystrata.structures.crystal import CrystalError
 
-MEND = "open it in VESTA or another viewer to see whether it is whole, or export it again"
+ADVICE = "open it in VESTA or another viewer to see whether it is whole, or export it again"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class StructureFile:
         if not content.strip():
             raise CrystalError("empty", "the file is empty; export it again")
         if b"\0" in content:
-            raise CrystalError("unreadable", f"it holds binary data, no text; {MEND}")
+            raise CrystalError("unreadable", f"it holds binary data, no text; {ADVICE}")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
