@@ -104,10 +104,16 @@ def test_a_rehearsal_leaves_its_steps(rehearsed: tuple[Path, dict[str, Any]]) ->
             f"{name}_pred.parquet" for name in NAMES[:number]
         }
         assert (folder / step / f"{NAMES[number - 1]}.png").stat().st_size > 5000
-    assert list(pd.read_parquet(folder / steps[-1] / "heat_pred.parquet")) == ["key", "t", "true", "pred"]
+    assert list(pd.read_parquet(folder / steps[-1] / "heat_pred.parquet")) == [
+        "key",
+        "composition",
+        "t",
+        "true",
+        "pred",
+    ]
     classes = pd.read_parquet(folder / steps[-1] / "block_pred.parquet")
     metrics = json.loads((folder / steps[-1] / "block_metrics.json").read_text())
-    assert list(classes) == ["key", "true", "pred"]
+    assert list(classes) == ["key", "composition", "true", "pred"]
     assert metrics["accuracy"] == pytest.approx((classes["true"] == classes["pred"]).mean())
     assert 0 < metrics["macro_f1"] <= 1
     assert (folder / FORGETTING).stat().st_size > 10_000

@@ -119,10 +119,22 @@ def test_results_are_those_of_the_predictions_in_physical_units(straight: Path) 
     accuracy = float((classes["pred"] == classes["true"]).mean())
     assert results["family"]["test"]["accuracy"] == pytest.approx(accuracy)
     curves = pd.read_parquet(straight / TASK_PREDICTIONS / "heat.parquet")
-    assert list(curves) == ["key", "t", "true", "pred"]
+    assert list(curves) == ["key", "composition", "t", "true", "pred"]
     assert set(curves["t"]) <= {0.0, 100.0, 200.0, 300.0}
-    assert list(pd.read_parquet(straight / TASK_PREDICTIONS / "moduli.parquet")) == ["key", "component", "true", "pred"]
+    moduli = pd.read_parquet(straight / TASK_PREDICTIONS / "moduli.parquet")
+    assert list(moduli) == ["key", "composition", "component", "true", "pred"]
     assert results["rebuilt"]["test"]["mse"] > 0
+
+
+def test_predictions_keep_the_spelling_and_order_of_the_table(straight: Path) -> None:
+    labels, energy = label_table(), pd.read_parquet(straight / TASK_PREDICTIONS / "energy.parquet")
+    assert energy["key"].tolist() == composition_keys(energy["composition"])
+    assert (energy["key"] != energy["composition"]).any()
+    rows = labels.index[labels["composition"].isin(energy["composition"])]
+    assert energy["composition"].tolist() == labels["composition"][rows].tolist()
+    joined = labels.merge(energy, on="composition")
+    assert len(joined) == len(energy)
+    assert joined["true"].tolist() == pytest.approx(joined["energy"].tolist(), nan_ok=True)
 
 
 def cut(config: RunConfig, epoch: int, step: int) -> Path:

@@ -62,7 +62,7 @@ def test_names_are_checked_before_anything_is_trained(
 
 def test_a_split_is_taken_over_by_composition(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=["NaCl", "Fe", "LiF"])
-    materials, _ = unite({"a": labels_of(Task("a", columns=("a",)), table, str)}, ["Cu"])
+    materials, _ = unite({"a": labels_of(Task("a", columns=("a",)), table, str)}, {"Cu": "Cu"})
     kept = {"protocol": "rare first", "seed": 7, "digest": "", "train": ["LiF", "Cu"], "val": ["Fe"], "test": ["NaCl"]}
     file = tmp_path / "splits.json"
     file.write_text(json.dumps(kept))

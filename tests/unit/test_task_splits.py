@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def task(
     """Return labels of one number a key."""
     there = np.ones(len(keys), dtype=bool) if known is None else np.array(known)
     parts = np.array([(split or {}).get(key, "") for key in keys], dtype=object)
-    return KeyedLabels(tuple(keys), Labels.of_numbers(np.where(there, 1.0, np.nan)), parts)
+    return KeyedLabels(tuple(keys), Labels.of_numbers(np.where(there, 1.0, np.nan)), parts, tuple(map(str.lower, keys)))
 
 
 def names(count: int, prefix: str = "k") -> list[str]:
@@ -54,10 +54,10 @@ class Known:
     def of(
         cls,
         labels: Mapping[str, KeyedLabels],
-        predict: Sequence[str] = (),
+        predict: Iterable[str] = (),
         group_of: Callable[[str], str] = str,
     ) -> Known:
-        return cls(*unite(labels, predict, group_of))
+        return cls(*unite(labels, {key: key for key in predict}, group_of))
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def parts_of(known: Known, split: Split) -> dict[str, str]:
 
 
 def test_materials_unite_tasks_and_lists() -> None:
-    materials, labels = unite({"a": task(["C", "A"], [True, False]), "b": task(["B", "C"])}, ["Z", "A"])
+    materials, labels = unite({"a": task(["C", "A"], [True, False]), "b": task(["B", "C"])}, {"Z": "z", "A": "aa"})
     assert materials.ids == ("A", "B", "C", "Z")
     assert {name: there.tolist() for name, there in materials.listed.items()} == {
         "a": [True, False, True, False],
@@ -94,6 +94,7 @@ def test_materials_unite_tasks_and_lists() -> None:
     }
     assert labels["a"].known_samples.tolist() == [False, False, True, False]
     assert labels["b"].known_samples.tolist() == [False, True, True, False]
+    assert list(materials.written.items()) == [("C", "c"), ("A", "a"), ("B", "b"), ("Z", "z")]
     kept = materials.keep(np.array([True, False, True, True]))
     assert (kept.ids, kept.listed["b"].tolist(), len(kept)) == (("A", "C", "Z"), [False, True, False], 3)
     with pytest.raises(DataError, match="no task has a composition"):
@@ -364,7 +365,7 @@ def test_listed_compositions_without_descriptor_are_skipped_with_a_warning() -> 
     specs = [spec("one", ("O3Fe2", "XyZ")), spec("two", ("Fe2O3", "NaCl"))]
     key_of = {"O3Fe2": "Fe2O3"}
     listed = listed_keys(specs, lambda name: key_of.get(name, name))
-    assert listed == ["Fe2O3", "XyZ", "NaCl"]
+    assert listed == {"Fe2O3": "O3Fe2", "XyZ": "XyZ", "NaCl": "NaCl"}
     known = Known.of({"one": task(["KBr"])}, listed)
     described = np.array([key != "XyZ" for key in known.ids])
     rows = np.flatnonzero(described)

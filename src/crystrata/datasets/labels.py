@@ -150,11 +150,13 @@ class KeyedLabels:
         keys: Canonical compositions or ids, all different, n of them.
         labels: Their labels.
         split: Part that the table puts a sample into, (n,) str; "" where it says nothing.
+        written: The compositions or ids as the table writes them, n of them.
     """
 
     keys: tuple[str, ...]
     labels: Labels
     split: np.ndarray
+    written: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -267,10 +269,10 @@ def labels_of(task: Task, table: pd.DataFrame, key_of: Callable[[str], str]) -> 
             near = nearest(column, map(str, table.columns))
             warnings.warn(f"task {task.name!r}: its table has no column {column!r}{near}; no label", stacklevel=2)
     if len(task.columns) > 1 and all(column in table for column in task.columns):
-        return KeyedLabels(keys, column_labels(task, table), _parts(task, table))
+        return KeyedLabels(keys, column_labels(task, table), _parts(task, table), tuple(map(str, table.index)))
     cells = table.get(task.columns[0], pd.Series(None, index=table.index, dtype=object))
     labels = _read(task, cells, table[task.t_column] if task.t_column else None, keys)
-    return KeyedLabels(keys, labels, _parts(task, table))
+    return KeyedLabels(keys, labels, _parts(task, table), tuple(map(str, table.index)))
 
 
 def _read(task: Task, cells: pd.Series, coordinate: pd.Series | None, keys: tuple[str, ...]) -> Labels:

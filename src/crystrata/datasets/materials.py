@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ class Materials:
         stated: Part that tables put each material into, (n,): its place in `PARTS`, -1 where none says so.
         structures: Crystals, or None where nothing reads them.
         listed: Task -> whether its own tables have the material, (n,), for tasks with tables of their own.
+        written: Id -> the composition as the first table that has it writes it, in the order of the tables.
         table: Columns of the source, row by row, or None where labels have tables of their own.
         demo: Whether they are the demo crystals, whose labels are not DFT.
     """
@@ -54,6 +56,7 @@ class Materials:
     stated: np.ndarray = field(default_factory=lambda: np.empty(0))
     structures: Structures | None = None
     listed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
     table: pd.DataFrame | None = None
     demo: bool = False
 
@@ -79,7 +82,9 @@ class Materials:
 
 
 def unite(
-    labels: Mapping[str, KeyedLabels], further: Iterable[str] = (), formula_of: Callable[[str], str] = str
+    labels: Mapping[str, KeyedLabels],
+    further: Mapping[str, str] = MappingProxyType({}),
+    formula_of: Callable[[str], str] = str,
 ) -> tuple[Materials, dict[str, Labels]]:
     """Return the materials that any table or list names, ascending, and the labels of every task aligned to them.
 
@@ -87,7 +92,7 @@ def unite(
 
     Args:
         labels: Task -> labels by key.
-        further: Further canonical keys, such as those that are to be predicted.
+        further: Further canonical keys, such as those that are to be predicted, and how they are written.
         formula_of: From a key to its reduced formula.
 
     Raises:
@@ -97,9 +102,11 @@ def unite(
     if not keys:
         raise DataError("no task has a composition, and none is listed to predict")
     row_of = {key: row for row, key in enumerate(keys)}
-    aligned, listed = {}, {}
+    aligned, listed, written = {}, {}, dict[str, str]()
     lowest, highest = np.full(len(keys), len(PARTS)), np.full(len(keys), NOWHERE)
     for name, task in labels.items():
+        for key, text in zip(task.keys, task.written, strict=True):
+            written.setdefault(key, text)
         rows = np.array([row_of[key] for key in task.keys], dtype=np.int64)
         samples = np.full(len(keys), NOWHERE)
         samples[rows] = np.arange(len(rows))
@@ -107,6 +114,8 @@ def unite(
         part = np.array([PARTS.index(part) if part else NOWHERE for part in task.split], dtype=np.int64)
         rows, part = rows[part != NOWHERE], part[part != NOWHERE]
         lowest[rows], highest[rows] = np.minimum(lowest[rows], part), np.maximum(highest[rows], part)
+    for key, text in further.items():
+        written.setdefault(key, text)
     if (odd := np.flatnonzero((highest != NOWHERE) & (lowest < highest))).size:
         examples = ", ".join(keys[row] for row in odd[:3])
         warnings.warn(
@@ -114,4 +123,4 @@ def unite(
             "over val, and val over train",
             stacklevel=2,
         )
-    return Materials(tuple(keys), tuple(map(formula_of, keys)), highest, listed=listed), aligned
+    return Materials(tuple(keys), tuple(map(formula_of, keys)), highest, listed=listed, written=written), aligned

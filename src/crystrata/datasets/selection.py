@@ -12,10 +12,13 @@ from crystrata.datasets.splits import Split
 from crystrata.tasks import Task
 
 
-def listed_keys(tasks: Iterable[Task], key_of: Callable[[str], str] = str) -> list[str]:
-    """Return the canonical keys that tasks list by name; the materials of a run are to hold them."""
-    listed = (key_of(name) for task in tasks if isinstance(task.predict_idx, tuple) for name in task.predict_idx)
-    return list(dict.fromkeys(listed))
+def listed_keys(tasks: Iterable[Task], key_of: Callable[[str], str] = str) -> dict[str, str]:
+    """Return the canonical keys that tasks list by name, and how they are written: a run's materials hold them."""
+    names = (name for task in tasks if isinstance(task.predict_idx, tuple) for name in task.predict_idx)
+    listed: dict[str, str] = {}
+    for name in names:
+        listed.setdefault(key_of(name), str(name))
+    return listed
 
 
 def rows_to_predict(

@@ -44,7 +44,8 @@ ARTIFACTS: dict[str, str] = {
     CONFIG: "the resolved configuration",
     OUTLIERS: "labels that the outlier check speaks against: value, score, reason, and whether training masks them",
     TASK_PREDICTIONS + "/": "label and prediction of every task, a parquet table each, for the materials that it "
-    "asks for (the test part unless `predict_idx` says otherwise)",
+    "asks for (the test part unless `predict_idx` says otherwise): `key`, `composition` as your tables write it and in "
+    "their order, `t` or `component`, `true`, `pred`",
     TABLE_CSV: "MAE per property beside MAD, median baseline and published models",
     TABLE_MD: "the same table for reading, the official tests of a published protocol, and the intervals",
     PREDICTIONS: "label and prediction of every test crystal, in physical units",

@@ -167,11 +167,20 @@ def _reconstruction(
 
 
 def as_table(predictions: TaskPredictions, dataset: MaterialDataset) -> pd.DataFrame:
-    """Return predictions as a table: key, t or component where there is one, true, pred."""
-    keys = np.array(dataset.ids, dtype=object)[predictions.row]
-    between = {"t": predictions.t, "component": predictions.component}
-    columns = {"key": keys, **{name: values for name, values in between.items() if values is not None}}
-    return pd.DataFrame({**columns, "true": predictions.true, "pred": predictions.predicted})
+    """Return predictions as a table: key, the composition as the user's tables write it, t or component, true, pred.
+
+    The rows are in the order of those tables, so that they stand beside the user's own.
+    """
+    keys, written = np.array(dataset.ids, dtype=object)[predictions.row], dataset.materials.written
+    table = pd.DataFrame({"key": keys})
+    if written:
+        table["composition"] = [written[key] for key in keys]
+    for name in ("t", "component"):
+        if (values := getattr(predictions, name)) is not None:
+            table[name] = values
+    table = table.assign(true=predictions.true, pred=predictions.predicted)
+    place = {key: number for number, key in enumerate(written)}
+    return table.sort_values("key", key=lambda column: column.map(place), kind="stable", ignore_index=True)
 
 
 def long_tables(model: TrainedModel, config: RunConfig, prepared: Prepared) -> dict[str, pd.DataFrame]:

@@ -228,7 +228,7 @@ def _table_of_source(model: TrainedModel, config: RunConfig, prepared: Prepared,
 
 def _keys(tasks: Sequence[Task], config: RunConfig) -> list[str]:
     """Return the compositions to predict without labels: those that are listed, or all of a table of descriptors."""
-    keys = listed_keys(tasks, composition_key)
+    keys = list(listed_keys(tasks, composition_key).values())
     source = descriptor_source(**config.descriptor)
     if not keys and isinstance(source, PrecomputedDescriptors):
         keys = source.keys

@@ -86,7 +86,7 @@ def from_tables(config: RunConfig, console: Console, inputs: Inputs) -> _Data:
     formula_of = group_key if crystals is None else crystals.formula
     listed = listed_keys(tasks, composition_key)
     if config.split == SAVED and config.splits_file:
-        listed += list(read_split(Path(config.splits_file)).part_of)
+        listed = {key: key for key in read_split(Path(config.splits_file)).part_of} | listed
     materials, labels = unite(keyed, listed, formula_of)
     digest = labels_digest({}, materials.ids)  # what the tables say of these materials is compared apart
     facts: dict[str, Any] = {"source": {"name": "task tables", "demo": False, "digest": digest}}
