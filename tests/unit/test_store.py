@@ -19,7 +19,7 @@ from crystrata.errors import CrystrataError, DataError, StorageError, UsageError
 from crystrata.files import lock
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs import store as store_module
-from crystrata.graphs import store_files as publish
+from crystrata.graphs import store_files
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
 from crystrata.graphs.build import build_graphs
@@ -210,13 +210,13 @@ def test_a_store_in_the_place_of_another_is_not_opened(built: GraphStore, tmp_pa
 
 
 class Clock:
-    """Counts how often the arrays are read, and tells the time that a test sets."""
+    """Counts how often the arrays are read; its time stands still, some seconds after the store was written."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
         self.checks, self.later = 0, 10.0  # s: files written just now count as unsettled
-        verify, time = GraphStore.verify, publish.time.time
+        written, verify = max(file.stat().st_ctime for file in store.path.iterdir()), GraphStore.verify
         monkeypatch.setattr(GraphStore, "verify", lambda store: (self._count(), verify(store)))
-        monkeypatch.setattr(publish.time, "time", lambda: time() + self.later)
+        monkeypatch.setattr(store_files.time, "time", lambda: written + self.later)
 
     def _count(self) -> None:
         self.checks += 1
@@ -225,7 +225,7 @@ class Clock:
 def test_arrays_are_read_when_that_could_find_something(
     store: GraphStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    clock, stores = Clock(monkeypatch), store.path.parent
+    clock, stores = Clock(store, monkeypatch), store.path.parent
     for later, checks in ((10, 1), (10, 1), (86_000, 1), (86_500, 2), (86_500, 2), (0, 3)):
         clock.later = later
         open_store(TABLE, SETTINGS, stores)
@@ -247,7 +247,7 @@ def test_arrays_are_read_when_that_could_find_something(
 
 
 def test_files_written_just_now_are_read_again_next_time(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+    clock = Clock(store, monkeypatch)
     clock.later = 0.0
     os.utime(store.path / "frac.bin")
     for checks in (1, 2):
@@ -256,7 +256,7 @@ def test_files_written_just_now_are_read_again_next_time(store: GraphStore, monk
 
 
 def test_a_failed_verification_is_not_forgotten(store: GraphStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    Clock(monkeypatch)
+    Clock(store, monkeypatch)
     opened, note = open_store(TABLE, SETTINGS, store.path.parent), store.path.parent / f".{store.path.name}.checked"
     assert note.exists()
     flip(store.path / "frac.bin")
@@ -268,7 +268,7 @@ def test_a_failed_verification_is_not_forgotten(store: GraphStore, monkeypatch: 
 def test_a_sound_store_is_opened_where_nothing_can_be_written(
     store: GraphStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Clock(monkeypatch)
+    Clock(store, monkeypatch)
     for name in ("lock", "checked"):
         (store.path.parent / f".{store.path.name}.{name}").mkdir()
     assert len(open_store(TABLE, SETTINGS, store.path.parent).arrays) == 9
