@@ -247,3 +247,9 @@ def test_a_configuration_cannot_allow_that_pickled_tables_run_code() -> None:
     """Neither that of somebody else's run nor a YAML file: a person says so on the command line."""
     with pytest.raises(UsageError, match=r"a file cannot say that pickles are to be trusted.*--trust-pickle"):
         RunConfig.from_dict({**resolve_config().as_dict(), "trust_pickle": True})
+
+
+def test_graphs_are_loaded_in_the_process_of_the_run_unless_asked_for() -> None:
+    for mode in MODES:
+        assert resolve_config(mode=mode).workers == 0
+    assert RunConfig(tasks=(Task("energy", columns=("energy",)),), composition="mlp").workers == 0

@@ -25,6 +25,7 @@ from crystrata.jarvis_properties import GROUPS, get_property
 from crystrata.runs.config import resolve_config
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
+from crystrata.workflows import prepare
 from crystrata.workflows.prepare import training_hulls
 
 NAN = float("nan")
@@ -279,6 +280,18 @@ def test_the_hull_is_solved_once(dataset: CrystalPropertyDataset, stores: Path, 
 
 def split() -> Split:
     return Split(TRAIN, VAL, TEST, "random", 0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_go_through_page_locked_memory_where_there_is_a_gpu(
+    dataset: CrystalPropertyDataset, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(prepare, "resolve_device", lambda _: torch.device(device))
+    data = prepare.loaders(resolve_config(batch_size=4, accumulate=2, seed=3), dataset, split())
+    loader = data.train_dataloader()
+    assert loader.pin_memory == (device == "cuda")
+    assert loader.num_workers == 0
+    assert (data.sampler.batch_size, data.sampler.accumulate, data.sampler.seed) == (4, 2, 3)
 
 
 def test_loaders_show_their_parts(dataset: CrystalPropertyDataset) -> None:
