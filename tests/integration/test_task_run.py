@@ -90,6 +90,14 @@ def test_a_run_leaves_its_artifacts(straight: Path) -> None:
     assert facts["trained_tasks"][0] == "energy"
 
 
+def test_the_weights_of_a_configuration_reach_the_loss() -> None:
+    tasks = tuple(replace(task, loss_weight=3.0) if task.name == "energy" else task for task in CONFIG.tasks)
+    config = replace(CONFIG, tasks=tasks)
+    weights = build(config, prepare(config, QUIET, inputs=LABELS).data, QUIET).balance.weights
+    others = {task.name: 1.0 for task in tasks}
+    assert weights == others | {"energy": 3.0, "masked_features": 0.1}
+
+
 def test_a_run_over_tables_leaves_what_every_run_leaves(straight: Path) -> None:
     """Row of the registry, report, tables, calibration, and results by task."""
     assert {name for name in ARTIFACTS if not (straight / name).exists()} == set()
