@@ -77,7 +77,7 @@ class Task:
         columns: Columns of the labels; several are averaged, and all must be known. None for an autoencoder.
         unit: Unit of every reported number; "" for a pure number.
         title: Words for a person; the name if "".
-        t_column: Column of the coordinate of a curve or sequence, "" for none. Only the sequence head `vec` needs none.
+        t_column: Column of the coordinate of a curve or sequence. A sequence needs none: "" numbers its steps.
         classes: Names of the classes of a classification.
         transform: Scale on which the loss is measured, fitted on training labels: identity, asinh or log1p.
         lower: Physical lower bound of a value, or None. No prediction is below it. A label below it (some computed
@@ -187,8 +187,8 @@ class Task:
 
     @property
     def needs_t(self) -> bool:
-        """Whether the head reads a coordinate."""
-        return self.labels == "curve" and self.subtype != "vec"
+        """Whether the head cannot do without a coordinate: a sequence numbers its steps."""
+        return self.kind == "curve"
 
     @property
     def is_number(self) -> bool:
@@ -259,6 +259,10 @@ class Task:
                 raise UsageError(f"task {name!r} lacks the key {key!r}")
         kind = str(values.pop("kind")).lower()
         kind, older = TASK_KINDS.get(kind, (kind, {}))
+        if (
+            kind == "scalar" and older and (list(head.get("dims") or [1])[-1] or 1) > 1
+        ):  # a regression of several numbers
+            kind = "vector"
         plain = {key: _plain(key, value, name) for key, value in values.items()}
         return cls(kind=kind, head={**older, **head}, **plain)
 

@@ -182,7 +182,7 @@ def test_files_overlay_and_values_go_before_them(call: Call, tmp_path: Path) -> 
         ("--experiment_name=a/b", "experiment_name must be a plain name, not 'a/b'"),
         ("--model.init_args.graph_encoder={type: e3nn, graph: {kk: 3}}", "graph_encoder.graph 'kk'; did you mean 'k'"),
         ("--seed_everything=x", "seed_everything must be a whole number"),
-        ("--model.class_path=foundation_model.models.FlexibleMultiTaskModel", "of the old package: write Compositi"),
+        ("--model.class_path=foundation_model.models.FlexibleModel", "did you mean 'FlexibleMultiTaskModel'"),
         ("--model.class_path=CompositonModel", "did you mean 'CompositionModel'"),
         ("--data.class_path=CrystalData", "CompositionModel learns from CompositionData, not CrystalData"),
         ("--data.init_args.task_configs=[]", "the task_configs of model and data differ"),

@@ -66,12 +66,17 @@ def test_a_regression_is_a_scalar_with_the_head_of_its_time() -> None:
     assert Task.from_dict({"name": "energy", "kind": "scalar", "columns": ["e"]}) == Task("energy", columns=("e",))
 
 
-def test_only_the_vec_head_does_without_a_coordinate() -> None:
-    vec = {**STEPS, "subtype": "vec", "t_column": ""}
-    assert not Task.from_dict(vec).needs_t
-    for subtype in ("rnn", "tcn", "transformer", "hybrid"):
-        with pytest.raises(UsageError, match="t_column names the column of its coordinate"):
-            Task.from_dict({**vec, "subtype": subtype})
+def test_a_sequence_does_without_a_coordinate_and_a_curve_does_not() -> None:
+    for subtype in ("vec", "rnn", "tcn", "transformer", "hybrid"):
+        assert Task.from_dict({**STEPS, "subtype": subtype, "t_column": ""}).t_column == ""
+    with pytest.raises(UsageError, match="t_column names the column of its coordinate"):
+        Task.from_dict({**DOS, "t_column": ""})
+
+
+def test_a_regression_of_several_numbers_is_a_vector() -> None:
+    assert Task.from_dict({**ENERGY, "dims": [8, 4, 3]}).kind == "vector"
+    assert Task.from_dict({**ENERGY, "dims": [8, 4, 1]}).kind == "scalar"
+    assert Task.from_dict({**ENERGY, "dims": []}).kind == "scalar"
 
 
 @pytest.mark.parametrize(

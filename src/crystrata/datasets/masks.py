@@ -85,7 +85,8 @@ def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 def with_label_widths(task: Task, labels: Labels, train: np.ndarray) -> Task:
     """Return a task whose head knows what only labels tell; what its settings name already stays.
 
-    That is the number of components of a vector, the longest sequence of the head `vec`, and balanced class weights.
+    That is the number of components of a vector, the longest of sequences without a coordinate, and balanced class
+    weights.
 
     Args:
         task: The task.
@@ -95,7 +96,7 @@ def with_label_widths(task: Task, labels: Labels, train: np.ndarray) -> Task:
     head = dict(task.head)
     if task.kind == "vector":
         head.setdefault("components", labels.width)
-    elif task.subtype == "vec":
+    elif task.kind == "sequence" and (task.subtype == "vec" or not task.t_column):
         head.setdefault("seq_len", int(np.diff(labels.offsets).max(initial=1)))
     elif head.get("class_weights") == BALANCED:
         head["class_weights"] = balanced_class_weights(labels.values[train], len(task.classes)).tolist()

@@ -13,6 +13,9 @@ import pandas as pd
 from crystrata.datasets.cells import GAPS
 from crystrata.errors import DataError, nearest
 
+USUAL = "composition"
+"""Name of the column of compositions where no other is given."""
+
 
 def read_tables(paths: Sequence[str | Path], composition: str | None, *, trust_pickle: bool = False) -> pd.DataFrame:
     """Read tables and concatenate their rows.
@@ -35,20 +38,35 @@ def read_tables(paths: Sequence[str | Path], composition: str | None, *, trust_p
 def indexed_by_composition(table: pd.DataFrame, composition: str | None, source: str) -> pd.DataFrame:
     """Return a table whose index holds its compositions, None where there are none; the column stays.
 
+    A table without the column `composition` may have them in a column `id`, in its first column if that has no name,
+    or in an index that is no numbering.
+
     Raises:
         DataError: The table has neither a column nor an index of that name.
     """
-    if composition is None or (composition == table.index.name and composition not in table):
+    column = key_column(list(map(str, table.columns)), composition)
+    if column is None or (column == table.index.name and column not in table):
         keys = table.index
-    elif composition in table:
-        keys = pd.Index(table[composition])
+    elif column in table:
+        keys = pd.Index(table[column])
+    elif composition == USUAL and not isinstance(table.index, pd.RangeIndex):
+        keys = table.index
     else:
+        near = nearest(str(composition), map(str, table.columns))
         raise DataError(
-            f"{source} has no column {composition!r} of compositions{nearest(composition, map(str, table.columns))}; "
-            "composition_column names another one"
+            f"{source} has no column {composition!r} of compositions{near}; composition_column names another one"
         )
     names = [None if gap else str(key).strip() or None for key, gap in zip(keys, keys.isna(), strict=True)]
     return table.set_axis(pd.Index(names, dtype=object), axis="index")
+
+
+def key_column(columns: Sequence[str], composition: str | None) -> str | None:
+    """Return the column that holds the compositions, by the name that is asked for; see `indexed_by_composition`."""
+    if composition != USUAL or USUAL in columns:
+        return composition
+    if "id" in columns:
+        return "id"
+    return columns[0] if columns and (not columns[0] or columns[0].startswith("Unnamed: ")) else composition
 
 
 def _read(path: Path, composition: str | None, trust_pickle: bool) -> pd.DataFrame:
@@ -78,7 +96,7 @@ def _reader(path: Path) -> tuple[Callable[[Path, str | None], Any], bool]:
 
 def _csv(path: Path, composition: str | None) -> pd.DataFrame:
     header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    column = header[0] if composition is None else composition
+    column = header[0] if composition is None else key_column(header, composition)
     gaps = {name: GAPS for name in header if name != column}  # `NaN` is also sodium nitride
     table = pd.read_csv(path, dtype={column: str}, na_values=gaps, keep_default_na=False, low_memory=False)
     return table.set_index(column) if composition is None else table

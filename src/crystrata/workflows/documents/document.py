@@ -24,7 +24,12 @@ ROOTS = ("crystrata", "lightning", "torch")
 CLASS, ARGUMENTS = "class_path", "init_args"
 
 _OLD_PACKAGE = "foundation_model"
-_NEW_NAMES = {"FlexibleMultiTaskModel": "CompositionModel", "CompoundDataModule": "CompositionData"}
+NEW_NAMES = {
+    "FlexibleMultiTaskModel": "CompositionModel",
+    "CompoundDataModule": "CompositionData",
+    "PrecomputedDescriptorSource": "descriptor: {kind: table}",
+}
+"""Class of the old package -> what it is here."""
 
 Made = TypeVar("Made")
 
@@ -89,7 +94,7 @@ def _first_line(error: Exception) -> str:
 
 
 def require_allowed(value: Any, where: str = "") -> None:
-    """Refuse every class path, however deep, that leads out of `ROOTS` or into the old package."""
+    """Refuse every class path, however deep, that leads out of `ROOTS`; old classes are known by name."""
     if isinstance(value, Mapping):
         path = value.get(CLASS)
         if isinstance(path, str):
@@ -104,11 +109,19 @@ def require_allowed(value: Any, where: str = "") -> None:
 def _require_allowed(path: str, where: str) -> None:
     root, last = path.split(".")[0], path.split(".")[-1]
     if root == _OLD_PACKAGE:
-        new = _NEW_NAMES.get(last)
-        written = f"write {new}" if new else f"its classes are {', '.join(_NEW_NAMES.values())} here"
-        raise UsageError(f"{where}: {path} is a class of the old package: {written}")
-    if "." in path and root not in ROOTS:
+        if last not in NEW_NAMES:
+            raise UsageError(f"{where}: {unknown_name('class of the old package', last, NEW_NAMES)}")
+    elif "." in path and root not in ROOTS:
         raise UsageError(f"{where}: {path} is not imported: class paths lead into {', '.join(ROOTS)} only")
+
+
+def old_classes(value: Any) -> dict[str, str]:
+    """Return the class paths of the old package in a part of a document, and what they are here."""
+    if isinstance(value, Mapping):
+        path = str(value.get(CLASS, ""))
+        found = {path: NEW_NAMES[path.split(".")[-1]]} if path.split(".")[0] == _OLD_PACKAGE else {}
+        return {old: new for part in value.values() for old, new in old_classes(part).items()} | found
+    return {old: new for part in value for old, new in old_classes(part).items()} if isinstance(value, list) else {}
 
 
 def class_and_arguments(value: Any, where: str) -> tuple[str, dict[str, Any]]:

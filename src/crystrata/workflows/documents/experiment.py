@@ -16,7 +16,14 @@ from crystrata.runs.directory import is_plain_name
 from crystrata.settings import checked, require_known
 from crystrata.tasks import KINDS, SELECTIONS, parse_tasks
 from crystrata.training.fit import Extras
-from crystrata.workflows.documents.document import Document, class_and_arguments, imported_object, require_allowed
+from crystrata.workflows.documents.document import (
+    NEW_NAMES,
+    Document,
+    class_and_arguments,
+    imported_object,
+    old_classes,
+    require_allowed,
+)
 from crystrata.workflows.documents.older_keys import PRESET_KEYS, fields_of, fields_of_trainer
 
 SECTIONS = ("experiment_name", "seed_everything", "trainer", "model", "data")
@@ -85,6 +92,7 @@ def read_experiment(document: Document) -> tuple[Experiment, list[str]]:
     retired: list[str] = []
     document = {key: _without_retired(value, key, retired) for key, value in document.items()}
     notices = [f"low-rank adapters are gone: {', '.join(retired)} change nothing"] if retired else []
+    notices += [f"{old} is read as {new}" for old, new in old_classes(document).items()]
     require_known(document, [*SECTIONS, *field_names(), *PRESET_KEYS], "the top")
     name = document.get("experiment_name") or document.get("run_id")
     if name is not None and (not isinstance(name, str) or not is_plain_name(name)):
@@ -152,17 +160,23 @@ def _section(document: Document, name: str, *, required: bool) -> dict[str, Any]
             raise UsageError(f"the configuration lacks {name}: give class_path ({', '.join(CLASSES)}) and init_args")
         return {}
     path, arguments = class_and_arguments(value, name)
-    short = path.rpartition(".")[2]
+    short = _short(path)
     known = [one for one in CLASSES if one.lower().endswith(name)]
     if short not in known:
         raise unknown_name(f"class at {name}", path, known)
     return arguments
 
 
+def _short(path: str) -> str:
+    """Return the name of a class as it is here."""
+    name = path.rpartition(".")[2]
+    return NEW_NAMES.get(name, name)
+
+
 def _require_pair(document: Document) -> None:
     """Refuse a model of compositions with data of crystals, and the other way round."""
     sections = [document[name] for name in ("model", "data") if document.get(name) is not None]
-    short = [class_and_arguments(one, "model")[0].rpartition(".")[2] for one in sections]
+    short = [_short(class_and_arguments(one, "model")[0]) for one in sections]
     if len(short) == 2 and short[0].removesuffix("Model") != short[1].removesuffix("Data"):
         expected = short[0].replace("Model", "Data")
         if short[0] in CLASSES and short[1] in CLASSES:

@@ -22,6 +22,7 @@ from crystrata.runs.config import (
 )
 from crystrata.settings import checked, make, require_known
 from crystrata.tasks import parse_tasks
+from crystrata.workflows.documents.document import NEW_NAMES, class_and_arguments
 
 Values = dict[str, Any]
 
@@ -70,7 +71,7 @@ PRESET_KEYS = tuple("algorithm level mode preset size properties heads angles si
 _STRUCTURED = (
     "task_configs", "tasks", "encoder_config", "shared_block_dims", "norm_shared", "residual_shared", "loss_weights",
     "shared_block_optimizer", "freeze_encoder", "train_only", "pretrain", "graph_encoder", "attributes_source",
-    "composition_column", "split_column", "test_all", "task_masking_ratios", "predict_idx",
+    "descriptor_fn", "composition_column", "split_column", "test_all", "task_masking_ratios", "predict_idx",
 )  # fmt: skip
 """Keys that are not one field of a run each."""
 
@@ -109,7 +110,17 @@ def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
         if given.get("descriptor") is not None:
             raise UsageError("descriptor and formula_desc_source contradict each other: give one")
         found["descriptor"] = {"kind": "table", "path": given["formula_desc_source"]}
+    if given.get("descriptor_fn") is not None:
+        found["descriptor"] = _descriptor(given["descriptor_fn"])
     return found | _tasks(model, data, given) | _encoders(given) | _training(given) | _split(given)
+
+
+def _descriptor(source: Any) -> Values:
+    """Return the descriptor that an older document names by the class of its source."""
+    path, arguments = class_and_arguments(source, "data.init_args.descriptor_fn")
+    if NEW_NAMES.get(path.rpartition(".")[2]) != "descriptor: {kind: table}":
+        raise unknown_name("class at data.init_args.descriptor_fn", path, ["PrecomputedDescriptorSource"])
+    return {"kind": "table", **{name: value for name, value in arguments.items() if value is not None}}
 
 
 def _tasks(model: Mapping[str, Any], data: Mapping[str, Any], given: Mapping[str, Any]) -> Values:
