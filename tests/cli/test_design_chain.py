@@ -11,7 +11,7 @@ import pytest
 from known_compositions import mean_of
 
 from crystrata.cli.design import main as design
-from crystrata.cli.several_runs import continual as rehearse
+from crystrata.cli.several_runs import continual as continual
 
 METALS = ("Li", "Na", "K", "Mg", "Ca", "Al", "Ti", "Fe", "Cu", "Zn")
 CONFIG = """
@@ -72,8 +72,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_fine_tuning_and_study_share_a_file_and_a_folder(config: Path) -> None:
     output = config.parent / "out"
-    assert rehearse(["--config", str(config)]) == 0
-    assert rehearse(["--config", str(config), "--finetune-heads", "pull", "--epochs", "2"]) == 0
+    assert continual(["--config", str(config)]) == 0
+    assert continual(["--config", str(config), "--finetune-heads", "pull", "--epochs", "2"]) == 0
     tuned = output / "finetune" / "final_model.pt"
     assert design(["study", "--config", str(config), "--model", str(tuned)]) == 0
     assert (output / "training" / "final_model.pt").is_file()

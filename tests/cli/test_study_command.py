@@ -398,9 +398,9 @@ def test_the_shipped_example_is_read() -> None:
 
 @pytest.mark.parametrize("name", ["demo", "full"])
 def test_continual_learning_and_study_share_a_file(name: str) -> None:
-    file = Path(__file__).parents[2] / "examples" / "rehearsal" / f"{name}.toml"
-    study_of, rehearsal = read_study(file), read_continual(file)
-    assert study_of.model == f"{rehearsal.output}/training/final_model.pt"
+    file = Path(__file__).parents[2] / "examples" / "continual" / f"{name}.toml"
+    study_of, continual = read_study(file), read_continual(file)
+    assert study_of.model == f"{continual.output}/training/final_model.pt"
     (scenario,) = study_of.scenarios
     known = {task["name"]: task for task in catalogue_tasks(name)}
     assert {objective.task for objective in map(Objective.parse, scenario.objectives)} <= set(known)

@@ -80,13 +80,13 @@ def config(table: Path, tmp_path_factory: pytest.TempPathFactory) -> ContinualCo
         {"name": "melting", "kind": "regression", "data_column": "melting", "transform": "log1p", **files},
         {"name": "heat", "kind": "curve", "data_column": "heat", "t_column": "T", **files, "head": {"kernels": 8}},
     )
-    output = str(tmp_path_factory.mktemp("rehearsals") / "whole")
+    output = str(tmp_path_factory.mktemp("continual") / "whole")
     return ContinualConfig(tasks=tasks, replay=0.2, training=TRAINING, output=output)
 
 
 @pytest.fixture(scope="module")
-def rehearsed(config: ContinualConfig) -> tuple[Path, dict[str, Any]]:
-    """Folder and records of a rehearsal that was never cut."""
+def learned(config: ContinualConfig) -> tuple[Path, dict[str, Any]]:
+    """Folder and records of a continual learning that was never cut."""
     records = run_continual(config, ["of", "tests"], QUIET)
     return Path(config.output) / "training", records
 
@@ -95,8 +95,8 @@ def network_of(weights: Path) -> Network:
     return unpack_single(read_checkpoint(weights))[0]
 
 
-def test_a_rehearsal_leaves_its_steps(rehearsed: tuple[Path, dict[str, Any]]) -> None:
-    folder, records = rehearsed
+def test_continual_learning_leaves_its_steps(learned: tuple[Path, dict[str, Any]]) -> None:
+    folder, records = learned
     steps = [f"step{number:02d}_{name}" for number, name in enumerate(NAMES, start=1)]
     assert sorted(path.name for path in folder.glob("step*")) == steps
     for number, step in enumerate(steps, start=1):
@@ -121,8 +121,8 @@ def test_a_rehearsal_leaves_its_steps(rehearsed: tuple[Path, dict[str, Any]]) ->
     assert json.loads((folder / RECORDS).read_text())["bwt"] == pytest.approx(records["bwt"])
 
 
-def test_backward_transfer_is_that_of_the_predictions(rehearsed: tuple[Path, dict[str, Any]]) -> None:
-    folder, records = rehearsed
+def test_backward_transfer_is_that_of_the_predictions(learned: tuple[Path, dict[str, Any]]) -> None:
+    folder, records = learned
 
     def r2(step: int) -> float:
         rows = pd.read_parquet(folder / f"step{step:02d}_{NAMES[step - 1]}" / "ionicity_pred.parquet")
@@ -136,8 +136,8 @@ def test_backward_transfer_is_that_of_the_predictions(rehearsed: tuple[Path, dic
     assert -np.mean(lost[:-1]) == pytest.approx(records["bwt"] * len(NAMES) / (len(NAMES) - 1))
 
 
-def test_every_step_has_the_one_split(rehearsed: tuple[Path, dict[str, Any]]) -> None:
-    folder, records = rehearsed
+def test_every_step_has_the_one_split(learned: tuple[Path, dict[str, Any]]) -> None:
+    folder, records = learned
     split = json.loads((folder / SPLITS).read_text())
     assert records["split"]["digest"] == split["digest"]
     for run in folder.glob("step*"):
@@ -145,8 +145,8 @@ def test_every_step_has_the_one_split(rehearsed: tuple[Path, dict[str, Any]]) ->
         assert set(pd.read_parquet(run / "ionicity_pred.parquet")["key"]) == set(split["test"])
 
 
-def test_the_scaling_of_a_head_never_moves(rehearsed: tuple[Path, dict[str, Any]], table: Path) -> None:
-    folder, _ = rehearsed
+def test_the_scaling_of_a_head_never_moves(learned: tuple[Path, dict[str, Any]], table: Path) -> None:
+    folder, _ = learned
     split = json.loads((folder / SPLITS).read_text())
     labels = pd.read_parquet(table)
     labels.index = pd.Index(composition_keys(labels["composition"]))
@@ -170,9 +170,9 @@ def test_the_scaling_of_a_head_never_moves(rehearsed: tuple[Path, dict[str, Any]
 
 
 def test_without_replay_more_is_forgotten(
-    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+    config: ContinualConfig, learned: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    _, kept = rehearsed
+    _, kept = learned
     bare = replace(config, replay=0.0, output=str(tmp_path))
     lost = run_continual(bare, [], QUIET)
     assert lost["after_learning"]["ionicity"] == kept["after_learning"]["ionicity"]  # the first step is the same
@@ -184,10 +184,10 @@ def test_without_replay_more_is_forgotten(
     assert all(torch.equal(before[name], after[name]) for name in before)  # an idle head is not run and does not move
 
 
-def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
-    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+def test_continual_learning_that_was_cut_goes_on_bit_for_bit(
+    config: ContinualConfig, learned: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    whole, records = rehearsed
+    whole, records = learned
     other = replace(config, output=str(tmp_path))
 
     def fail(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
@@ -219,17 +219,17 @@ def test_a_rehearsal_that_was_cut_goes_on_bit_for_bit(
         ({"last": ("ionicity",)}, r"last \[\] -> \['ionicity'\]"),
     ],
 )
-def test_a_changed_rehearsal_is_not_continued(
-    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], change: dict[str, Any], complaint: str
+def test_a_changed_plan_is_not_continued(
+    config: ContinualConfig, learned: tuple[Path, dict[str, Any]], change: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         run_continual(replace(config, **change), [], QUIET)
 
 
 def test_heads_alone_are_trained_and_every_head_stays(
-    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]]
+    config: ContinualConfig, learned: tuple[Path, dict[str, Any]]
 ) -> None:
-    folder, _ = rehearsed
+    folder, _ = learned
     run = finetune_heads(config, ["melting"], [], QUIET, epochs=3)
     before, after = network_of(folder / FINAL), network_of(run / FINAL)
     summary = json.loads((run / FINETUNE_SUMMARY).read_text())
@@ -250,9 +250,9 @@ def test_heads_alone_are_trained_and_every_head_stays(
 
 
 def test_a_fine_tuning_that_was_cut_goes_on_from_its_own_weights_alone(
-    config: ContinualConfig, rehearsed: tuple[Path, dict[str, Any]], tmp_path: Path
+    config: ContinualConfig, learned: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(rehearsed[0], tmp_path / "training")
+    folder = shutil.copytree(learned[0], tmp_path / "training")
     other, weights = replace(config, output=str(tmp_path)), folder / "step03_melting" / BEST
 
     def fail(self: MovingAverage, trainer: Any, module: Any, batch: Any, index: int) -> None:
@@ -275,17 +275,17 @@ TOML = """
 [design]
 anything = 1
 
-[rehearsal]
+[continual]
 replay = 12
 last = ["b"]
 
-[rehearsal.replay_by_task]
+[continual.replay_by_task]
 a = 0.1
 
-[rehearsal.training]
+[continual.training]
 epochs = 3
 
-[[rehearsal.tasks]]
+[[continual.tasks]]
 name = "a"
 kind = "regression"
 data_column = "a"
@@ -293,20 +293,20 @@ data_column = "a"
 
 
 JARVIS_TOML = """
-[rehearsal]
+[continual]
 max_compositions = 300
 
-[rehearsal.training]
+[continual.training]
 descriptor = {{ kind = "statistics" }}
 data_dir = "{data_dir}"
 device = "cpu"
 
-[[rehearsal.tasks]]
+[[continual.tasks]]
 name = "energy"
 kind = "regression"
 data_column = "formation_energy_peratom"
 
-[[rehearsal.tasks]]
+[[continual.tasks]]
 name = "system"
 kind = "classification"
 data_column = "crystal_system"
@@ -315,7 +315,7 @@ classes = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", 
 
 
 def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
-    file = tmp_path / "rehearsal.toml"
+    file = tmp_path / "continual.toml"
     file.write_text(TOML)
     config = read_continual(file, epochs=5, output=None)
     assert (config.replay, config.replay_by_task, config.last) == (12, {"a": 0.1}, ("b",))
@@ -327,22 +327,22 @@ def test_a_file_may_hold_tables_of_other_commands(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("[rehersal]", "has no table"),
-        ("[rehearsal]\nreply = 1", "did you mean 'replay'"),
-        ("[rehearsal]", "name a catalogue"),
-        ('[rehearsal]\ncatalogue = "demo"\nreplay = 1.5', "a whole number of samples"),
-        ('[rehearsal]\ncatalogue = "demo"\ntraining = 3', "wrong kind"),
-        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nepoch = 3', "did you mean 'epochs'"),
-        ('[rehearsal]\ncatalogue = "demo"\n[rehearsal.training]\nstart = "x"', "decided by the steps"),
-        ('[rehearsal]\ncatalogue = "demo"\nlast = "metal"', "last is a list, not 'metal'"),
-        ('[rehearsal]\ncatalogue = "demo"\nlast = ["metal", "band_gap", "metal"]', "last names 'metal' twice"),
-        ('[rehearsal]\ntasks = "metal"', "tasks is a list, not 'metal'"),
-        ("[rehearsal", "cannot be read as TOML"),
+        ("[continual]\nreply = 1", "did you mean 'replay'"),
+        ("[continual]", "name a catalogue"),
+        ('[continual]\ncatalogue = "demo"\nreplay = 1.5', "a whole number of samples"),
+        ('[continual]\ncatalogue = "demo"\ntraining = 3', "wrong kind"),
+        ('[continual]\ncatalogue = "demo"\n[continual.training]\nepoch = 3', "did you mean 'epochs'"),
+        ('[continual]\ncatalogue = "demo"\n[continual.training]\nstart = "x"', "decided by the steps"),
+        ('[continual]\ncatalogue = "demo"\nlast = "metal"', "last is a list, not 'metal'"),
+        ('[continual]\ncatalogue = "demo"\nlast = ["metal", "band_gap", "metal"]', "last names 'metal' twice"),
+        ('[continual]\ntasks = "metal"', "tasks is a list, not 'metal'"),
+        ("[continual", "cannot be read as TOML"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(
     text: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "rehearsal.toml"
+    file = tmp_path / "continual.toml"
     file.write_text(text)
     assert main(["--config", str(file), "--output", str(tmp_path)]) == 2
     told = capsys.readouterr().err
@@ -353,7 +353,7 @@ def test_what_cannot_be_used_is_one_line(
 def test_tasks_without_files_read_the_jarvis_table(
     jarvis_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, output = tmp_path / "rehearsal.toml", tmp_path / "made"
+    file, output = tmp_path / "continual.toml", tmp_path / "made"
     file.write_text(JARVIS_TOML.format(data_dir=(tmp_path / "data").as_posix()))
     assert main(["--config", str(file), "--output", str(output), "--data-file", str(jarvis_file), "--epochs", "2"]) == 0
     told = capsys.readouterr().out
@@ -371,7 +371,7 @@ def test_tasks_without_files_read_the_jarvis_table(
 
 @pytest.mark.parametrize("name", ["demo", "full"])
 def test_the_examples_can_be_read(name: str, root: Path) -> None:
-    config = read_continual(root / "examples" / "rehearsal" / f"{name}.toml")
+    config = read_continual(root / "examples" / "continual" / f"{name}.toml")
     tasks = {task["name"] for task in catalogue_tasks(name)}
     assert config.catalogue == name
     assert {*config.last, *config.replay_by_task} <= tasks

@@ -99,8 +99,8 @@ def build_continual_parser(program: str = "crystrata continual") -> Parser:
         "report what was forgotten. The same command continues a continual learning that was interrupted. With "
         "--finetune-heads, train some heads of its final model alone.",
         examples=(
-            "--config examples/rehearsal/demo.toml --data-file dft_3d.parquet",
-            "--config examples/rehearsal/demo.toml --finetune-heads band_gap",
+            "--config examples/continual/demo.toml --data-file dft_3d.parquet",
+            "--config examples/continual/demo.toml --finetune-heads band_gap",
         ),
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML file with a table [continual]")

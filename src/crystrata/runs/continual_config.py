@@ -67,7 +67,7 @@ class ContinualConfig:
     order_seed: int | None = None
     last: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
-    output: str = "artifacts/rehearsal"
+    output: str = "artifacts/continual"
 
     def __post_init__(self) -> None:
         if not self.tasks and self.catalogue is None:

@@ -26,7 +26,7 @@ from crystrata.workflows.prepare import Prepared, prepare
 from crystrata.workflows.sources import SAVED, Inputs
 
 TRAINING = "training"
-NOTED, COMPOSITIONS = "rehearsal.json", "compositions.parquet"
+NOTED, COMPOSITIONS = "continual.json", "compositions.parquet"
 
 
 @dataclass(frozen=True)
