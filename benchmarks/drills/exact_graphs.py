@@ -9,8 +9,7 @@ import numpy as np
 
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.build import build_graphs
-from crystrata.graphs.neighbours import find_neighbourhoods
+from crystrata.graphs.neighbours import build_graphs, find_neighbourhoods
 from crystrata.structures.crystal import Crystal
 
 

@@ -14,8 +14,7 @@ from rich.console import Console
 from crystrata.datasets.batch import Batch, Targets
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
-from crystrata.graphs.build import build_graphs
-from crystrata.graphs.neighbours import radius_edges
+from crystrata.graphs.neighbours import build_graphs, radius_edges
 from crystrata.graphs.store import open_store
 from crystrata.jarvis_properties import property_tasks
 from crystrata.networks.config import NetworkConfig

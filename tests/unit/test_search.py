@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from known_crystals import CRYSTALS, SETTINGS
 
 from crystrata.graphs.arrays import ARRAY_FORMS
-from crystrata.graphs.build import build_graphs
 from crystrata.graphs.neighbours import (
     Neighbourhoods,
+    build_graphs,
     find_all_neighbourhoods,
     find_neighbourhoods,
     radius_edges,

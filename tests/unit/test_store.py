@@ -18,14 +18,14 @@ from known_crystals import CRYSTALS, LONE_ATOM, SETTINGS, table_of
 from crystrata.errors import CrystrataError, DataError, StorageError, UsageError
 from crystrata.files import lock
 from crystrata.graph_settings import GraphSettings
-from crystrata.graphs import publish
 from crystrata.graphs import store as store_module
+from crystrata.graphs import store_files
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
-from crystrata.graphs.build import build_graphs
-from crystrata.graphs.header import HEADER, sealed
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
+from crystrata.graphs.store_files import HEADER, sealed
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 
@@ -214,9 +214,9 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.checks, self.later = 0, 10.0  # s: files written just now count as unsettled
-        verify, time = GraphStore.verify, publish.time.time
+        verify, time = GraphStore.verify, store_files.time.time
         monkeypatch.setattr(GraphStore, "verify", lambda store: (self._count(), verify(store)))
-        monkeypatch.setattr(publish.time, "time", lambda: time() + self.later)
+        monkeypatch.setattr(store_files.time, "time", lambda: time() + self.later)
 
     def _count(self) -> None:
         self.checks += 1

@@ -14,10 +14,8 @@ from crystrata.errors import DataError
 from crystrata.files import write_atomically
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, derive, offsets
-from crystrata.graphs.header import checked_header
-from crystrata.graphs.publish import publish
 from crystrata.graphs.store import GraphStore, kept_store, store_path
-from crystrata.graphs.writer import ArrayWriter
+from crystrata.graphs.store_files import ArrayWriter, checked_header, publish
 
 _MAGIC = b"crystrata-store-1\n"
 _PART = 2048  # crystals whose vectors and angles are derived at once

@@ -19,18 +19,20 @@ from crystrata.errors import DataError
 from crystrata.files import digest_of_json, lock, sha256_of
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays
-from crystrata.graphs.build import build_graphs
-from crystrata.graphs.header import SCHEMA_VERSION, damaged, read_header
-from crystrata.graphs.publish import (
+from crystrata.graphs.neighbours import build_graphs
+from crystrata.graphs.store_files import (
+    SCHEMA_VERSION,
+    ArrayWriter,
     checked_lately,
+    damaged,
     forget_check,
     lock_of,
     note_checked,
     publish,
+    read_header,
     stamps_of,
     sweep,
 )
-from crystrata.graphs.writer import ArrayWriter
 from crystrata.parallel import map_ordered
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal, Rejected

@@ -20,7 +20,7 @@ from crystrata.datasets.sampling import Step
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.hull.derived import with_derived
 from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.domain import cautions
