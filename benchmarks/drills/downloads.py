@@ -9,8 +9,8 @@ from pathlib import Path
 
 from crystrata.errors import DataError, StorageError
 from crystrata.sources.jarvis import Release
+from crystrata.sources.jarvis.cached import obtain
 from crystrata.sources.jarvis.download import Transport
-from crystrata.sources.jarvis.kept import obtain
 from drills.children import KILLED
 from drills.drill import Drill, Tally
 from drills.kept_files import damage

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crystrata.compositions.fractions import atomic_fractions
+from crystrata.compositions.keys import atomic_fractions
 from crystrata.datasets.batch import Targets
 from crystrata.datasets.labels import column_labels
 from crystrata.graph_settings import GraphSettings

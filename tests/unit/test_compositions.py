@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from known_crystals import CRYSTALS, LONE_ATOM, SUPERCELLS, batch_of
 
-from crystrata.compositions.fractions import atomic_fractions
+from crystrata.compositions.keys import atomic_fractions
 from crystrata.elements import MAX_ATOMIC_NUMBER, atomic_number
 from crystrata.networks.latent import atomic_fractions as fractions_of_batch
 from drills.rewritings import supercell

@@ -24,11 +24,11 @@ from crystrata.compositions.descriptors import (
     Matminer,
     PrecomputedDescriptors,
     Statistics,
+    composition_statistics,
     describe_valid,
 )
 from crystrata.compositions.element_features import FILE, element_features_csv, load_element_features
 from crystrata.compositions.keys import weights
-from crystrata.compositions.statistics import composition_statistics
 from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError, InputError, UsageError
 

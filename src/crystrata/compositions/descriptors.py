@@ -1,6 +1,6 @@
 """Where the numbers that describe a composition come from: computed, or read from a table; all with one interface.
 
-n compositions, D descriptor width.
+n compositions, D descriptor width, Z elements, F features of an element.
 """
 
 from __future__ import annotations
@@ -17,10 +17,37 @@ import numpy as np
 from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import composition_keys, known_weights
 from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
-from crystrata.compositions.statistics import STATISTICS, composition_statistics
 from crystrata.elements import SYMBOLS
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import digest_of_json
+
+STATISTICS = ("mean", "variance", "max", "min")
+
+
+def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return weighted mean, weighted variance, maximum and minimum of the features over the elements present.
+
+    Args:
+        weights: (B, n) atomic fractions.
+        features: (n, F).
+
+    Returns:
+        (B, 4 F) float64, statistic by statistic in the order of `STATISTICS`.
+
+    Raises:
+        InputError: A row has no element.
+    """
+    empty = np.flatnonzero(~(weights > 0).any(axis=1))
+    if len(empty):
+        raise InputError(f"composition {empty[0]} has no element")
+    row, element = np.nonzero(weights)
+    first = np.searchsorted(row, np.arange(len(weights)))  # first element of each composition
+    share, feature = weights[row, element][:, None], features[element]
+    mean = np.add.reduceat(share * feature, first)
+    variance = np.add.reduceat(share * (feature - mean[row]) ** 2, first)
+    extremes = np.maximum.reduceat(feature, first), np.minimum.reduceat(feature, first)
+    return np.concatenate([mean, variance, *extremes], axis=1)
+
 
 _GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
 _EXAMPLES = 5  # of keys without a descriptor, in the warning

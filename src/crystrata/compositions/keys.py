@@ -200,3 +200,17 @@ def _fractions(rows: list[dict[str, float]]) -> np.ndarray:
             for symbol, amount in amounts.items():
                 row[atomic_number(symbol) - 1] = amount / largest / total
     return table
+
+
+def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
+    """Return the atomic fractions of n crystals, (n, 103) float32.
+
+    Args:
+        numbers: Atomic numbers of all atoms, flat.
+        atom_offsets: First atom of each crystal, (n + 1,).
+    """
+    n = len(atom_offsets) - 1
+    crystal = np.repeat(np.arange(n), np.diff(atom_offsets))
+    cell = crystal * MAX_ATOMIC_NUMBER + numbers.astype(np.int64) - 1
+    counts = np.bincount(cell, minlength=n * MAX_ATOMIC_NUMBER).reshape(n, MAX_ATOMIC_NUMBER)
+    return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from crystrata.compositions.fractions import atomic_fractions
+from crystrata.compositions.keys import atomic_fractions
 from crystrata.datasets.batch import Batch, Targets
 from crystrata.datasets.labels import Labels, column_labels
 from crystrata.datasets.masks import keep_mask, ratio_count

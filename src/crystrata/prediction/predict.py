@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from crystrata.compositions.fractions import atomic_fractions
-from crystrata.compositions.keys import group_key, known_weights
+from crystrata.compositions.keys import atomic_fractions, group_key, known_weights
 from crystrata.datasets.dataset import MaterialDataset
 from crystrata.datasets.materials import Materials, Structures
 from crystrata.datasets.sampling import Step

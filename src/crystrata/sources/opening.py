@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from crystrata.errors import OfflineError, UsageError
+from crystrata.sources import DEFAULT_RELEASE, Source
 from crystrata.sources.demo import open_demo
 from crystrata.sources.jarvis import open_data_file, open_release
-from crystrata.sources.names import DEFAULT_RELEASE, Source
 from crystrata.sources.table import CrystalTable
 
 JARVIS_VARIABLE = "CRYSTRATA_JARVIS"

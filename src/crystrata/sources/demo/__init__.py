@@ -8,10 +8,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from crystrata.sources.demo.decorations import decorations
+from crystrata.sources.demo.decorations import chemical_formula, decorate, decorations
 from crystrata.sources.demo.labels import labels_of
 from crystrata.sources.demo.prototypes import PROTOTYPES
-from crystrata.sources.demo.structures import chemical_formula, decorate
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 

@@ -143,7 +143,4 @@ def _write(target: Path, rows: _Rows, labels: dict[str, np.ndarray], facts: Conv
             **{name: pa.array(values, mask=np.isnan(values)) for name, values in labels.items()},
         }
     ).replace_schema_metadata({FACTS_KEY: json.dumps(asdict(facts)).encode()})
-    write_atomically(
-        target,
-        lambda file: pq.write_table(table, file, compression="zstd", row_group_size=8192),
-    )
+    write_atomically(target, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=8192))

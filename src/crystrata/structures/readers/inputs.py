@@ -155,8 +155,7 @@ def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     unpacked, packed = (sum(sizes) for sizes in ([m.file_size for m in every], [m.compress_size for m in every]))
     if len(every) > MAX_ARCHIVE_MEMBERS or unpacked > MAX_ARCHIVE_BYTES:
         raise CrystalError(
-            "unsafe_archive",
-            f"{len(every)} members of {unpacked / 1e6:.0f} MB together; split the archive",
+            "unsafe_archive", f"{len(every)} members of {unpacked / 1e6:.0f} MB together; split the archive"
         )
     if unpacked > _RATIO_FROM and unpacked > MAX_ARCHIVE_RATIO * packed:
         raise CrystalError("unsafe_archive", f"it would grow more than {MAX_ARCHIVE_RATIO}-fold; unpack it first")
