@@ -14,7 +14,7 @@ SYMBOLS: tuple[str, ...] = tuple(
 MAX_ATOMIC_NUMBER = len(SYMBOLS)
 
 INERT_OR_UNSTABLE = tuple("He Ne Ar Kr Xe Rn Tc Pm Po At Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split())
-"""Noble gases, and elements without a stable isotope: recipes are sought without them."""
+"""Noble gases, and elements without a stable isotope: compositions are sought without them."""
 
 COVALENT_RADII = (
     0.31, 0.28, 1.28, 0.96, 0.84, 0.76, 0.71, 0.66, 0.57, 0.58, 1.66, 1.41, 1.21, 1.11, 1.07, 1.05, 1.02, 1.06,
@@ -31,11 +31,7 @@ _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
 
 
 def atomic_number(symbol: str) -> int:
-    """Return the atomic number of an element symbol.
-
-    Raises:
-        InputError: The symbol is no element of the table; nothing is guessed ("Wat" is not oxygen).
-    """
+    """Return the atomic number of a symbol; an InputError for others, nothing is guessed (\"Wat\" is not oxygen)."""
     try:
         return _NUMBERS[symbol]
     except KeyError:

@@ -153,11 +153,7 @@ TRACKS: dict[str, TrackDefaults] = {
 
 
 def get_preset(algorithm: str, mode: str) -> Preset:
-    """Return the preset of an algorithm and a level or profile.
-
-    Raises:
-        UsageError: One of the names is unknown.
-    """
+    """Return the preset of an algorithm and a level or profile; a UsageError if a name is unknown."""
     if algorithm not in ALGORITHMS:
         raise unknown_name("algorithm", algorithm, ALGORITHMS)
     if mode not in MODES:
@@ -166,11 +162,7 @@ def get_preset(algorithm: str, mode: str) -> Preset:
 
 
 def resolve_size(algorithm: str, size: str) -> str:
-    """Return the size's own name in a track: `small` is `lite` for e3nn.
-
-    Raises:
-        UsageError: The track has no such size.
-    """
+    """Return the size's own name in a track (`small` is `lite` for e3nn); a UsageError if it has no such size."""
     known = [name for track, name in SIZES if track == algorithm]
     for candidate in (size, SIZE_ALIASES.get(size, size)):
         if candidate in known:
@@ -179,11 +171,8 @@ def resolve_size(algorithm: str, size: str) -> str:
 
 
 def schedule_named(scheduler_type: str | None) -> Schedule | None:
-    """Return the learning rate over time that the settings of an optimizer name; None where they name none.
-
-    Raises:
-        UsageError: The name is unknown.
-    """
+    """Return the schedule that the settings of an optimizer name, None where they name none; a UsageError if it is
+    unknown."""
     if scheduler_type is None:
         return None
     if str(scheduler_type).lower() not in _SCHEDULE_NAMES:

@@ -215,11 +215,7 @@ class Task:
         return () if self.derived_from else (self.kind, *self.other_kinds)
 
     def of_kind(self, kind: str) -> Task:
-        """Return the task with another kind of head.
-
-        Raises:
-            UsageError: It follows from another task, or has no such kind.
-        """
+        """Return the task with another kind of head; a UsageError if it is derived, or has no such kind."""
         if self.derived_from:
             raise UsageError(f"--head {self.name}={kind}: {self.name} has no head: it follows from {self.derived_from}")
         if kind not in self.kinds:
@@ -284,10 +280,9 @@ def parse_tasks(
     attributes_source: str | None = None,
     other_losses: Collection[str] = (),
 ) -> tuple[Task, ...]:
-    """Make all tasks of a configuration, of the newer or the older layout.
+    """Make all tasks of a configuration, of the newer or the older layout, one mapping of plain values per task.
 
     Args:
-        records: One mapping of plain values per task.
         loss_weights: Task -> static weight; the `loss_weight` of a task itself takes precedence.
         task_masking_ratios: Task -> fraction, in the same way.
         attributes_source: One table for every task without files of its own.

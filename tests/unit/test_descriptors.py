@@ -93,7 +93,7 @@ def test_a_damaged_table_is_refused(damage: str, tmp_path: Path, monkeypatch: py
     if damage != "missing":
         file.write_text(text[: text.index("\nLr,")] if damage == "a line less" else text.replace("Fe,26", "Fe,many"))
     monkeypatch.setattr(element_features, "FILE", file)
-    with pytest.raises(DataError, match="install crystrata anew"):
+    with pytest.raises(DataError, match="install crystrata again"):
         load_element_features.__wrapped__()
 
 

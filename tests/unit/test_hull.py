@@ -166,7 +166,7 @@ def test_cache_returns_the_same_bytes(tmp_path: Path) -> None:
     flipped = bytes([*content[:200], content[200] ^ 1, *content[201:]])  # the last bit of an energy
     for damaged in (content[:-8], b"", content[:-40] + b"\xff" * 8 + content[-32:], flipped):
         file.write_bytes(damaged)
-        with pytest.warns(UserWarning, match=r"hull .* is damaged; it is computed anew"):
+        with pytest.warns(UserWarning, match=r"hull .* is damaged; it is computed again"):
             assert run(energies, reference).tobytes() == first.tobytes()
         assert file.read_bytes() == content
 

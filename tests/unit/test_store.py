@@ -160,7 +160,7 @@ def test_batches_cut_any_crystals_in_any_order(built: GraphStore) -> None:
 def test_a_cut_or_missing_array_is_found_on_opening(store: GraphStore, name: str) -> None:
     file = store.path / f"{name}.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built anew"):
+    with pytest.raises(DataError, match=rf"damaged: {name}.bin is missing or cut. It must be built again"):
         GraphStore(store.path)
     file.unlink()
     with pytest.raises(DataError, match=rf"{name}.bin is missing"):
@@ -299,7 +299,7 @@ def test_a_folder_without_header_is_no_store_and_is_built_over(store: GraphStore
     with pytest.raises(DataError, match="no graph store"):
         GraphStore(store.path)
     with pytest.warns(
-        UserWarning, match=r"no graph store: store\.json is missing\. It must be built anew\. This is done now"
+        UserWarning, match=r"no graph store: store\.json is missing\. It must be built again\. This is done now"
     ):
         rebuilt = open_store(TABLE, SETTINGS, store.path.parent)
     assert bytes_of(rebuilt.path) == bytes_of(built.path)

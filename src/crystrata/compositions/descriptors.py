@@ -27,15 +27,8 @@ STATISTICS = ("mean", "variance", "max", "min")
 def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Return weighted mean, weighted variance, maximum and minimum of the features over the elements present.
 
-    Args:
-        weights: (B, n) atomic fractions.
-        features: (n, F).
-
-    Returns:
-        (B, 4 F) float64, statistic by statistic in the order of `STATISTICS`.
-
-    Raises:
-        InputError: A row has no element.
+    From atomic fractions (n, Z), each row with an element, and features (Z, F): (n, 4 F) float64, statistic by
+    statistic in the order of `STATISTICS`.
     """
     empty = np.flatnonzero(~(weights > 0).any(axis=1))
     if len(empty):
@@ -81,9 +74,6 @@ class KernelMean:
 
     Attributes:
         kernel: The descriptor itself, with `matrix` (Z, D) and `inverse`.
-
-    Raises:
-        InputError: The settings cannot be used.
     """
 
     def __init__(self, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -122,12 +112,8 @@ class Statistics:
 class Matminer:
     """Element statistics of matminer's `ElementProperty` (minimum, maximum, mean and others of each property).
 
-    Args:
-        preset: `magpie`, `matminer`, `deml`, or another that matminer knows.
-
-    Raises:
-        InputError: matminer is not installed (0.10.1 asks for pandas < 3; older ones fail with the pymatgen in use), or
-            has no such preset.
+    `preset`: `magpie`, `matminer`, `deml`, or another that matminer knows. An InputError if it does not, or if matminer
+    is not installed (0.10.1 asks for pandas < 3; older ones fail with the pymatgen in use).
     """
 
     def __init__(self, preset: str = "magpie") -> None:
@@ -155,14 +141,8 @@ class Matminer:
 
 
 class Joined:
-    """The numbers of several sources side by side.
-
-    Args:
-        parts: `kind`, a row of `DESCRIPTORS`, and the settings of each source.
-
-    Raises:
-        InputError: There is no source.
-    """
+    """The numbers of several sources side by side; `parts` give `kind`, a row of `DESCRIPTORS`, and the settings of
+    each."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         self._sources = [descriptor_source(**part) for part in parts]
@@ -263,9 +243,7 @@ DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
 def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
     """Make a source of descriptors by name.
 
-    Raises:
-        UsageError: The kind or a setting is unknown.
-        InputError: The settings cannot be used.
+    A UsageError if the kind or a setting is unknown, an InputError if the settings cannot be used.
     """
     if kind not in list(DESCRIPTORS):  # a file may give what no dictionary can look up
         raise unknown_name("kind of descriptor", kind, DESCRIPTORS)
@@ -277,11 +255,7 @@ def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
 
 
 class CachedDescriptors:
-    """Any source behind a memory: every key is described once.
-
-    Args:
-        source: Where descriptors come from.
-    """
+    """Any source behind a memory: every key is described once."""
 
     def __init__(self, source: DescriptorSource) -> None:
         self._source = source
@@ -304,17 +278,14 @@ class CachedDescriptors:
 def describe_valid(source: DescriptorSource, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Describe what can be described; one warning counts and names the rest.
 
-    Returns:
-        Descriptors (m, D) float32 of the valid keys, and their places in `keys`, (m,) int64, ascending.
-
-    Raises:
-        InputError: No key has a descriptor.
+    Returns descriptors (m, D) float32 of the valid keys, and their places in `keys`, (m,) int64, ascending; an
+    InputError if no key has a descriptor.
     """
     table, valid = source.describe(keys)
     dropped = list(dict.fromkeys(key for key, kept in zip(keys, valid, strict=True) if not kept))
     shown = ", ".join(map(repr, dropped[:_EXAMPLES])) + (", ..." if len(dropped) > _EXAMPLES else "")
     if not valid.any():
-        raise InputError(f"none of {len(keys)} compositions has a descriptor: {shown or 'there is none'}")
+        raise InputError(f"none of {len(keys)} compositions has a descriptor: {shown or 'no composition is given'}")
     if dropped:
         warnings.warn(
             f"{int((~valid).sum())} of {len(keys)} rows are left out: no descriptor for {len(dropped)} compositions "

@@ -2,7 +2,7 @@
 
     python -m crystrata.compositions.element_features
 
-makes `element_features.csv` anew from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features.
+makes `element_features.csv` from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features.
 """
 
 from __future__ import annotations
@@ -80,21 +80,17 @@ class ElementFeatures:
 
 @cache
 def load_element_features() -> ElementFeatures:
-    """Read the table that comes with the package.
-
-    Raises:
-        DataError: The file is missing or damaged.
-    """
+    """Read the table that comes with the package; a DataError if it is missing or damaged."""
     try:
         with open(FILE, encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(line for line in file if not line.startswith("#"))
         values = np.array([row[1:] for row in rows], dtype=np.float64)
         symbols = tuple(row[0] for row in rows)
     except (OSError, ValueError) as error:
-        raise DataError(f"{FILE} cannot be read ({error}); install crystrata anew") from None
+        raise DataError(f"{FILE} cannot be read ({error}); install crystrata again") from None
     names = tuple(header[1:])
     if symbols != SYMBOLS or values.shape != (MAX_ATOMIC_NUMBER, len(names)) or not np.isfinite(values).all():
-        raise DataError(f"{FILE} is damaged; install crystrata anew")
+        raise DataError(f"{FILE} is damaged; install crystrata again")
     values.setflags(write=False)
     return ElementFeatures(names, values, digest_of_json({"names": names, "values": values.tolist()}))
 

@@ -2,7 +2,7 @@
 
     x = w K        w: atomic fractions (n,), K: constant kernel matrix (n, D)
 
-The descriptor is linear in the fractions, hence differentiable, and a descriptor can be turned back into a recipe.
+The descriptor is linear in the fractions, hence differentiable, and a descriptor can be turned back into a composition.
 B compositions, n elements, F features, G grid points, D descriptor width: F G in the 1-D form, n in the other.
 """
 
@@ -15,7 +15,7 @@ from crystrata.errors import InputError, unknown_name
 FORMS = ("1d", "nd")
 GRID = 8  # G = 4 is the least that tells all elements apart in 1-D form; 8 has a condition number of 350
 
-_LEAST_EIGENVALUE = 1e-10  # of K K', as a share of the largest: below it rounding decides about the recipe
+_LEAST_EIGENVALUE = 1e-10  # of K K', as a share of the largest: below it rounding decides about the composition
 _TINY = 1e-9  # fractions below are rounding of the solver
 _RHO = 1e3  # weight of "fractions add up to 1" beside the largest entry of K
 
@@ -25,10 +25,8 @@ class KernelMeanDescriptor:
 
     In the 1-D form every feature is scaled to [0, 1] and seen through G Gaussians at equal distances on that range;
     K[i, (f, k)] is Gaussian k at feature f of element i. In the n-D form features are standardised and K[i, j] is a
-    Gaussian of the distance of elements i and j.
-
-    Attributes:
-        matrix: K, (n, D) float64, read-only; `weights @ matrix` is the descriptor in any array library.
+    Gaussian of the distance of elements i and j. `matrix` is K, (n, D) float64, read-only; `weights @ matrix` is the
+    descriptor in any array library.
 
     Args:
         features: (n, F) without gaps and constant columns.
@@ -39,7 +37,7 @@ class KernelMeanDescriptor:
         grid: G, 2 or more; without meaning in the n-D form.
 
     Raises:
-        InputError: The features or settings cannot be used, or different recipes would have the same descriptor.
+        InputError: The features or settings cannot be used, or different compositions would have the same descriptor.
     """
 
     def __init__(self, features: np.ndarray, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -55,29 +53,18 @@ class KernelMeanDescriptor:
         self.matrix.setflags(write=False)
 
     def transform(self, weights: np.ndarray) -> np.ndarray:
-        """Return descriptors (B, D) or (D,) of atomic fractions (B, n) or (n,).
-
-        Raises:
-            InputError: The number of elements is not that of the feature table.
-        """
+        """Return descriptors (B, D) or (D,) of atomic fractions (B, n) or (n,); an InputError for other shapes."""
         weights = np.asarray(weights)
         if weights.ndim not in (1, 2) or weights.shape[-1] != len(self.matrix):
             raise InputError(f"fractions must be (B, {len(self.matrix)}), not {weights.shape}")
         return weights @ self.matrix
 
     def inverse(self, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the recipes whose descriptors are nearest: min |w K - z| with w >= 0 and sum w = 1; each is unique.
+        """Return the compositions whose descriptors are nearest: min |w K - z| with w >= 0, sum w = 1; each is unique.
 
-        Non-negative least squares on K' reduced to a triangle, with the sum as a heavy row.
-
-        Args:
-            descriptors: z, (B, D) or (D,).
-
-        Returns:
-            Atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (): how far each z is from any recipe.
-
-        Raises:
-            InputError: The width is not D, or a number is not finite.
+        Non-negative least squares on K' reduced to a triangle, with the sum as a heavy row. Of z, (B, D) or (D,):
+        atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (), how far each z is from any composition. An
+        InputError if the width is not D, or a number is not finite.
         """
         from scipy.optimize import nnls
 
@@ -130,7 +117,7 @@ def _kernel_nd(features: np.ndarray, sigma: float | None) -> np.ndarray:
 
 
 def _check_unique(matrix: np.ndarray) -> None:
-    """Refuse a kernel that gives different recipes the same descriptor: K K' must be positive definite."""
+    """Refuse a kernel that gives different compositions the same descriptor: K K' must be positive definite."""
     eigenvalues = np.linalg.eigvalsh(matrix @ matrix.T)
     if not eigenvalues[0] > _LEAST_EIGENVALUE * eigenvalues[-1]:
         raise InputError(

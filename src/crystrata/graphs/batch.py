@@ -107,17 +107,14 @@ def collate(
     distinct: bool = False,
     whole: np.ndarray | None = None,
 ) -> CrystalBatch:
-    """Cut the graphs of the chosen crystals out of the flat arrays.
+    """Cut the graphs of the chosen crystals out of the flat arrays, in memory or mapped.
 
     Args:
-        graphs: Arrays in memory or mapped.
-        chosen: Positions of crystals, (B,), in the order of the batch.
+        graphs: See `ARRAY_FORMS`.
+        chosen: Positions of crystals, (B,), in the order of the batch; an IndexError if one is not there.
         angles: Whether to bring the cached angles along.
         distinct: Whether one atom stands for its symmetric copies.
         whole: Places in the batch whose crystals are brought with all their atoms besides; none if not given.
-
-    Raises:
-        IndexError: There is no crystal of such a position.
     """
     from crystrata.graphs.batch_kernels import cut
 

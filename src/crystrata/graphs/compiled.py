@@ -11,7 +11,7 @@ from numba import njit, types
 _OPTIONS = {"nogil": True, "error_model": "numpy"}  # division by zero is no error: none occurs
 
 inline = njit(inline="always", **_OPTIONS)
-"""A function that kernels of the same file call; it becomes a part of them, and is kept with them."""
+"""A function that kernels of the same file call; it becomes a part of them, and is cached with them."""
 
 
 def view(element: str, dimensions: int = 1) -> types.Array:
@@ -22,23 +22,23 @@ def view(element: str, dimensions: int = 1) -> types.Array:
 def kernel(*signature: Any) -> Callable[[Callable], Callable]:
     """Compile a function for arguments of the given types, now; it lets other threads run.
 
-    The machine code is kept in `__pycache__` or, where that cannot be written, in the user's cache folder, or in the
-    folder that NUMBA_CACHE_DIR names. Damaged files are removed. Where nothing can be kept, for want of a place or of
-    room, the function is compiled for this process alone.
+    The machine code is cached in `__pycache__` or, where that cannot be written, in the user's cache folder, or in the
+    folder that NUMBA_CACHE_DIR names; damaged files are removed. Where there is no place or room for it, the function
+    is compiled for this process alone.
     """
 
     def compiled(function: Callable) -> Callable:
         try:
-            kept = njit(cache=True, **_OPTIONS)(function)
+            cached = njit(cache=True, **_OPTIONS)(function)
             try:
-                kept.compile(signature)
+                cached.compile(signature)
             except Exception:  # damaged files fail in many ways; an error in the function itself comes again below
-                for file in Path(kept.stats.cache_path).glob(f"*.{function.__name__}-*.nb?"):
+                for file in Path(cached.stats.cache_path).glob(f"*.{function.__name__}-*.nb?"):
                     file.unlink(missing_ok=True)
-                kept.compile(signature)
-        except Exception:  # no place, no room, or damage beyond mending: nothing is kept
+                cached.compile(signature)
+        except Exception:  # no place, no room, or damage beyond repair: nothing is cached
             return njit(signature, **_OPTIONS)(function)
-        kept.disable_compile()
-        return kept
+        cached.disable_compile()
+        return cached
 
     return compiled

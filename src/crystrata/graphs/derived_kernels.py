@@ -133,7 +133,7 @@ def _classes(colours, numbers, first):
 
 @kernel(view("int32"), view("uint8"), view("float32"), view("uint16"), view("uint16"), view("float32", 2))
 def first_copies(atom_counts, numbers, radius, edge_counts, neighbour, vector):
-    """Return for each atom the first atom of its crystal that it cannot be told from, (N,) uint16.
+    """Return for each atom the first atom of its crystal that it is equivalent to, (N,) uint16.
 
     The arguments are arrays of a store, see `ARRAY_FORMS`; as in `neighbour`, atoms are counted within their crystal.
     """

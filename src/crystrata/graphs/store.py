@@ -84,11 +84,8 @@ class GraphStore:
         return [Rejected(entry["id"], entry["code"], entry["reason"]) for entry in self.header["rejected"]]
 
     def verify(self) -> None:
-        """Compare the SHA-256 of every array with the header.
-
-        Raises:
-            DataError: A byte differs; the next `open_store` then builds the store anew.
-        """
+        """Compare the SHA-256 of every array with the header; a DataError if a byte differs, and the next opening
+        rebuilds it."""
         for name, entry in self.header["arrays"].items():
             try:
                 found = sha256_of(self.path / f"{name}.bin")
@@ -116,24 +113,15 @@ def open_store(
         stores: Folder that holds all stores.
         workers: Processes that build graphs; 0 builds in this one.
         progress: Called with (crystals done, crystals in all) while building.
-
-    Raises:
-        DataError: The crystals cannot be read.
-        StorageError: The store cannot be written.
     """
     path = store_path(stores, table.digest, settings)
-    return kept_store(path, lambda: _build(path, table, settings, workers, progress))
+    return cached_store(path, lambda: _build(path, table, settings, workers, progress))
 
 
-def kept_store(path: Path, make: Callable[[], None]) -> GraphStore:
-    """Return the store of a folder: made where there is none, made anew with a warning where it is damaged.
+def cached_store(path: Path, make: Callable[[], None]) -> GraphStore:
+    """Return the store of a folder: made where it is missing, made again with a warning where it is damaged.
 
-    Args:
-        path: Folder of the store, as `store_path` names it.
-        make: Publishes the store; called under its lock.
-
-    Raises:
-        StorageError: The store must be made and cannot be written.
+    `make` publishes the store at that path, as `store_path` names it; it is called under the lock of the store.
     """
     sweep(path.parent)
     with suppress(DataError):  # looked at again under the lock: another process may be putting it in place
@@ -182,7 +170,7 @@ def _built_chunks(
     table: CrystalTable, settings: GraphSettings, workers: int
 ) -> Iterator[tuple[int, tuple[GraphArrays, list[tuple[int, Rejected]]]]]:
     """Yield (crystals done, graphs of a chunk) in source order; at most a few chunks are in memory."""
-    build_graphs([], settings)  # compiles what is not kept yet: once, not in every worker
+    build_graphs([], settings)  # compiles what is not cached yet: once, not in every worker
     built = map_ordered(partial(build_graphs, settings=settings), _chunks(enumerate(table.crystals())), workers)
     for number, chunk in enumerate(built, start=1):
         yield min(number * _CHUNK, len(table)), chunk

@@ -32,7 +32,7 @@ _SEAL = "sha256"
 
 def damaged(path: Path, what: str) -> DataError:
     """Build the error for a store on disk that is not what was written."""
-    return DataError(f"store {path} is damaged: {what}. It must be built anew.")
+    return DataError(f"store {path} is damaged: {what}. It must be built again.")
 
 
 def sealed(header: dict[str, Any]) -> dict[str, Any]:
@@ -41,15 +41,11 @@ def sealed(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read the header of the store in a folder.
-
-    Raises:
-        DataError: There is none, it is damaged, or of another version.
-    """
+    """Read the header of the store in a folder; a DataError if it is missing, damaged, or of another version."""
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} is no graph store: {HEADER} is missing. It must be built anew.") from None
+        raise DataError(f"{path} is no graph store: {HEADER} is missing. It must be built again.") from None
     except OSError as error:
         raise damaged(path, f"{HEADER} cannot be read ({error.strerror or error})") from None
     except ValueError as error:
@@ -58,29 +54,25 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def checked_header(header: Any, where: str) -> dict[str, Any]:
-    """Return a store's header if it is one of this version, as it was written.
-
-    Args:
-        header: JSON value.
-        where: What it was read from, for messages.
+    """Return a store's header (a JSON value) if it is one of this version, as it was written.
 
     Raises:
-        DataError: It is of another form or version, or a byte of it has changed.
+        DataError: It is of another form or version, or a byte of it has changed; the message names `where` it was read.
     """
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), dict):
-        raise DataError(f"{where} is damaged: its header is no header of a store. It must be built anew.")
+        raise DataError(f"{where} is damaged: its header is no header of a store. It must be built again.")
     if header.get("schema") != SCHEMA_VERSION or set(header["arrays"]) != set(ARRAY_FORMS):
         raise DataError(
-            f"{where} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}. It must be built anew."
+            f"{where} has schema {header.get('schema')}, this version reads {SCHEMA_VERSION}. It must be built again."
         )
     if header.get(_SEAL) != digest_of_json({name: value for name, value in header.items() if name != _SEAL}):
-        raise DataError(f"{where} is damaged: its header has changed. It must be built anew.")
+        raise DataError(f"{where} is damaged: its header has changed. It must be built again.")
     try:
         GraphSettings(**header["settings"])
         str(header["source"]["digest"])
         _ = header["rejected"], [int(entry["rows"]) for entry in header["arrays"].values()]
     except (KeyError, TypeError, ValueError, UsageError) as error:
-        raise DataError(f"{where} is damaged: header entry {error}. It must be built anew.") from None
+        raise DataError(f"{where} is damaged: header entry {error}. It must be built again.") from None
     return header
 
 
@@ -130,9 +122,7 @@ _SETTLED = 0.1  # a change within a tick of the file system's clock after the la
 def publish(path: Path, write: Callable[[Path], None]) -> None:
     """Make a store folder whole or not at all; the caller holds its lock.
 
-    Args:
-        path: Folder of the store; one that is there is replaced.
-        write: Fills a temporary folder, which is then renamed to `path`.
+    `write` fills a temporary folder, which then takes the place of what is at `path`.
     """
     building, old = _beside(path, "building"), _beside(path, "old")
     for left in (building, old):  # of a killed build

@@ -1,4 +1,4 @@
-"""Hulls that are kept: on disk between runs, and inside a model for crystals it has not seen."""
+"""Hulls cached: on disk between runs, and inside a model for crystals it has not seen."""
 
 from __future__ import annotations
 
@@ -47,12 +47,8 @@ class ReferenceHull:
 
 @dataclass(frozen=True)
 class TrainingHull:
-    """The convex hull of the training energies.
-
-    Attributes:
-        levels: Where each crystal of the dataset lies over it, n crystals.
-        reference: The stable training crystals, for other compositions.
-    """
+    """The convex hull of the training energies: `levels` of each crystal of the dataset over it; and, for other
+    compositions, the stable training crystals as its `reference`."""
 
     levels: Levels
     reference: ReferenceHull
@@ -66,14 +62,14 @@ def training_hull(
     cache_dir: Path,
     progress: Progress | None = None,
 ) -> TrainingHull:
-    """Return the hull of a convention that some rows span, at all rows.
+    """Return the hull of a convention that some rows span, at all n rows.
 
     Args:
         convention: What the hull is made of.
         counts: (n, Z) atoms of each element.
         formation: (n,) formation energies [eV/atom], NaN where unknown.
         reference: (n,) True for the rows that span it.
-        cache_dir: Where hulls are kept.
+        cache_dir: Where hulls are cached.
         progress: As in `hull_energies`.
     """
     scale, reference = convention.energies(counts), reference & convention.may_span(counts)
@@ -83,8 +79,8 @@ def training_hull(
         cache_dir=cache_dir, key="training", subsystems=convention.subsystems, progress=progress,
     )  # fmt: skip
     stable = reference & (energies <= hull + STABLE_WITHIN)
-    kept = ReferenceHull(convention, counts[stable].astype(np.int16), energies[stable])
-    return TrainingHull(over(hull, scale), kept)
+    stable_crystals = ReferenceHull(convention, counts[stable].astype(np.int16), energies[stable])
+    return TrainingHull(over(hull, scale), stable_crystals)
 
 
 def over(hull: np.ndarray, scale: Levels) -> Levels:
@@ -103,32 +99,23 @@ def cached_hull_energies(
     progress: Progress | None = None,
     solver: Solver | None = None,
 ) -> np.ndarray:
-    """Return `hull_energies`, from a file where the same hull was computed before.
+    """Return `hull_energies`, whose arguments these are, from a file where the same hull was computed before.
 
     Args:
-        counts: (n, Z), as in `hull_energies`.
-        energies: (n,) [eV/atom], as in `hull_energies`.
-        reference: (n,), as in `hull_energies`.
         cache_dir: Folder of the files `hull-<key>-<digest>.npy`; the digest covers the compositions, the rows that span
             the hull and their energies, not the energies of other rows. The file ends with its own SHA-256; a damaged
-            one is computed anew, with a warning.
+            one is computed again, with a warning.
         key: Name of the data for a person who looks into the folder, such as `dft_3d_2021`.
-        subsystems: As in `hull_energies`.
-        progress: As in `hull_energies`; not called when the file is there.
-        solver: As in `hull_energies`.
-
-    Raises:
-        InputError: As `hull_energies`.
-        StorageError: The file cannot be written.
+        progress: Not called when the file is there.
     """
     counts, energies, used = checked_reference(counts, energies, reference)
     digest = hashlib.sha256(f"hull {_VERSION} {counts.shape} {subsystems}".encode())
     for array in (counts, used, energies[used]):
         digest.update(array.tobytes())
     path = cache_dir / f"hull-{re.sub(r'[^A-Za-z0-9_.-]', '_', key)}-{digest.hexdigest()}.npy"
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    cached = _read(path)
+    if cached is not None:
+        return cached
     hull = hull_energies(counts, energies, reference, subsystems=subsystems, progress=progress, solver=solver)
     packed = io.BytesIO()
     np.save(packed, hull)
@@ -138,17 +125,17 @@ def cached_hull_energies(
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """Return the hull of a file; None where there is none or what is there is not what was written."""
+    """Return the hull of a file; None if it is missing or damaged."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        warnings.warn(f"hull {path} cannot be read ({error.strerror or error}); it is computed anew", stacklevel=3)
+        warnings.warn(f"hull {path} cannot be read ({error.strerror or error}); it is computed again", stacklevel=3)
         return None
     content, digest = whole[:-_DIGEST_BYTES], whole[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
-        warnings.warn(f"hull {path} is damaged; it is computed anew", stacklevel=3)
+        warnings.warn(f"hull {path} is damaged; it is computed again", stacklevel=3)
         return None
     hull: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
     return hull

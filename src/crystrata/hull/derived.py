@@ -23,13 +23,10 @@ def with_derived(
     its predicted one. It is negative where a crystal lies below the hull of the training crystals.
 
     Args:
-        tasks: What is wanted.
+        tasks: What is wanted; a ModelError if a derived one has no hull.
         values: Labels or predictions of tasks that have a head, task -> (n,).
         levels: Task -> where the crystals lie over its hull; needed for each that is derived.
         known: Task -> its own labels (n,), which a derived one may have too.
-
-    Raises:
-        ModelError: A derived task has no hull.
     """
     found = {}
     for task in tasks:

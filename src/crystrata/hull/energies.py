@@ -24,13 +24,9 @@ _FORMULA = re.compile(r"([A-Z][a-z]?)([1-9]\d*)?")
 
 
 def formula_counts(formulas: Iterable[str]) -> np.ndarray:
-    """Count the atoms of each element in formulas such as `AsGa` or `Fe2O3` (the `formula` column of a table).
+    """Return the atoms of each element in formulas such as `AsGa` or `Fe2O3`, (n, Z) int32, element z in column z - 1.
 
-    Returns:
-        (n, Z) int32; column z - 1 belongs to the element with atomic number z.
-
-    Raises:
-        InputError: A formula is not made of element symbols and whole numbers.
+    An InputError if a formula is not made of element symbols and whole numbers.
     """
     rows = []
     for formula in formulas:
@@ -61,7 +57,7 @@ def hull_energies(
     Args:
         counts: (n, Z) atoms of each element, from `formula_counts`.
         energies: (n,) formation energies [eV/atom], NaN where unknown.
-        reference: (n,) True for the rows that span the hull; those of unknown energy are passed over.
+        reference: (n,) True for the rows that span the hull; those of unknown energy are ignored.
         subsystems: Whether compounds of fewer elements compete, as they do in nature; else only the elements and the
             compounds of exactly the same elements.
         progress: Called with (compositions done, all compositions).

@@ -38,7 +38,6 @@ class Atom:
     """Constants of one element.
 
     Attributes:
-        number: Atomic number.
         electronegativity: Pauling's scale.
         radius: Slater's radius; two of them sum to a bond length within about 0.1 A, whatever the kind of bond [A].
         valences: Lowest and highest usual valence.
@@ -90,8 +89,7 @@ class Bonds:
 
     Attributes:
         atoms: Constants of each of the N atoms.
-        centre: Index of the atom at one end, (E,).
-        neighbour: Index of the atom at the other end, (E,).
+        centre: Index of the atom at one end, (E,); `neighbour` at the other.
         length: (E,) [A].
         direction: Unit vectors from centre to neighbour, (E, 3).
         weight: Share of a full bond, (E,), 0 to about 1; equal in both directions.

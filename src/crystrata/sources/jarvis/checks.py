@@ -18,11 +18,7 @@ _DIGEST_VERSION = b"crystals 1\n"
 
 
 def repeated(path: Path, ids: list[str | None]) -> list[int]:
-    """Return the rows whose id stood in an earlier row.
-
-    Raises:
-        DataError: More than a stray few repeat, so the file is no table of distinct crystals.
-    """
+    """Return the rows whose id stood in an earlier row; a DataError if these are more than a stray few."""
     seen: set[str] = set()
     rows = []
     for row, id in enumerate(ids):
@@ -39,12 +35,9 @@ def repeated(path: Path, ids: list[str | None]) -> list[int]:
 
 
 def unusable_rows(path: Path, columns: CompactColumns) -> dict[int, Rejected]:
-    """Return row -> rejection for every row that makes no crystal.
+    """Return row -> rejection for every row that makes no crystal; a DataError if too many ids repeat.
 
     Suspects are found on whole columns; `Crystal.create` alone decides.
-
-    Raises:
-        DataError: Too many ids repeat.
     """
     rejected: dict[int, Rejected] = {}
     starts = [np.cumsum(column.lengths) - column.lengths for column in (columns.lattice, columns.numbers, columns.frac)]
@@ -81,12 +74,8 @@ def _suspects(columns: CompactColumns) -> np.ndarray:
 
 
 def crystals_digest(columns: CompactColumns, keep: np.ndarray) -> str:
-    """Return the SHA-256 over all that makes the kept crystals, labels not among it: 0.05 s for the 2021 release.
-
-    Args:
-        columns: The whole file.
-        keep: Usable rows, (R,) bool.
-    """
+    """Return the SHA-256 over all that makes the usable crystals (keep, (R,) bool), without labels: 0.05 s for the 2021
+    release."""
     digest = hashlib.sha256(_DIGEST_VERSION)
     ids = [id for id, kept in zip(columns.ids, keep.tolist(), strict=True) if kept]
     digest.update("\n".join(map(str, ids)).encode() + b"\n")

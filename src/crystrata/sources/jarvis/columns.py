@@ -66,9 +66,7 @@ class LabelColumns:
 def reduced_formulas(numbers: np.ndarray, counts: np.ndarray) -> list[str]:
     """Return what `reduced_formula` gives for each of many crystals, at once: 0.2 s for the 2021 release.
 
-    Args:
-        numbers: Atomic numbers of all crystals, one after the other, (sum N,).
-        counts: Atoms in each crystal, (B,), all at least 1.
+    `numbers`: atomic numbers of all crystals, one after the other, (sum N,); `counts`: atoms in each, (B,), at least 1.
     """
     alphabetical = sorted(range(len(SYMBOLS)), key=SYMBOLS.__getitem__)
     rank = np.empty(len(SYMBOLS), dtype=np.int64)

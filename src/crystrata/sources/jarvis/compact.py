@@ -41,11 +41,11 @@ class CompactColumns:
     """All columns of a compact file.
 
     Attributes:
-        ids: JARVIS ids, (R,), None where there is none.
+        ids: JARVIS ids, (R,), None where missing.
         lattice: Nine floats a row [A].
         numbers: Atomic numbers, 0 where null.
         frac: Fractional coordinates, three a atom, x y z x y z.
-        orientation: See the frames in `columns`; `unknown` where the file does not say, (R,).
+        orientation: See `FRAMES_GIVEN`; `unknown` where the file does not say, (R,).
         spacegroup: Space group numbers, 0 where unknown, or None without such a column, (R,).
         labels: Label columns, float64 (R,), NaN where unknown.
         left_out: Names of further columns that are no numbers.
@@ -80,11 +80,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_columns(path: Path) -> CompactColumns:
-    """Read all columns of a compact file.
-
-    Raises:
-        DataError: The file is damaged, empty, or lacks a column.
-    """
+    """Read all columns of a compact file; a DataError if it is damaged, empty, or lacks a column."""
     with _opened(path) as file:
         known = file.schema_arrow.names
         if missing := [name for name in REQUIRED_COLUMNS if name not in known]:
@@ -178,16 +174,13 @@ def _spacegroup(table: pa.Table) -> np.ndarray | None:
 
 
 def stream_crystals(path: Path, keep: np.ndarray, frame_given: np.ndarray, stamp: tuple[int, int]) -> Iterator[Crystal]:
-    """Yield the kept crystals of a compact file in row order, a few thousand rows in memory at a time.
+    """Yield the usable crystals of a compact file in row order, a few thousand rows in memory at a time.
 
     Args:
         path: Compact file.
         keep: Which rows are usable, (R,) bool.
         frame_given: Whether the orientation of each row is given, (R,) bool.
-        stamp: `file_stamp` when the labels were read: rows of another file must never meet these labels.
-
-    Raises:
-        DataError: The file changed since, or is damaged.
+        stamp: `file_stamp` when the labels were read: rows of another file must never meet these labels (a DataError).
     """
     if file_stamp(path) != stamp:
         raise DataError(f"{path}: changed since its labels were read. Start the command again.")

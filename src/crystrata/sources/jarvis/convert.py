@@ -19,24 +19,22 @@ from crystrata.sources.jarvis.records import crystal_of, missing_keys, number_of
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
 
 SCHEMA_VERSION = 1
-"""Raise when the same records would give another compact file; older ones are then made anew."""
+"""Raise when the same records would give another compact file; older ones are then made again."""
 
 FACTS_KEY = b"crystrata"
 
 
 @dataclass(frozen=True)
 class ConversionFacts:
-    """What a compact file remembers of its records, kept inside the file.
+    """What a compact file remembers of its records, stored inside the file.
 
     Attributes:
-        source_sha256: Digest of the record file.
         records: Records in it.
         rejected: Records that became no row.
         odd_values: Label column -> values that were no numbers and became NaN.
         left_out: Keys that hold text or lists and became no label.
     """
 
-    source_sha256: str
     records: int
     rejected: list[Rejected] = field(default_factory=list)
     odd_values: dict[str, int] = field(default_factory=dict)
@@ -50,6 +48,7 @@ def facts_of(columns: CompactColumns) -> ConversionFacts | None:
         return None
     try:
         facts = json.loads(text)
+        facts.pop("source_sha256", None)  # in files of older versions
         facts["rejected"] = [Rejected(**one) for one in facts["rejected"]]
         return ConversionFacts(**facts)
     except (ValueError, TypeError, KeyError):  # written by another version
@@ -74,17 +73,11 @@ class _Rows:
         self.frac.extend(crystal.frac.ravel().tolist())
 
 
-def convert_records(source: Path, target: Path, sha256: str) -> None:
-    """Write the compact form of a record file.
-
-    Args:
-        source: Record file: plain, gzip or zip.
-        target: Compact file to write, atomically.
-        sha256: Digest of `source`, remembered inside the target.
+def convert_records(source: Path, target: Path) -> None:
+    """Write the compact form of a record file (plain, gzip or zip) to `target`, atomically.
 
     Raises:
         DataError: The file is damaged, lacks keys, repeats ids, or holds no usable crystal.
-        StorageError: The target cannot be written.
     """
     rows, labels, rejected = _Rows(), LabelColumns(), list[Rejected]()
     ids: list[str | None] = []
@@ -106,7 +99,7 @@ def convert_records(source: Path, target: Path, sha256: str) -> None:
     if not rows.ids:
         raise damaged(source, f"holds no usable crystal; the first one, {rejected[0].id}: {rejected[0].reason}")
     columns, odd_values, left_out = labels.finish()
-    facts = ConversionFacts(sha256, len(rows.ids) + len(rejected), rejected, odd_values, left_out)
+    facts = ConversionFacts(len(rows.ids) + len(rejected), rejected, odd_values, left_out)
     _write(target, rows, columns, facts)
 
 

@@ -55,7 +55,7 @@ class Transport:
         return self.opener.open(request, timeout=self.timeout)
 
     def read_json(self, url: str) -> Any:
-        """Return a small JSON answer; raises OSError, HTTPException or ValueError where there is none."""
+        """Return a small JSON answer; raises OSError, HTTPException or ValueError if there is no such answer."""
         with self.open(url, {"Accept": "application/json"}) as response:
             return json.loads(response.read(_MAX_LIST_BYTES))
 
@@ -87,11 +87,8 @@ def _require_safe(url: str) -> None:
 def download(url: str, part: Path, transport: Transport, progress: Progress | None = None) -> None:
     """Bring `part` to the full length that the host states, going on from what is there.
 
-    Args:
-        url: Address of the file.
-        part: Unfinished file; beside it, `<part>.json` remembers which version of the file it began.
-        transport: How to reach the host.
-        progress: Called with bytes so far and bytes in all, None where unknown.
+    Beside it, `<part>.json` remembers which version of the file it began. `progress` is called with bytes so far and
+    bytes in all, None where unknown.
 
     Raises:
         OfflineError: No network.

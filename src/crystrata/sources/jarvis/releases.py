@@ -54,11 +54,7 @@ ALIASES: dict[str, str] = {"dft_3d": "dft_3d_2022"}
 
 
 def get_release(name: str) -> Release:
-    """Return a release by name.
-
-    Raises:
-        UsageError: No release has that name; the nearest one is named.
-    """
+    """Return a release by name; a UsageError that names the nearest one if none has it."""
     try:
         return RELEASES[ALIASES.get(name, name)]
     except KeyError:

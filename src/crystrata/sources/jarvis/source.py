@@ -25,16 +25,10 @@ from crystrata.structures.crystal import Rejected
 
 
 def open_data_file(path: Path, *, cache_dir: Path) -> CrystalTable:
-    """Open a local JARVIS file: records (.json, .json.gz, .json.zip) or the compact parquet form.
+    """Open a local JARVIS file, by content: records (.json, .json.gz, .json.zip) or the compact parquet form.
 
-    The form is told by content. Records are converted once into the compact form under `cache_dir`.
-
-    Args:
-        path: The file.
-        cache_dir: Folder for the converted form and the lists of rejected crystals.
-
-    Returns:
-        The table, named after the file.
+    Records are converted once into the compact form under `cache_dir`, where lists of rejected crystals are written
+    too. The table is named after the file.
 
     Raises:
         DataError: The file is missing, cut, damaged, or lacks what a JARVIS file has.
@@ -51,12 +45,9 @@ def open_release(
     """Open an official JARVIS-DFT release; the first time it is downloaded, checked and converted.
 
     Args:
-        name: Name in `RELEASES`.
+        name: Name in `RELEASES`; the table has the same.
         cache_dir: Folder for the download and the converted form.
         progress: Called with bytes so far and bytes in all (None where the host does not say).
-
-    Returns:
-        The table, named after the release.
 
     Raises:
         UsageError: No release has that name.
@@ -64,9 +55,9 @@ def open_release(
         StorageError: `cache_dir` cannot be written.
     """
     release = get_release(name)
-    kept = obtain(release, cache_dir=Path(cache_dir), progress=progress)
-    origin = {"release": release.name, "url": release.url, "md5": kept.md5, "checked_by": kept.checked_by}
-    return _open(kept.path, form_of(kept.path) == "parquet", kept.sha256, Path(cache_dir), release.name, origin)
+    file = obtain(release, cache_dir=Path(cache_dir), progress=progress)
+    origin = {"release": release.name, "url": release.url, "md5": file.md5, "checked_by": file.checked_by}
+    return _open(file.path, form_of(file.path) == "parquet", file.sha256, Path(cache_dir), release.name, origin)
 
 
 def _open(
@@ -76,7 +67,7 @@ def _open(
     cached = cache_dir / f"{stem}-{sha256[:16]}-v{SCHEMA_VERSION}.parquet"
     compact = path if is_compact else cached
     columns = read_columns(path) if is_compact else _converted(path, cached, sha256)
-    facts = facts_of(columns) or ConversionFacts(sha256, len(columns.ids))
+    facts = facts_of(columns) or ConversionFacts(len(columns.ids))
     unusable = unusable_rows(compact, columns)
     rejected = [*facts.rejected, *unusable.values()]
     keep = np.ones(len(columns.ids), dtype=bool)
@@ -110,7 +101,7 @@ def _converted(path: Path, cached: Path, sha256: str) -> CompactColumns:
         return read_columns(cached)
     with lock(cached.with_suffix(".lock")):
         if not is_sound():
-            convert_records(path, cached, sha256)
+            convert_records(path, cached)
             write_text(written, sha256_of(cached))
         return read_columns(cached)
 

@@ -9,7 +9,7 @@ import numpy as np
 from crystrata.elements import SYMBOLS, atomic_number
 from crystrata.errors import InputError
 from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
-from crystrata.structures.readers.source import MEND
+from crystrata.structures.readers.source import ADVICE
 
 MAX_ATOMS = 2_000
 MAX_CELL_LENGTH = 1_000.0  # [A] longer cells are files in wrong units
@@ -18,11 +18,7 @@ MAX_COORDINATE = 1_000.0  # fractional coordinates beyond this have lost their d
 
 
 def element_number(symbol: str) -> int:
-    """Return the atomic number of an exactly written element symbol.
-
-    Raises:
-        CrystalError: `unknown_species`; nothing is guessed.
-    """
+    """Return the atomic number of an exactly written symbol; a CrystalError `unknown_species` for others."""
     if symbol in ("D", "T"):
         raise CrystalError("unknown_species", f"{symbol!r} is an isotope; write H if the isotope does not matter")
     try:
@@ -62,14 +58,7 @@ def fractional(cell: np.ndarray, cartesian: object) -> np.ndarray:
 def checked_crystal(
     id: str, lattice: object, numbers: object, frac: object, *, orientation_given: bool = True
 ) -> Crystal:
-    """Make a crystal whose size, cell and distances are those of a real solid.
-
-    Args:
-        id: Name of the crystal.
-        lattice: Lattice vectors as rows, (3, 3) [A].
-        numbers: Atomic numbers, (N,).
-        frac: Fractional coordinates, (N, 3).
-        orientation_given: See `Crystal`.
+    """Make a crystal whose size, cell and distances are those of a real solid; arguments as of `Crystal.create`.
 
     Raises:
         CrystalError: `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or a code of `Crystal.create`.
@@ -90,9 +79,7 @@ def checked_crystal(
 def _check_distances(crystal: Crystal, heights: np.ndarray) -> None:
     """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`; of the images those at a face count.
 
-    Args:
-        crystal: The crystal.
-        heights: Of its cell, (3,) [A].
+    `heights` are those of the cell, (3,) [A].
     """
     from scipy.spatial import cKDTree
 
@@ -138,7 +125,9 @@ def rejected(id: str, error: Exception) -> Rejected:
         return Rejected(id, error.code, _one_line(str(error)))
     if isinstance(error, OSError):
         return Rejected(id, "unreadable", f"it cannot be opened: {error.strerror or _one_line(str(error))}")
-    return Rejected(id, "unreadable", f"it cannot be parsed ({_one_line(f'{type(error).__name__}: {error}')}); {MEND}")
+    return Rejected(
+        id, "unreadable", f"it cannot be parsed ({_one_line(f'{type(error).__name__}: {error}')}); {ADVICE}"
+    )
 
 
 def _one_line(text: str, longest: int = 300) -> str:

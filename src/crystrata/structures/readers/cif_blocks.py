@@ -9,7 +9,7 @@ from typing import Any
 from gemmi import cif
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.source import MEND
+from crystrata.structures.readers.source import ADVICE
 
 _FIELD_OR_BLOCK = re.compile(r"^(?:;.*?^;|(?P<cut>;)|(?P<block>[ \t]*data_))", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LISTS_ATOMS = re.compile(r"^[ \t]*_atom_site[_.](?:label|type_symbol|fract_x|cartn_x)\b", re.IGNORECASE | re.MULTILINE)
@@ -33,32 +33,26 @@ class Tags(dict[str, list[str]]):
 
 
 def number(text: str, what: str) -> float:
-    """Return a CIF number without its uncertainty.
-
-    Raises:
-        CrystalError: `not_finite` for NaN and infinity, `unreadable` for anything else that is no number.
-    """
+    """Return a CIF number without its uncertainty; `not_finite` for NaN and infinity, else `unreadable`."""
     if match := _NUMBER.fullmatch(text.strip()):
         return float(match[1])
     if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
         raise CrystalError("not_finite", f"{what} is {text!r}")
-    raise CrystalError("unreadable", f"{what} is {text!r}, no number; {MEND}")
+    raise CrystalError("unreadable", f"{what} is {text!r}, no number; {ADVICE}")
 
 
 def structure_blocks(text: str) -> list[str]:
     """Return the texts of the data blocks that list atoms; others hold authors, reflections, powder patterns.
 
-    gemmi reads the blocks one by one, so that a broken block, or two of the same name, do not cost the whole file.
-
-    Raises:
-        CrystalError: `unreadable`: a text field has no end.
+    gemmi reads the blocks one by one, so that a broken block, or two of the same name, do not cost the whole file; a
+    text field without end does: `unreadable`.
     """
-    # The minus sign of typesetters is meant; other non-ASCII characters must break a number, not vanish from it.
+    # The minus sign of typesetters is one; other non-ASCII characters must break a number, not vanish from it.
     text = text.replace("\u2212", "-").replace("\u00a0", " ").encode("ascii", "replace").decode()
     starts = []
     for found in _FIELD_OR_BLOCK.finditer(text):
         if found["cut"]:
-            raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {MEND}")
+            raise CrystalError("unreadable", f"a text field (;) has no end: the file is cut; {ADVICE}")
         if found["block"]:
             starts.append(found.start())
     blocks = (text[start:end] for start, end in pairwise([*starts, len(text)]))
@@ -79,7 +73,7 @@ def parse_block(block: str) -> Tags:
     except (ValueError, RuntimeError) as error:
         what = str(error).replace("parse error", "a value is surplus or badly quoted")
         what = re.sub(r"^string:(\d+)\S*( in data_\S*:)?", r"line \1 of the data block:", what)
-        raise CrystalError("unreadable", f"{what}; {MEND}") from None
+        raise CrystalError("unreadable", f"{what}; {ADVICE}") from None
     tags = Tags()
     for item in items:
         pair: Any = item.pair  # (tag, value) or None

@@ -35,14 +35,10 @@ def operations(tags: Tags, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct rotations (G, 3, 3) and translations (G, 3) that act on fractional coordinates (columns).
 
     Listed operations win; else the name, Hall symbol or number of the space group; a file that states nothing is P1.
-
-    Args:
-        tags: Tags of the data block.
-        cell: Lattice vectors as rows, (3, 3) [A]; the operations must leave it unchanged.
+    They must leave the cell unchanged, lattice vectors as rows (3, 3) [A].
 
     Raises:
-        CrystalError: `too_many_symmetry_operations`; `bad_symmetry` for operations or names that are not valid, or
-            that do not fit the cell.
+        CrystalError: `too_many_symmetry_operations`; `bad_symmetry` where they are not valid or do not fit the cell.
     """
     listed = tags.get(_OPERATIONS[0]) or tags.get(_OPERATIONS[1])
     if listed and tags.text(*_OPERATIONS):
@@ -100,12 +96,11 @@ def _not_an_operation(text: str, why: str) -> CrystalError:
 def _named_group(tags: Tags, cell: np.ndarray) -> gemmi.SpaceGroup | None:
     """Return the space group that is only named, in the setting that is stated, or None if nothing is.
 
-    Raises:
-        CrystalError: `bad_symmetry`: unknown, contradictory, or with two origins of which none is stated.
+    `bad_symmetry` where it is unknown, contradictory, or has two origins of which none is stated.
     """
     hall, name, index = (tags.text(*names) for names in (_HALL_SYMBOLS, _NAMES, _NUMBERS))
     found: dict[str, gemmi.SpaceGroup | None] = {}
-    # Of the two settings of a rhombohedral group, the angles tell which is meant.
+    # Of the two settings of a rhombohedral group, the angles tell which one it is.
     a, b, c = cell / np.linalg.norm(cell, axis=1, keepdims=True)
     alpha, gamma = np.degrees(np.arccos([b @ c, a @ b]))
     for text in filter(None, (name, index)):

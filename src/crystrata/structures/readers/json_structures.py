@@ -21,7 +21,7 @@ from crystrata.structures.readers.checks import (
     fractional,
 )
 from crystrata.structures.readers.disorder import is_full, majority_species, note_of
-from crystrata.structures.readers.source import MEND, StructureFile
+from crystrata.structures.readers.source import ADVICE, StructureFile
 
 ID_KEYS = ("jid", "material_id", "id", "name")
 STRUCTURE_KEYS = ("atoms", "structure")
@@ -40,7 +40,7 @@ def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
     try:
         data = json.loads(source.text())
     except (json.JSONDecodeError, RecursionError) as error:
-        raise CrystalError("unreadable", f"it is no JSON ({error}); {MEND}") from None
+        raise CrystalError("unreadable", f"it is no JSON ({error}); {ADVICE}") from None
     entries = list(_entries(data))
     for index, (given, form) in enumerate(entries):
         if given is not None and not given.startswith("#"):
@@ -76,8 +76,7 @@ def _entry(record: Any) -> tuple[str | None, Any]:
 def crystal_of_form(id: str, form: Any, majority: bool) -> Crystal:
     """Return the crystal of a structure as pymatgen, ASE or JARVIS writes it as plain values.
 
-    Raises:
-        CrystalError: It is of none of these forms, or no usable crystal.
+    A CrystalError if it is of none of these forms, or no usable crystal.
     """
     for keys, read in _FORMS:
         if isinstance(form, dict) and all(key in form for key in keys):

@@ -19,21 +19,18 @@ from crystrata.structures.readers.checks import (
     element_number,
     fractional,
 )
-from crystrata.structures.readers.source import MEND, StructureFile
+from crystrata.structures.readers.source import ADVICE, StructureFile
 
 
 def read_poscar(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield the crystal of a VASP 5 or 6 POSCAR.
+    """Yield the crystal of a VASP 5 or 6 POSCAR; a CrystalError, whose `code` says why, if it is none.
 
     Own code, because pymatgen names elements H, He, Li where a file (VASP 4) does not say them, and scales Cartesian
     positions by a negative volume.
-
-    Raises:
-        CrystalError: The file is no such POSCAR; `code` says why.
     """
     lines = source.text().split("\n")
     if len(lines) < 8:
-        raise CrystalError("unreadable", f"a POSCAR has eight lines at least, this file {len(lines)}; {MEND}")
+        raise CrystalError("unreadable", f"a POSCAR has eight lines at least, this file {len(lines)}; {ADVICE}")
     cell, scale = _poscar_cell(lines)
     numbers, next_line = _poscar_species(lines)
     mode = lines[next_line].strip()[:1].lower()
@@ -44,7 +41,7 @@ def read_poscar(source: StructureFile) -> Iterator[Crystal | Rejected]:
         raise CrystalError("unreadable", f"line {next_line + 1} says neither Direct nor Cartesian; write one of them")
     rows = lines[next_line + 1 : next_line + 1 + len(numbers)]
     if len(rows) < len(numbers) or any(len(row.split()) < 3 for row in rows):
-        raise CrystalError("unreadable", f"fewer positions than the {len(numbers)} atoms of the counts line; {MEND}")
+        raise CrystalError("unreadable", f"fewer positions than the {len(numbers)} atoms of the counts line; {ADVICE}")
     positions = np.array([[float(word) for word in row.split()[:3]] for row in rows]).reshape(-1, 3)
     frac = positions if mode == "d" else fractional(cell, positions * scale)
     yield checked_crystal(source.stem, cell, numbers, frac)
@@ -78,16 +75,15 @@ def _poscar_species(lines: list[str]) -> tuple[list[int], int]:
         counts += [int(word) for word in lines[row].split("!")[0].split()]
         row += 1
     if len(counts) != len(symbols) or min(counts) < 0 or row >= len(lines):
-        raise CrystalError("unreadable", f"{len(symbols)} elements but {len(counts)} counts; {MEND}")
+        raise CrystalError("unreadable", f"{len(symbols)} elements but {len(counts)} counts; {ADVICE}")
     check_atom_count(sum(counts))
     return [element_number(s) for s, count in zip(symbols, counts, strict=True) for _ in range(count)], row
 
 
 def read_xyz(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield every frame of an extended xyz file; frames are told apart by their atom counts, then read by ASE.
+    """Yield every frame of an extended xyz file; frames are separated by their atom counts, then read by ASE.
 
-    Raises:
-        CrystalError: `unreadable`: a frame does not begin with its atom count or is cut.
+    A CrystalError `unreadable` if a frame does not begin with its atom count or is cut.
     """
     frames = list(_frames(source.text()))
     for index, frame in enumerate(frames):
@@ -104,7 +100,7 @@ def _frames(text: str) -> Iterator[list[str]]:
             continue
         if not re.fullmatch(r"\s*\d{1,9}\s*", lines[start]):
             raise CrystalError(
-                "unreadable", f"line {start + 1} is no atom count: no xyz file, or a wrong count; {MEND}"
+                "unreadable", f"line {start + 1} is no atom count: no xyz file, or a wrong count; {ADVICE}"
             )
         end = start + 2 + int(lines[start])
         yield lines[start:end]
@@ -119,7 +115,7 @@ def _crystal_of_frame(id: str, frame: list[str]) -> Crystal:
     if count == 0:
         raise CrystalError("empty", "there is no atom in the frame")
     if len(frame) < count + 2 or not all(line.strip() for line in frame[2:]):
-        raise CrystalError("unreadable", f"the frame has fewer lines than its {count} atoms; {MEND}")
+        raise CrystalError("unreadable", f"the frame has fewer lines than its {count} atoms; {ADVICE}")
     if not re.search(r"\blattice\s*=", frame[1], re.IGNORECASE):
         raise CrystalError("no_lattice", 'no lattice is given; write Lattice="ax ay az bx by bz cx cy cz" in line 2')
     try:

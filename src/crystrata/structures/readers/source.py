@@ -11,12 +11,12 @@ from typing import IO
 
 from crystrata.structures.crystal import CrystalError
 
-MEND = "open it in VESTA or another viewer to see whether it is whole, or export it again"
+ADVICE = "open it in VESTA or another viewer to see whether it is whole, or export it again"
 
 
 @dataclass(frozen=True)
 class StructureFile:
-    """A file to be read.
+    """A structure file to be read.
 
     Attributes:
         name: File name without folder, as given (`Si.cif.gz`).
@@ -40,11 +40,7 @@ class StructureFile:
         return self.name.lower().endswith(".gz")
 
     def content(self) -> bytes:
-        """Return the bytes, decompressed.
-
-        Raises:
-            CrystalError: `too_large`, or `unreadable` for damaged compression.
-        """
+        """Return the bytes, decompressed; a CrystalError `too_large`, or `unreadable` for damaged compression."""
         # One byte more than allowed is enough to know; sizes declared in archives and gzip tails are not trusted.
         try:
             with self.open() as raw:
@@ -60,7 +56,7 @@ class StructureFile:
         return content
 
     def text(self) -> str:
-        """Return the text with line ends as `\\n` and without a byte-order mark.
+        """Return the text with line ends as a newline and without a byte-order mark.
 
         Raises:
             CrystalError: `empty`, `too_large`, or `unreadable` for binary content.
@@ -69,7 +65,7 @@ class StructureFile:
         if not content.strip():
             raise CrystalError("empty", "the file is empty; export it again")
         if b"\0" in content:
-            raise CrystalError("unreadable", f"it holds binary data, no text; {MEND}")
+            raise CrystalError("unreadable", f"it holds binary data, no text; {ADVICE}")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
