@@ -26,9 +26,8 @@ from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError, UsageError
 from crystrata.sources.jarvis import RELEASES, Release, containers, open_data_file, open_release, source
 from crystrata.sources.jarvis.cached import obtain
-from crystrata.sources.jarvis.columns import reduced_formulas
-from crystrata.sources.jarvis.download import Transport
-from crystrata.sources.jarvis.releases import get_release
+from crystrata.sources.jarvis.compact import reduced_formulas
+from crystrata.sources.jarvis.download import Transport, get_release
 from crystrata.structures.crystal import reduced_formula
 
 Record = dict[str, Any]

@@ -12,8 +12,7 @@ from pathlib import Path
 from crystrata.errors import DataError
 from crystrata.files import lock, md5_of, sha256_of, storage_errors, write_json
 from crystrata.sources.jarvis.containers import form_of, text_pieces
-from crystrata.sources.jarvis.download import LOCAL_COPY, Progress, Transport, discard, download, is_unfinished
-from crystrata.sources.jarvis.releases import Release
+from crystrata.sources.jarvis.download import LOCAL_COPY, Progress, Release, Transport, discard, download, is_unfinished
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 
 from crystrata.files import write_atomically
 from crystrata.sources.jarvis.checks import repeated
-from crystrata.sources.jarvis.columns import LabelColumns, reduced_formulas
-from crystrata.sources.jarvis.compact import CompactColumns
+from crystrata.sources.jarvis.compact import CompactColumns, LabelColumns, reduced_formulas
 from crystrata.sources.jarvis.containers import damaged
 from crystrata.sources.jarvis.records import crystal_of, missing_keys, number_of, read_records
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected

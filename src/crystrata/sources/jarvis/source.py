@@ -15,11 +15,10 @@ import pandas as pd
 from crystrata.files import lock, sha256_of, write_text
 from crystrata.sources.jarvis.cached import obtain
 from crystrata.sources.jarvis.checks import crystals_digest, unusable_rows
-from crystrata.sources.jarvis.columns import reduced_formulas
-from crystrata.sources.jarvis.compact import CompactColumns, file_stamp, read_columns, stream_crystals
+from crystrata.sources.jarvis.compact import CompactColumns, file_stamp, read_columns, reduced_formulas, stream_crystals
 from crystrata.sources.jarvis.containers import damaged, form_of
 from crystrata.sources.jarvis.convert import SCHEMA_VERSION, ConversionFacts, convert_records, facts_of
-from crystrata.sources.jarvis.releases import get_release
+from crystrata.sources.jarvis.download import get_release
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Rejected
 

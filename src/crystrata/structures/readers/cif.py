@@ -16,11 +16,16 @@ import numpy as np
 
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import attempt, check_atom_count, checked_crystal, element_number
 from crystrata.structures.readers.cif_blocks import Tags, number, parse_block, structure_blocks
 from crystrata.structures.readers.cif_symmetry import expand, operations
 from crystrata.structures.readers.disorder import is_full, majority_rows, note_of
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import (
+    StructureFile,
+    attempt,
+    check_atom_count,
+    checked_crystal,
+    element_number,
+)
 
 _CELL_TAGS = tuple(f"_cell_{name}" for name in "length_a length_b length_c angle_alpha angle_beta angle_gamma".split())
 _TYPE = re.compile(r"([A-Za-z]+)(?:\d*\.?\d*[+-]?|[+-]\d*\.?\d*)")  # Si, Fe3+, O2-, Cu+, Fe+3, Ca2

@@ -9,7 +9,7 @@ from typing import Any
 from gemmi import cif
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.source import ADVICE
+from crystrata.structures.readers.structure_file import ADVICE
 
 _FIELD_OR_BLOCK = re.compile(r"^(?:;.*?^;|(?P<cut>;)|(?P<block>[ \t]*data_))", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LISTS_ATOMS = re.compile(r"^[ \t]*_atom_site[_.](?:label|type_symbol|fract_x|cartn_x)\b", re.IGNORECASE | re.MULTILINE)

@@ -15,8 +15,8 @@ import gemmi
 import numpy as np
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.checks import MAX_ATOMS, check_atom_count
 from crystrata.structures.readers.cif_blocks import Tags
+from crystrata.structures.readers.structure_file import MAX_ATOMS, check_atom_count
 
 MAX_SYMMETRY_OPERATIONS = 1_000  # a conventional cell has 192 at most; supercells of cubic groups a few more
 SITE_TOLERANCE = 0.05  # [A] images this close are one atom whose digits were cut (0.3333), put on its symmetry element

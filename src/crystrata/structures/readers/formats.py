@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.ase_db import read_ase_db
-from crystrata.structures.readers.checks import rejected
 from crystrata.structures.readers.cif import read_cif, read_magnetic_cif
-from crystrata.structures.readers.json_structures import read_json
+from crystrata.structures.readers.json_and_db import read_ase_db, read_json
 from crystrata.structures.readers.poscar_xyz import read_poscar, read_xyz
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import StructureFile, rejected
 
 Reader = Callable[[StructureFile], Iterator[Crystal | Rejected]]
 

@@ -15,9 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from crystrata.parallel import map_ordered
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import rejected
 from crystrata.structures.readers.formats import ARCHIVE_SUFFIX, format_of, is_other_file, read_source, unknown_format
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import StructureFile, rejected
 
 MAX_ARCHIVE_BYTES = 1_000_000_000  # sum of what the members say they unpack to
 MAX_ARCHIVE_RATIO = 200  # unpacked to packed; text of structures reaches about 20

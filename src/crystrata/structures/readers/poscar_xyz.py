@@ -11,7 +11,9 @@ from functools import partial
 import numpy as np
 
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import (
+from crystrata.structures.readers.structure_file import (
+    ADVICE,
+    StructureFile,
     attempt,
     check_atom_count,
     check_periodic,
@@ -19,7 +21,6 @@ from crystrata.structures.readers.checks import (
     element_number,
     fractional,
 )
-from crystrata.structures.readers.source import ADVICE, StructureFile
 
 
 def read_poscar(source: StructureFile) -> Iterator[Crystal | Rejected]:
