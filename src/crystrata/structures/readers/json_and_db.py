@@ -18,7 +18,10 @@ import numpy as np
 
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import (
+from crystrata.structures.readers.disorder import is_full, majority_species, note_of
+from crystrata.structures.readers.structure_file import (
+    ADVICE,
+    StructureFile,
     attempt,
     check_atom_count,
     check_periodic,
@@ -26,8 +29,6 @@ from crystrata.structures.readers.checks import (
     element_number,
     fractional,
 )
-from crystrata.structures.readers.disorder import is_full, majority_species, note_of
-from crystrata.structures.readers.source import ADVICE, StructureFile
 
 ID_KEYS = ("jid", "material_id", "id", "name")
 STRUCTURE_KEYS = ("atoms", "structure")
