@@ -11,19 +11,12 @@ from crystrata.tasks import Task
 
 @dataclass(frozen=True)
 class Published:
-    """Test MAE of published models on one official test, in the unit of its label.
+    """Test MAE of published models on one official test, in the unit of its label."""
 
-    Attributes:
-        cgcnn: CGCNN, retrained; of the dielectric tests the original contribution.
-        alignn: ALIGNN.
-        best: Best that is published, on the leaderboard or in a paper with the same ids.
-        best_model: Name of that model.
-    """
-
-    cgcnn: float
-    alignn: float
-    best: float
-    best_model: str
+    cgcnn: float  # CGCNN, retrained; of the dielectric tests the original contribution
+    alignn: float  # ALIGNN
+    best: float  # best that is published, on the leaderboard or in a paper with the same ids
+    best_model: str  # name of that model
 
 
 PUBLISHED: dict[str, Published] = {

@@ -24,23 +24,16 @@ _OPTIMIZER_SETTINGS = ("lr", "scheduler_type", "freeze_parameters")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of task: all that must be known of it before torch is imported.
+    """A kind of task: all that must be known of it before torch is imported."""
 
-    Attributes:
-        head: Module and class under `networks/heads`, as `scalar.ScalarHead`; with subtypes, that of the first.
-        labels: What a cell of its label column holds: `number`, `class`, `vector`, `curve`, or `none` without labels.
-        metric: What its evaluation is compared by: `mae`, `accuracy` or `mse`.
-        settings: Settings of the head that differ from those of its class.
-        subtypes: Name in the setting `subtype` -> module and class.
-        whole_crystals: Whether its head reads all atoms of a crystal, and nothing of a composition.
-    """
-
-    head: str
+    head: str  # module and class under `networks/heads`, as `scalar.ScalarHead`; with subtypes, that of the first
+    # what a cell of its label column holds: `number`, `class`, `vector`, `curve`, or `none` without labels
     labels: Literal["number", "class", "vector", "curve", "none"] = "number"
-    metric: Literal["mae", "accuracy", "mse"] = "mae"
+    metric: Literal["mae", "accuracy", "mse"] = "mae"  # what its evaluation is compared by: `mae`, `accuracy` or `mse`
+    # settings of the head that differ from those of its class
     settings: Mapping[str, Any] = field(default_factory=dict)
-    subtypes: Mapping[str, str] = field(default_factory=dict)
-    whole_crystals: bool = False
+    subtypes: Mapping[str, str] = field(default_factory=dict)  # name in the setting `subtype` -> module and class
+    whole_crystals: bool = False  # whether its head reads all atoms of a crystal, and nothing of a composition
 
 
 _SEQUENCES = {

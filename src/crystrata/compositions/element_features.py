@@ -65,17 +65,11 @@ _ZERO_IS_UNKNOWN = {"average_ionic_radius"}
 
 @dataclass(frozen=True)
 class ElementFeatures:
-    """Features of all elements.
+    """Features of all elements."""
 
-    Attributes:
-        names: Name of each feature, (F,).
-        values: (Z, F) float64 in the order of `SYMBOLS`, read-only, no gaps, no constant column.
-        digest: SHA-256 of names and values; checkpoints hold it.
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    digest: str
+    names: tuple[str, ...]  # name of each feature, (F,)
+    values: np.ndarray  # (Z, F) float64 in the order of `SYMBOLS`, read-only, no gaps, no constant column
+    digest: str  # SHA-256 of names and values; checkpoints hold it
 
 
 @cache

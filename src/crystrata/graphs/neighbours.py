@@ -17,21 +17,13 @@ _MAX_IMAGE = np.iinfo(np.int8).max
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Edges of crystals, sorted by centre, then by distance (CSR).
+    """Edges of crystals, sorted by centre, then by distance (CSR)."""
 
-    Attributes:
-        counts: Edges of each centre, (N,).
-        neighbour: Position of each edge's neighbour in its crystal, (E,).
-        image: Lattice translation of the neighbour, (E, 3), for coordinates wrapped into the cell.
-        distance: Length of each edge, (E,) float64 [A].
-        radius: Range R_i of each centre, (N,) float64 [A].
-    """
-
-    counts: np.ndarray
-    neighbour: np.ndarray
-    image: np.ndarray
-    distance: np.ndarray
-    radius: np.ndarray
+    counts: np.ndarray  # edges of each centre, (N,)
+    neighbour: np.ndarray  # position of each edge's neighbour in its crystal, (E,)
+    image: np.ndarray  # lattice translation of the neighbour, (E, 3), for coordinates wrapped into the cell
+    distance: np.ndarray  # length of each edge, (E,) float64 [A]
+    radius: np.ndarray  # range R_i of each centre, (N,) float64 [A]
 
 
 def find_all_neighbourhoods(

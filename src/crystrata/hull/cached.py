@@ -22,17 +22,11 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class ReferenceHull:
-    """The stable reference crystals: all that is needed to place another composition on their hull.
+    """The stable reference crystals: all that is needed to place another composition on their hull."""
 
-    Attributes:
-        convention: What the hull is made of.
-        counts: (m, Z) atoms of each element.
-        energies: (m,) energies that the hull is made of [eV/atom].
-    """
-
-    convention: Convention
-    counts: np.ndarray
-    energies: np.ndarray
+    convention: Convention  # what the hull is made of
+    counts: np.ndarray  # (m, Z) atoms of each element
+    energies: np.ndarray  # (m,) energies that the hull is made of [eV/atom]
 
     def at(self, counts: np.ndarray) -> Levels:
         """Return where compositions (n, Z) lie over the hull."""

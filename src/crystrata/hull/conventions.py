@@ -51,15 +51,10 @@ _LOWEST = np.array([LOWEST_ELEMENTS.get(symbol, 0.0) for symbol in SYMBOLS[:MAX_
 
 @dataclass(frozen=True)
 class Levels:
-    """From formation energies to energies above a hull: slope * energy - level.
+    """From formation energies to energies above a hull: slope * energy - level."""
 
-    Attributes:
-        slope: (n,), a pure number.
-        level: (n,) [eV/atom].
-    """
-
-    slope: np.ndarray
-    level: np.ndarray
+    slope: np.ndarray  # (n,), a pure number
+    level: np.ndarray  # (n,) [eV/atom]
 
     def __getitem__(self, rows: np.ndarray) -> Levels:
         return Levels(self.slope[rows], self.level[rows])
@@ -71,17 +66,12 @@ class Levels:
 
 @dataclass(frozen=True)
 class Convention:
-    """How a hull is made of formation energies.
+    """How a hull is made of formation energies."""
 
-    Attributes:
-        per_formula_unit: Whether energies are taken for those of a formula unit, as in the official label of 2021.
-        subsystems: Whether compounds of fewer elements compete.
-        elements: Whether the crystals of an element compete; else elements lie at 0.
-    """
-
+    # whether energies are taken for those of a formula unit, as in the official label of 2021
     per_formula_unit: bool = False
-    subsystems: bool = True
-    elements: bool = True
+    subsystems: bool = True  # whether compounds of fewer elements compete
+    elements: bool = True  # whether the crystals of an element compete; else elements lie at 0
 
     def energies(self, counts: np.ndarray) -> Levels:
         """Return how formation energies at compositions (n, Z) become the energies that the hull is made of."""

@@ -13,24 +13,16 @@ IDEAL_HCP = 1.633  # sqrt(8/3), the c/a of close-packed spheres
 
 @dataclass(frozen=True)
 class Prototype:
-    """A crystal structure without elements and without a length scale.
+    """A crystal structure without elements and without a length scale."""
 
-    Attributes:
-        name: Name in ids, `rocksalt`.
-        spacegroup: Number in the International Tables.
-        sites: Role and fractional coordinates of each Wyckoff position; role "A" takes the first element of a
-            decoration, "B" the second, and so on.
-        c: c/a ratio of the conventional cell; b = a throughout.
-        hexagonal: Conventional cell with gamma 120 degrees (hexagonal and rhombohedral groups).
-        setting: Origin choice in the International Tables (2: at the inversion centre).
-    """
-
-    name: str
-    spacegroup: int
+    name: str  # name in ids, `rocksalt`
+    spacegroup: int  # number in the International Tables
+    # role and fractional coordinates of each Wyckoff position; role "A" takes the first element of a decoration, "B"
+    # the second, and so on
     sites: tuple[tuple[str, tuple[float, float, float]], ...]
-    c: float = 1.0
-    hexagonal: bool = False
-    setting: int = 1
+    c: float = 1.0  # c/a ratio of the conventional cell; b = a throughout
+    hexagonal: bool = False  # conventional cell with gamma 120 degrees (hexagonal and rhombohedral groups)
+    setting: int = 1  # origin choice in the International Tables (2: at the inversion centre)
 
 
 @dataclass(frozen=True)

@@ -119,29 +119,17 @@ class Ragged:
 
 @dataclass(frozen=True)
 class CompactColumns:
-    """All columns of a compact file.
+    """All columns of a compact file."""
 
-    Attributes:
-        ids: JARVIS ids, (R,), None where missing.
-        lattice: Nine floats a row [A].
-        numbers: Atomic numbers, 0 where null.
-        frac: Fractional coordinates, three a atom, x y z x y z.
-        orientation: See `FRAMES_GIVEN`; `unknown` where the file does not say, (R,).
-        spacegroup: Space group numbers, 0 where unknown, or None without such a column, (R,).
-        labels: Label columns, float64 (R,), NaN where unknown.
-        left_out: Names of further columns that are no numbers.
-        metadata: Key-value text that was stored with the file.
-    """
-
-    ids: list[str | None]
-    lattice: Ragged
-    numbers: Ragged
-    frac: Ragged
-    orientation: np.ndarray
-    spacegroup: np.ndarray | None
-    labels: dict[str, np.ndarray]
-    left_out: list[str]
-    metadata: dict[bytes, bytes]
+    ids: list[str | None]  # JARVIS ids, (R,), None where missing
+    lattice: Ragged  # nine floats a row [A]
+    numbers: Ragged  # atomic numbers, 0 where null
+    frac: Ragged  # fractional coordinates, three a atom, x y z x y z
+    orientation: np.ndarray  # see `FRAMES_GIVEN`; `unknown` where the file does not say, (R,)
+    spacegroup: np.ndarray | None  # space group numbers, 0 where unknown, or None without such a column, (R,)
+    labels: dict[str, np.ndarray]  # label columns, float64 (R,), NaN where unknown
+    left_out: list[str]  # names of further columns that are no numbers
+    metadata: dict[bytes, bytes]  # key-value text that was stored with the file
 
     def frame_given(self) -> np.ndarray:
         """Whether tensor components may refer to the lattice as it stands, (R,)."""

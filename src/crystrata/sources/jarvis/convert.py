@@ -25,19 +25,13 @@ FACTS_KEY = b"crystrata"
 
 @dataclass(frozen=True)
 class ConversionFacts:
-    """What a compact file remembers of its records, stored inside the file.
+    """What a compact file remembers of its records, stored inside the file."""
 
-    Attributes:
-        records: Records in it.
-        rejected: Records that became no row.
-        odd_values: Label column -> values that were no numbers and became NaN.
-        left_out: Keys that hold text or lists and became no label.
-    """
-
-    records: int
-    rejected: list[Rejected] = field(default_factory=list)
+    records: int  # records in it
+    rejected: list[Rejected] = field(default_factory=list)  # records that became no row
+    # label column -> values that were no numbers and became NaN
     odd_values: dict[str, int] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # keys that hold text or lists and became no label
 
 
 def facts_of(columns: CompactColumns) -> ConversionFacts | None:

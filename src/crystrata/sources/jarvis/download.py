@@ -26,25 +26,16 @@ FILES_URL = "https://api.figshare.com/v2/articles/6815699/files?page_size=100"
 
 @dataclass(frozen=True)
 class Release:
-    """One published file of JARVIS-DFT 3D.
+    """One published file of JARVIS-DFT 3D."""
 
-    Attributes:
-        name: Name in flags and manifests.
-        url: Address of the file.
-        file_id: The host's number of the file, by which `files_url` lists it.
-        file_name: Name of the file in the cache.
-        md5: MD5 that the host publishes; None where it must be asked for at download time.
-        rows: Records in the file, None where unknown; information for people, the count is taken from the file.
-        files_url: The host's list of files with their MD5.
-    """
-
-    name: str
-    url: str
-    file_id: int
-    file_name: str
-    md5: str | None = None
+    name: str  # name in flags and manifests
+    url: str  # address of the file
+    file_id: int  # the host's number of the file, by which `files_url` lists it
+    file_name: str  # name of the file in the cache
+    md5: str | None = None  # MD5 that the host publishes; None where it must be asked for at download time
+    # records in the file, None where unknown; information for people, the count is taken from the file
     rows: int | None = None
-    files_url: str = FILES_URL
+    files_url: str = FILES_URL  # the host's list of files with their MD5
 
 
 def _release(name: str, file_id: int, file_name: str, *, md5: str | None = None, rows: int | None = None) -> Release:
@@ -86,21 +77,13 @@ _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Transport:
-    """How to reach the host: the standard opener checks certificates; tests bring their own.
+    """How to reach the host: the standard opener checks certificates; tests bring their own."""
 
-    Attributes:
-        opener: Opens requests.
-        timeout: Seconds of silence after which a connection counts as cut.
-        attempts: Tries in one call; each goes on where the last one stopped.
-        pause: Seconds before the second try, doubled each time.
-        max_bytes: A longer file is refused.
-    """
-
-    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
-    timeout: float = 30.0
-    attempts: int = 5
-    pause: float = 1.0
-    max_bytes: int = MAX_FILE_BYTES
+    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)  # opens requests
+    timeout: float = 30.0  # seconds of silence after which a connection counts as cut
+    attempts: int = 5  # tries in one call; each goes on where the last one stopped
+    pause: float = 1.0  # seconds before the second try, doubled each time
+    max_bytes: int = MAX_FILE_BYTES  # A longer file is refused
 
     def __post_init__(self) -> None:
         self.opener.add_handler(_SafeRedirects())

@@ -17,20 +17,13 @@ Reader = Callable[[StructureFile], Iterator[Crystal | Rejected]]
 
 @dataclass(frozen=True)
 class Format:
-    """One file format.
+    """One file format."""
 
-    Attributes:
-        title: Words for a person.
-        suffixes: File name endings, lower case; `.gz` may follow.
-        read: Yields the file's structures; may raise for the file as a whole.
-        max_bytes: Largest file that is read [bytes].
-        prefixes: Beginnings of names without such an ending (`POSCAR`, `CONTCAR_relaxed`), upper case.
-    """
-
-    title: str
-    suffixes: tuple[str, ...]
-    read: Reader
-    max_bytes: int = 20_000_000
+    title: str  # words for a person
+    suffixes: tuple[str, ...]  # file name endings, lower case; `.gz` may follow
+    read: Reader  # yields the file's structures; may raise for the file as a whole
+    max_bytes: int = 20_000_000  # largest file that is read [bytes]
+    # beginnings of names without such an ending (`POSCAR`, `CONTCAR_relaxed`), upper case
     prefixes: tuple[str, ...] = ()
 
 

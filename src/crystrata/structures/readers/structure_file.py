@@ -20,23 +20,14 @@ ADVICE = "open it in VESTA or another viewer to see whether it is whole, or expo
 
 @dataclass(frozen=True)
 class StructureFile:
-    """A structure file to be read.
+    """A structure file to be read."""
 
-    Attributes:
-        name: File name without folder, as given (`Si.cif.gz`).
-        stem: Name without the extensions that say the format: the id of its only structure.
-        open: Opens the raw bytes.
-        max_bytes: Largest size that is read, before and after decompression [bytes].
-        path: Place on disk; None for a member of an archive.
-        majority_species: Whether a disordered site is read as its majority species; else it is refused.
-    """
-
-    name: str
-    stem: str
-    open: Callable[[], IO[bytes]]
-    max_bytes: int
-    path: Path | None = None
-    majority_species: bool = False
+    name: str  # file name without folder, as given (`Si.cif.gz`)
+    stem: str  # name without the extensions that say the format: the id of its only structure
+    open: Callable[[], IO[bytes]]  # opens the raw bytes
+    max_bytes: int  # largest size that is read, before and after decompression [bytes]
+    path: Path | None = None  # place on disk; None for a member of an archive
+    majority_species: bool = False  # whether a disordered site is read as its majority species; else it is refused
 
     @property
     def compressed(self) -> bool:
