@@ -47,12 +47,7 @@ _EXAMPLES = 5  # of keys without a descriptor, in the warning
 
 
 class DescriptorSource(Protocol):
-    """Something that describes compositions.
-
-    Attributes:
-        names: Name of each number, (D,).
-        digest: SHA-256 of all that the numbers depend on besides the composition.
-    """
+    """Something that describes compositions; `digest` is of all that the numbers depend on besides the composition."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -67,13 +62,7 @@ class DescriptorSource(Protocol):
 class KernelMean:
     """The kernel mean descriptor of the element features that come with the package.
 
-    Args:
-        form: `1d` or `nd`.
-        sigma: Width of the Gaussians in scaled features; default: from the grid or the nearest elements.
-        grid: Grid points for each feature of the 1-D form.
-
-    Attributes:
-        kernel: The descriptor itself, with `matrix` (Z, D) and `inverse`.
+    Form, sigma and grid as in `KernelMeanDescriptor`, which `kernel` is, with `matrix` (Z, D) and `inverse`.
     """
 
     def __init__(self, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -160,13 +149,9 @@ class Joined:
 class PrecomputedDescriptors:
     """Descriptors read from a table, a row for each composition; rows with a gap are not valid.
 
-    Args:
-        path: A csv (also compressed) or parquet file; every column but that of the compositions is a number.
-        composition_column: Its column of compositions. Default: the index of a parquet table, the first
-            column of a csv.
-
-    Raises:
-        InputError: The file cannot be read, a column is missing or no number, or a composition has two different rows.
+    The csv (also compressed) or parquet file has numbers in every column but that of the compositions: by default the
+    index of a parquet table, the first column of a csv. An InputError if it cannot be read, a column is missing or no
+    number, or a composition has two different rows.
     """
 
     def __init__(self, path: Path | str, composition_column: str | None = None) -> None:
@@ -241,10 +226,7 @@ DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
 
 
 def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
-    """Make a source of descriptors by name.
-
-    A UsageError if the kind or a setting is unknown, an InputError if the settings cannot be used.
-    """
+    """Make a source of descriptors; a UsageError if the kind or a setting is unknown, else an InputError."""
     if kind not in list(DESCRIPTORS):  # a file may give what no dictionary can look up
         raise unknown_name("kind of descriptor", kind, DESCRIPTORS)
     known = list(inspect.signature(DESCRIPTORS[kind]).parameters)

@@ -73,11 +73,9 @@ def _error(short: np.ndarray, skewed: np.ndarray, distance: np.ndarray) -> Cryst
 
 
 def search(crystals: Sequence[Crystal], k: int, delta: float, cutoff: float) -> tuple[Neighbourhoods, np.ndarray]:
-    """Return the smooth neighbourhoods or, with k = 0, all pairs within the cutoff [A]; and the first atom of each
-    crystal.
+    """Return the smooth neighbourhoods or, with k = 0, all pairs within the cutoff; and the first atom of each crystal.
 
-    The edges are sorted by centre and, unless k = 0, by distance; atoms are (B + 1,). The ranges of a crystal too
-    skewed to be searched are -1.
+    The edges are sorted by centre and, unless k = 0, by distance. Ranges of a crystal too skewed to be searched are -1.
     """
     from crystrata.graphs.search_kernels import neighbourhoods
 

@@ -42,13 +42,8 @@ Progress = Callable[[int, int], None]
 
 
 class GraphStore:
-    """An open store.
-
-    Attributes:
-        path: Folder of the store.
-        arrays: Memory-mapped graphs; `arrays.source_row` gives the row of the source table of each graph.
-        header: What the store was built from, its counts and digests.
-    """
+    """An open store: its folder, its header, and memory-mapped graphs, whose `source_row` is the row in the source
+    table."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,12 +102,8 @@ def open_store(
 ) -> GraphStore:
     """Open the store of a table, building it first where it does not exist or is damaged (with a warning).
 
-    Args:
-        table: Crystals of the store.
-        settings: What a neighbourhood is.
-        stores: Folder that holds all stores.
-        workers: Processes that build graphs; 0 builds in this one.
-        progress: Called with (crystals done, crystals in all) while building.
+    `stores` holds all stores; `workers` processes build graphs, 0 builds in this one; `progress` is called with
+    (crystals done, crystals in all) while building.
     """
     path = store_path(stores, table.digest, settings)
     return cached_store(path, lambda: _build(path, table, settings, workers, progress))

@@ -54,11 +54,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def checked_header(header: Any, where: str) -> dict[str, Any]:
-    """Return a store's header (a JSON value) if it is one of this version, as it was written.
-
-    Raises:
-        DataError: It is of another form or version, or a byte of it has changed; the message names `where` it was read.
-    """
+    """Return a store's header if it is of this version and unchanged; the DataError names `where` it was read."""
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), dict):
         raise DataError(f"{where} is damaged: its header is no header of a store. It must be built again.")
     if header.get("schema") != SCHEMA_VERSION or set(header["arrays"]) != set(ARRAY_FORMS):

@@ -56,15 +56,10 @@ def training_hull(
     cache_dir: Path,
     progress: Progress | None = None,
 ) -> TrainingHull:
-    """Return the hull of a convention that some rows span, at all n rows.
+    """Return the hull of a convention at all n rows, spanned by those where `reference` is true.
 
-    Args:
-        convention: What the hull is made of.
-        counts: (n, Z) atoms of each element.
-        formation: (n,) formation energies [eV/atom], NaN where unknown.
-        reference: (n,) True for the rows that span it.
-        cache_dir: Where hulls are cached.
-        progress: As in `hull_energies`.
+    Counts (n, Z) are atoms of each element; formation energies (n,) are in eV/atom, NaN where unknown; hulls are cached
+    in `cache_dir`.
     """
     scale, reference = convention.energies(counts), reference & convention.may_span(counts)
     energies = scale.above(formation)

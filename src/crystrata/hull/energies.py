@@ -24,10 +24,7 @@ _FORMULA = re.compile(r"([A-Z][a-z]?)([1-9]\d*)?")
 
 
 def formula_counts(formulas: Iterable[str]) -> np.ndarray:
-    """Return the atoms of each element in formulas such as `AsGa` or `Fe2O3`, (n, Z) int32, element z in column z - 1.
-
-    An InputError if a formula is not made of element symbols and whole numbers.
-    """
+    """Return the atoms of each element in formulas such as `Fe2O3`, (n, Z) int32; an InputError for other text."""
     rows = []
     for formula in formulas:
         if not formula or _FORMULA.sub("", formula):

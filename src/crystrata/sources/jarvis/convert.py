@@ -69,8 +69,7 @@ class _Rows:
 def convert_records(source: Path, target: Path) -> None:
     """Write the compact form of a record file (plain, gzip or zip) to `target`, atomically.
 
-    Raises:
-        DataError: The file is damaged, lacks keys, repeats ids, or holds no usable crystal.
+    A DataError if the file is damaged, lacks keys, repeats ids, or holds no usable crystal.
     """
     rows, labels, rejected = _Rows(), LabelColumns(), list[Rejected]()
     ids: list[str | None] = []

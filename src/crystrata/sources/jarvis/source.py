@@ -43,10 +43,8 @@ def open_release(
 ) -> CrystalTable:
     """Open an official JARVIS-DFT release; the first time it is downloaded, checked and converted.
 
-    Args:
-        name: Name in `RELEASES`; the table has the same.
-        cache_dir: Folder for the download and the converted form.
-        progress: Called with bytes so far and bytes in all (None where the host does not say).
+    The table has the name of the release. `progress` is called with bytes so far and bytes in all (None where the host
+    does not say).
 
     Raises:
         UsageError: No release has that name.

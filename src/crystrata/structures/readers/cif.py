@@ -34,11 +34,7 @@ _PLACEHOLDER = re.compile(r"(wat|vac|dum)", re.IGNORECASE)  # water, vacancy, du
 
 
 def read_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield one item for every data block that lists atoms.
-
-    Raises:
-        CrystalError: `no_structure`, `empty`, `too_large` or `unreadable` for the file as a whole.
-    """
+    """Yield an item for each data block that lists atoms; a CrystalError for what is wrong with the file as a whole."""
     blocks = list(structure_blocks(source.text()))
     if not blocks:
         raise CrystalError("no_structure", "no data block of the file lists atoms; export the structure as CIF")

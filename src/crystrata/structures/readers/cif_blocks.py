@@ -62,9 +62,8 @@ def structure_blocks(text: str) -> list[str]:
 def parse_block(block: str) -> Tags:
     """Return the tags of one block that a structure is made of.
 
-    Raises:
-        CrystalError: `empty` for a table without rows; `unreadable` for broken syntax, a missing or surplus value, or a
-            tag with two different values.
+    `empty` for a table without rows; `unreadable` for broken syntax, a missing or surplus value, or a tag with two
+    values.
     """
     try:
         document = cif.read_string(block, 0)

@@ -24,10 +24,8 @@ def is_full(occupancy: float) -> bool:
 def majority_species(name: str, shares: Iterable[tuple[int, float]]) -> tuple[int | None, str]:
     """Return the species that holds most of a site, None for a vacancy, and the choice in words.
 
-    `shares` are pairs (atomic number, occupancy); what is missing to one is the vacancy's.
-
-    Raises:
-        CrystalError: `disordered`: two hold the site equally, or the occupancies are none.
+    `shares` are pairs (atomic number, occupancy); what is missing to one is the vacancy's. A CrystalError `disordered`
+    if two hold the site equally, or the occupancies are none.
     """
     held: dict[int | None, float] = defaultdict(float)
     for species, occupancy in shares:

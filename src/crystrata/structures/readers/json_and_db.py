@@ -37,12 +37,9 @@ Form = dict[str, Any]
 
 
 def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield every structure of a JSON file, in its order.
+    """Yield every structure of a JSON file, in its order; a CrystalError if it is no JSON, or of something else.
 
     A stated id (`jid`, `material_id`, ...) names the crystal; else the file does, with `#k` if there are several.
-
-    Raises:
-        CrystalError: `unreadable` for no JSON, `no_structure` for JSON of something else.
     """
     try:
         data = json.loads(source.text())
@@ -81,10 +78,7 @@ def _entry(record: Any) -> tuple[str | None, Any]:
 
 
 def crystal_of_form(id: str, form: Any, majority: bool) -> Crystal:
-    """Return the crystal of a structure as pymatgen, ASE or JARVIS writes it as plain values.
-
-    A CrystalError if it is of none of these forms, or no usable crystal.
-    """
+    """Return the crystal of plain values as pymatgen, ASE or JARVIS writes them; a CrystalError if it is unusable."""
     for keys, read in _FORMS:
         if isinstance(form, dict) and all(key in form for key in keys):
             if majority and read is _from_pymatgen:
@@ -168,8 +162,7 @@ _FORMS: tuple[tuple[tuple[str, ...], Callable[[str, Form], Crystal]], ...] = (
 def read_ase_db(source: StructureFile) -> Iterator[Crystal | Rejected]:
     """Yield every row in the order of its database id; ids are `name#<database id>`, or the name for a single row.
 
-    Raises:
-        CrystalError: `unreadable` for no SQLite file, `no_structure` for one that is no ASE database.
+    A CrystalError: `unreadable` for no SQLite file, `no_structure` for one that is no ASE database.
     """
     try:
         with closing(_connect(source)) as database:

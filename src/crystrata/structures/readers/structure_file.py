@@ -51,11 +51,8 @@ class StructureFile:
         return content
 
     def text(self) -> str:
-        """Return the text with line ends as a newline and without a byte-order mark.
-
-        Raises:
-            CrystalError: `empty`, `too_large`, or `unreadable` for binary content.
-        """
+        """Return the text, lines ended by newlines, no byte-order mark; `empty`, `too_large`, or `unreadable` if
+        binary."""
         content = self.content()
         if not content.strip():
             raise CrystalError("empty", "the file is empty; export it again")
@@ -99,8 +96,7 @@ def check_periodic(pbc: object) -> None:
 def fractional(cell: np.ndarray, cartesian: object) -> np.ndarray:
     """Return fractional coordinates (N, 3) of Cartesian ones (N, 3) [A] in a cell (3, 3) with vectors as rows [A].
 
-    Raises:
-        CrystalError: `no_lattice` for a cell of zeros, `not_finite` or `bad_cell` for one without volume.
+    A CrystalError `no_lattice` for a cell of zeros, `not_finite` or `bad_cell` for one without volume.
     """
     if not cell.any():
         raise CrystalError("no_lattice", "no lattice is given; a crystal needs three lattice vectors")
@@ -117,8 +113,7 @@ def checked_crystal(
 ) -> Crystal:
     """Make a crystal whose size, cell and distances are those of a real solid; arguments as of `Crystal.create`.
 
-    Raises:
-        CrystalError: `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or a code of `Crystal.create`.
+    A CrystalError `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or with a code of `Crystal.create`.
     """
     check_atom_count(len(np.atleast_1d(np.asarray(numbers))))
     crystal = Crystal.create(id, lattice, numbers, frac, orientation_given=orientation_given)
@@ -134,10 +129,7 @@ def checked_crystal(
 
 
 def _check_distances(crystal: Crystal, heights: np.ndarray) -> None:
-    """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`; of the images those at a face count.
-
-    `heights` are those of the cell, (3,) [A].
-    """
+    """Refuse atoms closer than `MIN_DISTANCE`, images at a face included; heights of the cell (3,) [A]."""
     from scipy.spatial import cKDTree
 
     points, atoms = crystal.frac - np.floor(crystal.frac), np.arange(len(crystal))
