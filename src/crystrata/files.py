@@ -88,10 +88,7 @@ def write_atomically(
 
     What a killed writer of the same file left behind is removed (not on Windows, where it looks like the file of a
     living one). `write` fills the binary file; `before` is called when it is whole on the disk, before it takes the
-    place of the old one.
-
-    Raises:
-        StorageError: The disk is full or the folder cannot be written; the previous file stays.
+    place of the old one, which stays where a StorageError says that the disk is full or the folder cannot be written.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -126,8 +126,3 @@ def trained_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
 def properties(names: Sequence[str]) -> list[Task]:
     """Return several properties, in the order given."""
     return [get_property(name) for name in names]
-
-
-def published_of(task: Task) -> Published | None:
-    """Return the published errors on the official test of a task's label, or None."""
-    return PUBLISHED[task.benchmark] if task.benchmark else None

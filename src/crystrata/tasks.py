@@ -221,10 +221,8 @@ class Task:
         """Make a task from plain values.
 
         Older names (`type`, `data_column`, ...) are understood, and settings of the head may stand beside the other
-        keys. Settings of low-rank adapters (`lora_...`), which are gone, are ignored.
-
-        Raises:
-            UsageError: A key is unknown, a key and its older name are both given, or a value cannot be used.
+        keys. Settings of low-rank adapters (`lora_...`), which are gone, are ignored. A UsageError if a key is unknown,
+        a key and its older name are both given, or a value cannot be used.
         """
         name = str(record.get("name", ""))
         fields = {item.name for item in dataclasses.fields(cls)}

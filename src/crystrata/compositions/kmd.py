@@ -26,7 +26,7 @@ class KernelMeanDescriptor:
     In the 1-D form every feature is scaled to [0, 1] and seen through G Gaussians at equal distances on that range;
     K[i, (f, k)] is Gaussian k at feature f of element i. In the n-D form features are standardised and K[i, j] is a
     Gaussian of the distance of elements i and j. `matrix` is K, (n, D) float64, read-only; `weights @ matrix` is the
-    descriptor in any array library.
+    descriptor in any array library. An InputError if different compositions would have the same.
 
     Args:
         features: (n, F) without gaps and constant columns.
@@ -35,9 +35,6 @@ class KernelMeanDescriptor:
             distance of grid points in the 1-D form, and s^2 the median squared distance to the nearest element in the
             n-D form.
         grid: G, 2 or more; without meaning in the n-D form.
-
-    Raises:
-        InputError: The features or settings cannot be used, or different compositions would have the same descriptor.
     """
 
     def __init__(self, features: np.ndarray, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:

@@ -23,28 +23,16 @@ class Receipt:
     size: int
     sha256: str
     md5: str
-    checked_by: str
-
-
-@dataclass(frozen=True)
-class CachedFile:
-    """A release file that passed its checks; `checked_by` is `host_md5`, or `first_use` where the host gave no MD5."""
-
-    path: Path
-    sha256: str
-    md5: str
-    checked_by: str
+    checked_by: str  # `host_md5`, or `first_use` where the host gave no MD5
 
 
 def obtain(
     release: Release, *, cache_dir: Path, progress: Progress | None = None, transport: Transport | None = None
-) -> CachedFile:
-    """Return the checked file of a release, downloaded if it is not in the cache; `progress` as in `download`.
+) -> tuple[Path, Receipt]:
+    """Return the checked file of a release and its receipt, downloaded if it is not in the cache.
 
-    Raises:
-        DataError: No network; or the file is not what the host published, or not what was recorded: it is then moved
-            aside, and the next call downloads it again.
-        StorageError: The cache cannot be written.
+    A DataError without network, or if the file is not what the host published, or not what was recorded: it is then
+    moved aside, and the next call downloads it again. `progress` as in `download`.
     """
     transport = transport or Transport()
     path = cache_dir / release.file_name
@@ -52,7 +40,7 @@ def obtain(
     if path.exists() and not is_unfinished(part):
         with suppress(DataError):  # looked at again under the lock, and replaced if damaged; a valid file needs no lock
             if receipt := _recorded(path, release):
-                return _cached(path, receipt)
+                return path, receipt
     with lock(path.with_name(path.name + ".lock")):
         if path.exists():
             try:
@@ -61,7 +49,9 @@ def obtain(
                 aside = path.with_name(path.name + ".damaged")
                 with storage_errors(aside):
                     os.replace(path, aside)
-                raise DataError(f"{error} It was moved to {aside.name}; start again to download it again.") from None
+                raise DataError(
+                    f"{error} It was moved to {aside.name}; start again to download a fresh copy."
+                ) from None
         else:
             download(release.url, part, transport, progress)
             try:
@@ -72,11 +62,7 @@ def obtain(
             with storage_errors(path):
                 os.replace(part, path)
         discard(part)
-    return _cached(path, receipt)
-
-
-def _cached(path: Path, receipt: Receipt) -> CachedFile:
-    return CachedFile(path, receipt.sha256, receipt.md5, receipt.checked_by)
+    return path, receipt
 
 
 def _receipt_path(path: Path) -> Path:

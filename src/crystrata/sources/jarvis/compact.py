@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 _BATCH_ROWS = 2048
+MAX_REPEATED_SHARE = 0.01  # the official 2021 release repeats 11 of its 55,712 ids
 _LISTS = ("lattice", "atomic_numbers", "frac_coords")
 
 
@@ -134,6 +136,23 @@ class CompactColumns:
     def frame_given(self) -> np.ndarray:
         """Whether tensor components may refer to the lattice as it stands, (R,)."""
         return np.isin(self.orientation, FRAMES_GIVEN)
+
+
+def repeated(path: Path, ids: list[str | None]) -> list[int]:
+    """Return the rows whose id stood in an earlier row; a DataError if these are more than a stray few."""
+    seen: set[str] = set()
+    rows = []
+    for row, id in enumerate(ids):
+        if id is None:
+            continue
+        if id in seen:
+            rows.append(row)
+        seen.add(id)
+    if len(rows) > MAX_REPEATED_SHARE * len(ids):
+        times = Counter(ids)
+        named = ", ".join(f"{ids[row]} ({times[ids[row]]} times)" for row in rows[:3])
+        raise damaged(path, f"repeats {len(rows)} of {len(ids)} jids, such as {named}; each may stand there once")
+    return rows
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from crystrata.files import write_atomically
-from crystrata.sources.jarvis.checks import repeated
-from crystrata.sources.jarvis.compact import CompactColumns, LabelColumns, reduced_formulas
+from crystrata.sources.jarvis.compact import CompactColumns, LabelColumns, reduced_formulas, repeated
 from crystrata.sources.jarvis.containers import damaged
 from crystrata.sources.jarvis.records import crystal_of, missing_keys, number_of, read_records
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
