@@ -45,8 +45,7 @@ def digest_of_json(value: Any) -> str:
 
 
 def read_json(path: Path, error: type[CrystrataError], advice: str) -> Any:
-    """Return the content of a JSON file; where it is missing or damaged, raise `error` with `advice` on what to do at
-    its end."""
+    """Return the content of a JSON file; raise `error`, ended by `advice`, where it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
@@ -182,8 +181,7 @@ def _without_nan(value: Any) -> Any:
 
 @contextmanager
 def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock on `path`, made if needed; the system frees it if the process dies. Yields whether it is
-    held.
+    """Hold an exclusive lock on `path`, made if needed, and yield whether it is held; it ends with the process.
 
     The file stays, because removing it would let two processes hold it. Without `wait` a lock that another process
     holds is not waited for. A StorageError if the file cannot be made.

@@ -99,8 +99,7 @@ def resolve_properties(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def property_tasks(names: Iterable[str], kinds: Mapping[str, str] | None = None) -> tuple[Task, ...]:
-    """Return the tasks of some properties, in table order; `kinds`: property -> kind of its head, where it is not its
-    own.
+    """Return the tasks of some properties, in table order; `kinds`: property -> kind of head, if not its own.
 
     A UsageError if a name is unknown, or a property has no such kind of head.
     """

@@ -143,8 +143,7 @@ def resolve_size(algorithm: str, size: str) -> str:
 
 
 def schedule_named(scheduler_type: str | None) -> Schedule | None:
-    """Return the schedule that the settings of an optimizer name, None where they name none; a UsageError if it is
-    unknown."""
+    """Return the schedule that settings of an optimizer name, None where none; a UsageError if unknown."""
     if scheduler_type is None:
         return None
     if str(scheduler_type).lower() not in _SCHEDULE_NAMES:

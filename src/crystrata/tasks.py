@@ -61,7 +61,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One task.
+    """One task; a UsageError if a value is out of range, or missing for its kind.
 
     Attributes:
         name: Name in outputs, tables and files.
@@ -97,9 +97,6 @@ class Task:
         split_column: Column of train, val or test; it may be missing.
         predict_idx: What is predicted: train, val, test, all, or a list of materials; None for test, or all where
             there is no test part.
-
-    Raises:
-        UsageError: A value is out of range, or missing for this kind.
     """
 
     name: str
@@ -279,8 +276,7 @@ def parse_tasks(
         attributes_source: One table for every task without files of its own.
         other_losses: Further names that `loss_weights` may hold: the self-supervised losses.
 
-    Raises:
-        UsageError: A task cannot be used, two have one name, or a mapping names a task that is not there.
+    A UsageError if a task cannot be used, two have one name, or a mapping names a task that is not there.
     """
     names = [str(record.get("name", "")) for record in records]
     if twice := sorted({name for name in names if names.count(name) > 1}):

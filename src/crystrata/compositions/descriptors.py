@@ -130,8 +130,7 @@ class Matminer:
 
 
 class Joined:
-    """The numbers of several sources side by side; `parts` give `kind`, a row of `DESCRIPTORS`, and the settings of
-    each."""
+    """Several sources side by side; `parts` give the `kind`, a row of `DESCRIPTORS`, and the settings of each."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         self._sources = [descriptor_source(**part) for part in parts]

@@ -170,8 +170,7 @@ def weights(formulas: Iterable[str]) -> np.ndarray:
 
 
 def known_weights(formulas: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return atomic fractions (n, Z) float64 of the formulas that `weights` takes, zero in the other rows; and which
-    they are, (n,) bool."""
+    """Return fractions (n, Z) as `weights`, zero where a formula cannot be read; and where it can, (n,) bool."""
     rows: list[dict[str, float]] = []
     for formula in formulas:
         try:
@@ -193,8 +192,7 @@ def _fractions(rows: list[dict[str, float]]) -> np.ndarray:
 
 
 def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
-    """Return the atomic fractions of n crystals, (n, 103) float32, from the flat atomic numbers of all atoms and the
-    first atom of each crystal, (n + 1,)."""
+    """Return fractions, (n, 103) float32, from flat atomic numbers and each crystal's first atom, (n + 1,)."""
     n = len(atom_offsets) - 1
     crystal = np.repeat(np.arange(n), np.diff(atom_offsets))
     cell = crystal * MAX_ATOMIC_NUMBER + numbers.astype(np.int64) - 1

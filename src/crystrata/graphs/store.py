@@ -42,8 +42,7 @@ Progress = Callable[[int, int], None]
 
 
 class GraphStore:
-    """An open store: its folder, its header, and memory-mapped graphs, whose `source_row` is the row in the source
-    table."""
+    """An open store: folder, header, and memory-mapped graphs, whose `source_row` is that of the source table."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,8 +78,7 @@ class GraphStore:
         return [Rejected(entry["id"], entry["code"], entry["reason"]) for entry in self.header["rejected"]]
 
     def verify(self) -> None:
-        """Compare the SHA-256 of every array with the header; a DataError if a byte differs, and the next opening
-        rebuilds it."""
+        """Compare the SHA-256 of every array with the header; a DataError if a byte differs."""
         for name, entry in self.header["arrays"].items():
             try:
                 found = sha256_of(self.path / f"{name}.bin")

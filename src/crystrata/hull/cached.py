@@ -41,8 +41,7 @@ class ReferenceHull:
 
 @dataclass(frozen=True)
 class TrainingHull:
-    """The convex hull of the training energies: `levels` of each crystal of the dataset over it; and, for other
-    compositions, the stable training crystals as its `reference`."""
+    """The hull of the training energies: levels of each crystal over it; stable crystals for other compositions."""
 
     levels: Levels
     reference: ReferenceHull

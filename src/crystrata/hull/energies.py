@@ -61,11 +61,8 @@ def hull_energies(
         solver: `pymatgen` (its phase diagram) or `scipy` (one linear program per batch of systems): equal within 1e-9
             eV/atom. Default: pymatgen where it is installed.
 
-    Returns:
-        (n,) float64 hull energies [eV/atom], all finite; never above the energy of a reference row.
-
-    Raises:
-        InputError: The arrays do not fit each other, or a reference energy is infinite.
+    Returns (n,) float64 [eV/atom], all finite, never above the energy of a reference row; an InputError if arrays do
+    not fit each other, or a reference energy is infinite.
     """
     counts, energies, used = checked_reference(counts, energies, reference)
     compositions, row_of = np.unique(counts // np.gcd.reduce(counts, axis=1)[:, None], axis=0, return_inverse=True)

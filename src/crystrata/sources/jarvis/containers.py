@@ -27,8 +27,7 @@ def damaged(path: Path, what: str) -> DataError:
 
 
 def form_of(path: Path) -> Form:
-    """Return the form of a file from its first bytes, not its name; a DataError if it is missing, empty or of no known
-    form."""
+    """Return the form of a file from its first bytes; a DataError if it is missing, empty or of no known form."""
     try:
         with open(path, "rb") as file:
             start = file.read(64)

@@ -129,12 +129,8 @@ def download(url: str, part: Path, transport: Transport, progress: Progress | No
     """Bring `part` to the full length that the host states, going on from what is there.
 
     Beside it, `<part>.json` remembers which version of the file it began. `progress` is called with bytes so far and
-    bytes in all, None where unknown.
-
-    Raises:
-        OfflineError: No network.
-        DataError: The host refuses or sends a web page, or the connection is cut again and again.
-        StorageError: The disk is full or the folder cannot be written.
+    bytes in all, None where unknown. An OfflineError without network; a DataError if the host refuses or sends a web
+    page, or the connection is cut again and again; a StorageError if the file cannot be written.
     """
     reason = ""
     for attempt in range(transport.attempts):

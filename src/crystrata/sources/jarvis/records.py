@@ -62,8 +62,7 @@ class _Text:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JARVIS file (plain, gzip, zip) in order; a DataError if it is cut, damaged, or no list of
-    records."""
+    """Yield the records of a JARVIS file (plain, gzip, zip) in order; a DataError if it is cut or damaged."""
     text = _Text(text_pieces(path))
     if text.peek() != "[":
         raise damaged(path, "is no JARVIS record file: a JSON list of records is expected")
@@ -100,8 +99,7 @@ def missing_keys(record: dict[str, Any]) -> list[str]:
 
 
 def crystal_of(record: dict[str, Any], row: int) -> Crystal:
-    """Make the crystal of a record, Cartesian coordinates [A] made fractional; a CrystalError if it holds no usable
-    one."""
+    """Make the crystal of a record, Cartesian coordinates [A] made fractional; a CrystalError if there is none."""
     if missing := missing_keys(record):
         raise CrystalError("missing_keys", f"record {row} (counted from 0) lacks {', '.join(missing)}")
     if not isinstance(record["jid"], str) or not record["jid"].strip():

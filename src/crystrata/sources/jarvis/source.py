@@ -166,8 +166,7 @@ def _suspects(columns: CompactColumns) -> np.ndarray:
 
 
 def crystals_digest(columns: CompactColumns, keep: np.ndarray) -> str:
-    """Return the SHA-256 over all that makes the usable crystals (keep, (R,) bool), without labels: 0.05 s for the 2021
-    release."""
+    """Return the SHA-256 over all that makes the usable crystals (keep, (R,) bool), without labels."""
     digest = hashlib.sha256(_DIGEST_VERSION)
     ids = [id for id, kept in zip(columns.ids, keep.tolist(), strict=True) if kept]
     digest.update("\n".join(map(str, ids)).encode() + b"\n")

@@ -100,8 +100,7 @@ def _positions(tags: Tags) -> np.ndarray:
 
 
 def _site_numbers(tags: Tags) -> list[int]:
-    """Return the atomic number of every row of the site table; `unknown_species` where one names no element for
-    certain."""
+    """Return the atomic number of every row of the site table; `unknown_species` where that is not certain."""
     labels = tags.get("_atom_site_label", [])
     types = tags.get("_atom_site_type_symbol") or ["?"] * len(labels)
     upper_case = all(symbol == symbol.upper() for symbol in types)

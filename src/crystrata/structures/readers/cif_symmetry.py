@@ -92,8 +92,7 @@ def _not_an_operation(text: str, why: str) -> CrystalError:
 
 
 def _named_group(tags: Tags, cell: np.ndarray) -> gemmi.SpaceGroup | None:
-    """Return the space group that is only named, in the stated setting, or None; `bad_symmetry` where that is not
-    clear."""
+    """Return the space group that is named, in the stated setting, or None; `bad_symmetry` where unclear."""
     hall, name, index = (tags.text(*names) for names in (_HALL_SYMBOLS, _NAMES, _NUMBERS))
     found: dict[str, gemmi.SpaceGroup | None] = {}
     # Of the two settings of a rhombohedral group, the angles tell which one it is.

@@ -51,8 +51,7 @@ class StructureFile:
         return content
 
     def text(self) -> str:
-        """Return the text, lines ended by newlines, no byte-order mark; `empty`, `too_large`, or `unreadable` if
-        binary."""
+        """Return the text with plain newlines, no byte-order mark; `empty`, `too_large` or `unreadable` (binary)."""
         content = self.content()
         if not content.strip():
             raise CrystalError("empty", "the file is empty; export it again")
