@@ -16,7 +16,7 @@ from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.trained_model import load_model
 from crystrata.runs.directory import TASK_PREDICTIONS
 from crystrata.runs.find import EVALUATED_MODEL, SHIPPED
-from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources import DEFAULT_RELEASE
 from crystrata.sources.opening import open_source
 from phonon_dos import curves_of, encoded, figures, mean_of_nearest, save_picture
 

@@ -97,7 +97,7 @@ def measure(axis: str, size: int, crystals: list[Crystal], channels: int) -> Poi
     from crystrata.datasets.batch import Batch, Targets
     from crystrata.graph_settings import GraphSettings
     from crystrata.graphs.batch import collate
-    from crystrata.graphs.build import build_graphs
+    from crystrata.graphs.neighbours import build_graphs
     from crystrata.jarvis_properties import property_tasks
     from crystrata.networks.config import NetworkConfig
     from crystrata.networks.network import Network

@@ -23,7 +23,7 @@ from crystrata.prediction.predict import predict_materials
 from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.reports.figures import png_of
 from crystrata.runs.find import EVALUATED_MODEL, SHIPPED
-from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources import DEFAULT_RELEASE
 from crystrata.sources.opening import named_file
 from reality_crystals import MEASURED, crystal_of, read_table, spacegroups
 from reality_labels import find_labels, no_labels

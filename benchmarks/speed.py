@@ -25,7 +25,7 @@ from crystrata.files import write_text
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import COSINE_SCALE
 from crystrata.graphs.batch import collate
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.sources.jarvis import open_data_file
 from crystrata.structures.crystal import Crystal
 from peers.contest import ALLOCATOR, Contestant, Measured, contest

@@ -17,7 +17,7 @@ from crystrata.datasets.dataset import MaterialDataset
 from crystrata.datasets.labels import load_labels
 from crystrata.datasets.masks import with_label_widths
 from crystrata.datasets.materials import Structures, unite
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.networks.config import NetworkConfig
 from crystrata.networks.network import Network
 from crystrata.tasks import parse_tasks

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from crystrata.graphs.build import find_neighbourhoods
 from crystrata.presets import ENCODERS
 from crystrata.structures.crystal import Crystal
 from drills.drill import Drill, Tally
+from drills.exact_graphs import find_neighbourhoods
 from drills.invariances import graphs_in_both
 from drills.probe import SETTINGS, deviations, mixed, probe
 from drills.real_crystals import sample, source_in_words

@@ -9,7 +9,7 @@ import numpy as np
 
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.build import build_graphs, find_neighbourhoods
+from crystrata.graphs.neighbours import Neighbourhoods, build_graphs, find_all_neighbourhoods
 from crystrata.structures.crystal import Crystal
 
 
@@ -23,6 +23,14 @@ def graphs_of(crystals: Sequence[Crystal], settings: GraphSettings) -> GraphArra
     if rejected:
         raise ValueError(f"no graph: {rejected}")
     return graphs
+
+
+def find_neighbourhoods(crystal: Crystal, settings: GraphSettings) -> Neighbourhoods:
+    """Return the smooth neighbourhood of every atom of a crystal; its error is raised."""
+    found, errors = find_all_neighbourhoods([crystal], settings)
+    for error in errors.values():
+        raise error
+    return found
 
 
 def exact_graphs(graphs: GraphArrays, crystals: Sequence[Crystal], settings: GraphSettings) -> GraphArrays:

@@ -14,7 +14,7 @@ import pandas as pd
 from crystrata.files import digest_of_json
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs import store
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.graphs.portable import import_portable
 from crystrata.graphs.store import GraphStore, open_store
 from crystrata.sources.demo import open_demo

@@ -14,7 +14,7 @@ from rich.console import Console
 from crystrata.datasets.batch import Batch, Targets
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
-from crystrata.graphs.build import build_graphs, radius_edges
+from crystrata.graphs.neighbours import build_graphs, search
 from crystrata.graphs.store import open_store
 from crystrata.jarvis_properties import property_tasks
 from crystrata.networks.config import NetworkConfig
@@ -51,10 +51,9 @@ def graphs(sample: Sample) -> Case:
 def radius(sample: Sample, cutoff: float) -> Case:
     """All neighbours within a radius."""
     crystals = [crystal for _, crystal in _crystals(sample)]
-    edges = len(radius_edges(crystals, cutoff).neighbour)
-    return Case(
-        lambda: radius_edges(crystals, cutoff) and None, len(crystals), {"edges per atom": edges / len(sample.numbers)}
-    )
+    edges = len(search(crystals, 0, 0.0, cutoff)[0].neighbour)
+    facts = {"edges per atom": edges / len(sample.numbers)}
+    return Case(lambda: search(crystals, 0, 0.0, cutoff) and None, len(crystals), facts)
 
 
 def collation(sample: Sample, angles: bool, batch: int, distinct: bool = False) -> Case:

@@ -31,11 +31,7 @@ _NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS, start=1)}
 
 
 def atomic_number(symbol: str) -> int:
-    """Return the atomic number of an element symbol.
-
-    Raises:
-        InputError: The symbol is no element of the table; nothing is guessed ("Wat" is not oxygen).
-    """
+    """Return the atomic number of a symbol; an InputError for others, nothing is guessed (\"Wat\" is not oxygen)."""
     try:
         return _NUMBERS[symbol]
     except KeyError:

@@ -26,7 +26,7 @@ class DataError(CrystrataError):
 
 
 class OfflineError(DataError):
-    """A download needs a network and there is none."""
+    """A download needs a network, and none is reachable."""
 
 
 class ModelError(CrystrataError):
@@ -46,11 +46,7 @@ class StorageError(CrystrataError):
 
 
 class Interrupted(BaseException):
-    """A signal stopped the work. No `Exception`: whatever goes on after an error must not go on after this.
-
-    Args:
-        signum: Number of the signal.
-    """
+    """The signal `signum` stopped the work. No `Exception`: whatever goes on after an error must not after this."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(signum).name}")

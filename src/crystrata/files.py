@@ -45,29 +45,18 @@ def digest_of_json(value: Any) -> str:
 
 
 def read_json(path: Path, error: type[CrystrataError], advice: str) -> Any:
-    """Return the content of a JSON file.
-
-    Args:
-        path: The file.
-        error: What is raised where it is missing or damaged.
-        advice: What to do then; ends the message.
-
-    Raises:
-        CrystrataError: Of the given class.
-    """
+    """Return the content of a JSON file; raise `error`, ended by `advice`, where it is missing or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
-        cause = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-        raise error(f"{path} is missing or damaged ({cause}): {advice}") from None
+        why = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+        raise error(f"{path} is missing or damaged ({why}): {advice}") from None
 
 
 def read_toml_table(path: Path, *names: str) -> dict[str, Any]:
     """Return the first table of a TOML file that has one of some names; other tables belong to other commands.
 
-    Raises:
-        InputError: The file is missing or no TOML.
-        UsageError: It has no such table.
+    An InputError if the file is missing or no TOML, a UsageError if it has no such table.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -81,7 +70,7 @@ def read_toml_table(path: Path, *names: str) -> dict[str, Any]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the system's write errors into one line that names the path and what to do."""
+    """Turn the system's write errors into one line that names the path and the way out."""
     try:
         yield
     except OSError as error:
@@ -94,18 +83,11 @@ def storage_errors(path: Path) -> Iterator[None]:
 def write_atomically(
     path: Path, write: Callable[[BinaryIO], object], *, before: Callable[[], object] | None = None
 ) -> None:
-    """Write a file so that it is either the old or the new one, whole, at every moment.
+    """Write a file so that it is either the old or the new one, whole, at every moment; its folders are made.
 
     What a killed writer of the same file left behind is removed (not on Windows, where it looks like the file of a
-    living one).
-
-    Args:
-        path: Destination; its parents are made.
-        write: Called with a binary file object that it fills.
-        before: Called when the new file is whole on the disk, before it takes the place of the old one.
-
-    Raises:
-        StorageError: The disk is full or the folder cannot be written; the previous file stays.
+    living one). `write` fills the binary file; `before` is called when it is whole on the disk, before it takes the
+    place of the old one, which stays where a StorageError says that the disk is full or the folder cannot be written.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,17 +181,10 @@ def _without_nan(value: Any) -> Any:
 
 @contextmanager
 def lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock on `path` (made if needed); the system frees it if the process dies.
+    """Hold an exclusive lock on `path`, made if needed, and yield whether it is held; it ends with the process.
 
-    Args:
-        path: File of the lock; it stays, because removing it would let two processes hold it.
-        wait: Whether to wait for a lock that another process holds.
-
-    Yields:
-        Whether the lock is held: always where `wait` is true.
-
-    Raises:
-        StorageError: The file cannot be made.
+    The file stays, because removing it would let two processes hold it. Without `wait` a lock that another process
+    holds is not waited for. A StorageError if the file cannot be made.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

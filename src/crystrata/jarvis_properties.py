@@ -11,19 +11,12 @@ from crystrata.tasks import Task
 
 @dataclass(frozen=True)
 class Published:
-    """Test MAE of published models on one official test, in the unit of its label.
+    """Test MAE of published models on one official test, in the unit of its label."""
 
-    Attributes:
-        cgcnn: CGCNN, retrained; of the dielectric tests the original contribution.
-        alignn: ALIGNN.
-        best: Best that is published, on the leaderboard or in a paper with the same ids.
-        best_model: Name of that model.
-    """
-
-    cgcnn: float
-    alignn: float
-    best: float
-    best_model: str
+    cgcnn: float  # CGCNN, retrained; of the dielectric tests the original contribution
+    alignn: float  # ALIGNN
+    best: float  # best that is published, on the leaderboard or in a paper with the same ids
+    best_model: str  # name of that model
 
 
 PUBLISHED: dict[str, Published] = {
@@ -90,11 +83,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def get_property(name: str) -> Task:
-    """Return a property.
-
-    Raises:
-        UsageError: No property has that name; the nearest one is named.
-    """
+    """Return a property; a UsageError names the nearest one if none has that name."""
     try:
         return PROPERTIES[name]
     except KeyError:
@@ -102,11 +91,7 @@ def get_property(name: str) -> Task:
 
 
 def resolve_properties(names: Iterable[str]) -> tuple[str, ...]:
-    """Return known, distinct property names in table order.
-
-    Raises:
-        UsageError: A name is unknown or nothing is named.
-    """
+    """Return known, distinct property names in table order; a UsageError if one is unknown or nothing is named."""
     chosen = {get_property(name.strip()).name for name in names if name.strip()}
     if not chosen:
         raise UsageError(f"no property is named. Known: {', '.join(PROPERTIES)}")
@@ -114,14 +99,9 @@ def resolve_properties(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def property_tasks(names: Iterable[str], kinds: Mapping[str, str] | None = None) -> tuple[Task, ...]:
-    """Return the tasks of some properties, in table order.
+    """Return the tasks of some properties, in table order; `kinds`: property -> kind of head, if not its own.
 
-    Args:
-        names: Properties.
-        kinds: Property -> kind of its head, where it is not its own.
-
-    Raises:
-        UsageError: A name is unknown, or a property has no such kind of head.
+    A UsageError if a name is unknown, or a property has no such kind of head.
     """
     chosen = kinds or {}
     return tuple(
@@ -133,8 +113,7 @@ def property_tasks(names: Iterable[str], kinds: Mapping[str, str] | None = None)
 def trained_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
     """Return the tasks that need a head so that all of `tasks` can be predicted: those that others follow from first.
 
-    Raises:
-        UsageError: A task follows from one that is neither among them nor a property.
+    A UsageError if a task follows from one that is neither among them nor a property.
     """
     tasks = tuple(tasks)
     named = {task.name for task in tasks}
@@ -146,8 +125,3 @@ def trained_tasks(tasks: Iterable[Task]) -> tuple[Task, ...]:
 def properties(names: Sequence[str]) -> list[Task]:
     """Return several properties, in the order given."""
     return [get_property(name) for name in names]
-
-
-def published_of(task: Task) -> Published | None:
-    """Return the published errors on the official test of a task's label, or None."""
-    return PUBLISHED[task.benchmark] if task.benchmark else None

@@ -18,15 +18,10 @@ Result = TypeVar("Result")
 
 
 def map_ordered(work: Callable[[Part], Result], parts: Iterable[Part], workers: int) -> Iterator[Result]:
-    """Yield `work(part)` of one part after the other.
+    """Yield `work(part)` of one part after the other; a DataError if a process was killed.
 
-    Args:
-        work: A function of a module, or a `partial` of one.
-        parts: What to work on; only a few parts a worker are taken ahead.
-        workers: Processes; 0 works in this one.
-
-    Raises:
-        DataError: A process was killed, most often for lack of memory.
+    `work` is a function of a module, or a `partial` of one; only a few parts a worker are taken ahead. With 0 workers
+    this process works.
     """
     if workers == 0:
         yield from map(work, parts)

@@ -27,31 +27,18 @@ MODES = (*LEVELS, *PROFILES)
 
 @dataclass(frozen=True)
 class Preset:
-    """One cell of the table: what a level or profile means for an algorithm.
+    """One cell of the table: what a level or profile means for an algorithm."""
 
-    Attributes:
-        script: Script under scripts/phase2_multitask that runs the same preset.
-        size: Row of `SIZES`.
-        epochs: Passes over the training part.
-        batch_size: Crystals per micro-batch.
-        lr: Peak learning rate.
-        use: What it is for.
-        accumulate: Micro-batches per optimizer step.
-        max_samples: Crystals used in all parts together; None uses all.
-        family: Folder under models/ that receives the runs of all properties together.
-        training: Training settings that differ from the track's.
-    """
-
-    script: str
-    size: str
-    epochs: int
-    batch_size: int
-    lr: float
-    use: str
-    accumulate: int = 1
-    max_samples: int | None = None
-    family: str = "multitask_cgcnn"
-    training: dict[str, Any] = field(default_factory=dict)
+    script: str  # script under scripts/phase2_multitask that runs the same preset
+    size: str  # row of `SIZES`
+    epochs: int  # passes over the training part
+    batch_size: int  # crystals per micro-batch
+    lr: float  # peak learning rate
+    use: str  # what it is for
+    accumulate: int = 1  # micro-batches per optimizer step
+    max_samples: int | None = None  # crystals used in all parts together; None uses all
+    family: str = "multitask_cgcnn"  # folder under models/ that receives the runs of all properties together
+    training: dict[str, Any] = field(default_factory=dict)  # training settings that differ from the track's
 
 
 _STD, _PRO, _CGCNN = "train_multitask_std.py", "train_multitask_pro.py", "train_multitask_cgcnn.py"
@@ -97,19 +84,12 @@ SIZES: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One encoder: all that flags must know of it before torch is imported.
+    """One encoder: all that flags must know of it before torch is imported."""
 
-    Attributes:
-        algorithm: Track whose runs may choose it.
-        module: Module under `networks/encoders`.
-        name: Class in that module.
-        without: Settings that its track has and it has not.
-    """
-
-    algorithm: str
-    module: str
-    name: str
-    without: tuple[str, ...] = ()
+    algorithm: str  # track whose runs may choose it
+    module: str  # module under `networks/encoders`
+    name: str  # class in that module
+    without: tuple[str, ...] = ()  # settings that its track has and it has not
 
 
 ENCODERS: dict[str, EncoderRow] = {
@@ -129,21 +109,13 @@ SIZE_ALIASES = {"small": "lite", "medium": "std", "large": "pro"}
 
 @dataclass(frozen=True)
 class TrackDefaults:
-    """Training settings that all presets of an algorithm share.
+    """Training settings that all presets of an algorithm share."""
 
-    Attributes:
-        schedule: Learning rate over time: cosine to 1 % with a short warm-up, or halved on a plateau.
-        clip: Largest gradient norm.
-        weight_decay: Of AdamW.
-        ema: Decay of the moving average of the weights that is validated and saved.
-        learned_balance: Whether the task weights are learned.
-    """
-
-    schedule: Schedule
-    clip: float
-    weight_decay: float = 1e-5
-    ema: float = 0.999
-    learned_balance: bool = True
+    schedule: Schedule  # learning rate over time: cosine to 1 % with a short warm-up, or halved on a plateau
+    clip: float  # largest gradient norm
+    weight_decay: float = 1e-5  # Of AdamW
+    ema: float = 0.999  # decay of the moving average of the weights that is validated and saved
+    learned_balance: bool = True  # whether the task weights are learned
 
 
 TRACKS: dict[str, TrackDefaults] = {
@@ -153,11 +125,7 @@ TRACKS: dict[str, TrackDefaults] = {
 
 
 def get_preset(algorithm: str, mode: str) -> Preset:
-    """Return the preset of an algorithm and a level or profile.
-
-    Raises:
-        UsageError: One of the names is unknown.
-    """
+    """Return the preset of an algorithm and a level or profile; a UsageError if a name is unknown."""
     if algorithm not in ALGORITHMS:
         raise unknown_name("algorithm", algorithm, ALGORITHMS)
     if mode not in MODES:
@@ -166,11 +134,7 @@ def get_preset(algorithm: str, mode: str) -> Preset:
 
 
 def resolve_size(algorithm: str, size: str) -> str:
-    """Return the size's own name in a track: `small` is `lite` for e3nn.
-
-    Raises:
-        UsageError: The track has no such size.
-    """
+    """Return the size's own name in a track (`small` is `lite` for e3nn); a UsageError if it has no such size."""
     known = [name for track, name in SIZES if track == algorithm]
     for candidate in (size, SIZE_ALIASES.get(size, size)):
         if candidate in known:
@@ -179,11 +143,7 @@ def resolve_size(algorithm: str, size: str) -> str:
 
 
 def schedule_named(scheduler_type: str | None) -> Schedule | None:
-    """Return the learning rate over time that the settings of an optimizer name; None where they name none.
-
-    Raises:
-        UsageError: The name is unknown.
-    """
+    """Return the schedule that settings of an optimizer name, None where none; a UsageError if unknown."""
     if scheduler_type is None:
         return None
     if str(scheduler_type).lower() not in _SCHEDULE_NAMES:

@@ -38,13 +38,7 @@ Made = TypeVar("Made")
 def checked(value: Any, annotation: Any, place: str) -> Any:
     """Return a plain value as its annotation has it: tuples for lists, numbers for their text.
 
-    Args:
-        value: Of a configuration file or a flag.
-        annotation: Of the field or argument that takes it.
-        place: Where it stands, for the message.
-
-    Raises:
-        UsageError: It is of another kind, or out of range.
+    A UsageError, which names the `place` of the value, if it is of another kind, or out of range.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -80,8 +74,7 @@ def checked(value: Any, annotation: Any, place: str) -> Any:
 def checked_flags(flags: argparse.Namespace, cls: type, names: Iterable[str]) -> dict[str, Any]:
     """Return the flags of the named fields that were given, each checked against its field.
 
-    Raises:
-        UsageError: A value is out of range; the message names the flag.
+    A UsageError names the flag whose value is out of range.
     """
     hints = get_type_hints(cls, include_extras=True)
     given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
@@ -91,8 +84,7 @@ def checked_flags(flags: argparse.Namespace, cls: type, names: Iterable[str]) ->
 def make(cls: type[Made], values: Mapping[str, Any], place: str) -> Made:
     """Make an object of a dataclass from plain values, each checked against its field.
 
-    Raises:
-        UsageError: A key is unknown (the nearest one is named), or a value of another kind or out of range.
+    A UsageError if a key is unknown (the nearest one is named), or a value of another kind or out of range.
     """
     hints = get_type_hints(cls, include_extras=True)
     known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -102,11 +94,7 @@ def make(cls: type[Made], values: Mapping[str, Any], place: str) -> Made:
 
 
 def require_known(given: Iterable[Any], known: Iterable[str], place: str) -> None:
-    """Refuse keys that are not known, naming the nearest one.
-
-    Raises:
-        UsageError: One is not.
-    """
+    """Refuse keys that are not known: a UsageError names the nearest one."""
     known = list(known)
     for key in given:
         if key not in known:
@@ -114,16 +102,9 @@ def require_known(given: Iterable[Any], known: Iterable[str], place: str) -> Non
 
 
 def check_arguments(taker: Callable[..., Any], settings: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Refuse settings that a constructor does not take, or of another kind than it takes.
+    """Refuse settings (name -> value) that a constructor does not take, or of another kind than it takes.
 
-    Args:
-        taker: The class.
-        settings: Name -> value.
-        names: Settings that it takes.
-        what: Words for messages, such as `encoder mlp`.
-
-    Raises:
-        UsageError: A setting is unknown, of another kind or out of range.
+    `names` are those that it takes; `what` is for messages, such as `encoder mlp`. A UsageError if one does not fit.
     """
     hints = get_type_hints(taker.__init__, include_extras=True)
     for name, value in settings.items():
@@ -153,8 +134,7 @@ def add_flag(
 
     Args:
         group: Parser or group.
-        cls: The class.
-        name: The field.
+        cls: The class that has the field `name`.
         spellings: Older spellings that are understood, or others than that of the field, first of them shown.
         metavar: Word for the value; made from its kind if not given.
         default: Value without the flag; None means "not given".

@@ -24,23 +24,16 @@ _OPTIMIZER_SETTINGS = ("lr", "scheduler_type", "freeze_parameters")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of task: all that must be known of it before torch is imported.
+    """A kind of task: all that must be known of it before torch is imported."""
 
-    Attributes:
-        head: Module and class under `networks/heads`, as `scalar.ScalarHead`; with subtypes, that of the first.
-        labels: What a cell of its label column holds: `number`, `class`, `vector`, `curve`, or `none` without labels.
-        metric: What its evaluation is compared by: `mae`, `accuracy` or `mse`.
-        settings: Settings of the head that differ from those of its class.
-        subtypes: Name in the setting `subtype` -> module and class.
-        whole_crystals: Whether its head reads all atoms of a crystal, and nothing of a composition.
-    """
-
-    head: str
+    head: str  # module and class under `networks/heads`, as `scalar.ScalarHead`; with subtypes, that of the first
+    # what a cell of its label column holds: `number`, `class`, `vector`, `curve`, or `none` without labels
     labels: Literal["number", "class", "vector", "curve", "none"] = "number"
-    metric: Literal["mae", "accuracy", "mse"] = "mae"
+    metric: Literal["mae", "accuracy", "mse"] = "mae"  # what its evaluation is compared by: `mae`, `accuracy` or `mse`
+    # settings of the head that differ from those of its class
     settings: Mapping[str, Any] = field(default_factory=dict)
-    subtypes: Mapping[str, str] = field(default_factory=dict)
-    whole_crystals: bool = False
+    subtypes: Mapping[str, str] = field(default_factory=dict)  # name in the setting `subtype` -> module and class
+    whole_crystals: bool = False  # whether its head reads all atoms of a crystal, and nothing of a composition
 
 
 _SEQUENCES = {
@@ -68,7 +61,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Task:
-    """One task.
+    """One task; a UsageError if a value is out of range, or missing for its kind.
 
     Attributes:
         name: Name in outputs, tables and files.
@@ -104,9 +97,6 @@ class Task:
         split_column: Column of train, val or test; it may be missing.
         predict_idx: What is predicted: train, val, test, all, or a list of materials; None for test, or all where
             there is no test part.
-
-    Raises:
-        UsageError: A value is out of range, or missing for this kind.
     """
 
     name: str
@@ -215,11 +205,7 @@ class Task:
         return () if self.derived_from else (self.kind, *self.other_kinds)
 
     def of_kind(self, kind: str) -> Task:
-        """Return the task with another kind of head.
-
-        Raises:
-            UsageError: It follows from another task, or has no such kind.
-        """
+        """Return the task with another kind of head; a UsageError if it is derived, or has no such kind."""
         if self.derived_from:
             raise UsageError(f"--head {self.name}={kind}: {self.name} has no head: it follows from {self.derived_from}")
         if kind not in self.kinds:
@@ -232,10 +218,8 @@ class Task:
         """Make a task from plain values.
 
         Older names (`type`, `data_column`, ...) are understood, and settings of the head may stand beside the other
-        keys. Settings of low-rank adapters (`lora_...`), which are gone, are ignored.
-
-        Raises:
-            UsageError: A key is unknown, a key and its older name are both given, or a value cannot be used.
+        keys. Settings of low-rank adapters (`lora_...`), which are gone, are ignored. A UsageError if a key is unknown,
+        a key and its older name are both given, or a value cannot be used.
         """
         name = str(record.get("name", ""))
         fields = {item.name for item in dataclasses.fields(cls)}
@@ -288,17 +272,15 @@ def parse_tasks(
     attributes_source: str | None = None,
     other_losses: Collection[str] = (),
 ) -> tuple[Task, ...]:
-    """Make all tasks of a configuration, of the newer or the older layout.
+    """Make all tasks of a configuration, of the newer or the older layout, one mapping of plain values per task.
 
     Args:
-        records: One mapping of plain values per task.
         loss_weights: Task -> static weight; the `loss_weight` of a task itself takes precedence.
         task_masking_ratios: Task -> fraction, in the same way.
         attributes_source: One table for every task without files of its own.
         other_losses: Further names that `loss_weights` may hold: the self-supervised losses.
 
-    Raises:
-        UsageError: A task cannot be used, two have one name, or a mapping names a task that is not there.
+    A UsageError if a task cannot be used, two have one name, or a mapping names a task that is not there.
     """
     names = [str(record.get("name", "")) for record in records]
     if twice := sorted({name for name in names if names.count(name) > 1}):

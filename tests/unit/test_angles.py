@@ -12,7 +12,7 @@ from numpy.polynomial import legendre
 
 from crystrata.graphs.arrays import COSINE_SCALE, offsets, ranges
 from crystrata.graphs.batch import CrystalBatch
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.networks.edges import AngleFeatures, AngleForm, EdgeFeatures
 from crystrata.networks.geometry import BesselBasis, GaussianBasis, edge_lengths, envelope
 

@@ -16,9 +16,9 @@ import pytest
 
 from crystrata.jarvis_properties import PROPERTIES
 from crystrata.sources.demo import open_demo
-from crystrata.sources.demo.decorations import decorations
+from crystrata.sources.demo.decorations import chemical_formula, decorate, decorations
 from crystrata.sources.demo.labels import labels_of
-from crystrata.sources.demo.prototypes import PROTOTYPES, Prototype, chemical_formula, decorate
+from crystrata.sources.demo.prototypes import PROTOTYPES, Prototype
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 

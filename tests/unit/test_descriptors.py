@@ -24,14 +24,10 @@ from crystrata.compositions.descriptors import (
     Matminer,
     PrecomputedDescriptors,
     Statistics,
+    composition_statistics,
     describe_valid,
 )
-from crystrata.compositions.element_features import (
-    FILE,
-    composition_statistics,
-    element_features_csv,
-    load_element_features,
-)
+from crystrata.compositions.element_features import FILE, element_features_csv, load_element_features
 from crystrata.compositions.keys import weights
 from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError, InputError, UsageError
@@ -97,7 +93,7 @@ def test_a_damaged_table_is_refused(damage: str, tmp_path: Path, monkeypatch: py
     if damage != "missing":
         file.write_text(text[: text.index("\nLr,")] if damage == "a line less" else text.replace("Fe,26", "Fe,many"))
     monkeypatch.setattr(element_features, "FILE", file)
-    with pytest.raises(DataError, match="reinstall crystrata"):
+    with pytest.raises(DataError, match="install crystrata again"):
         load_element_features.__wrapped__()
 
 

@@ -149,7 +149,7 @@ def write_tree(source: Path, files: dict[str, str]) -> Path:
         ("graphs/store.py", "from ..training import x", "graphs (floor 2) imports training (floor 5)"),
         ("graphs/__init__.py", "from ..cli.main import x", "graphs (floor 2) imports cli (floor 10)"),
         ("errors.py", "from crystrata.structures import x", "errors (floor 0) imports structures (floor 1)"),
-        ("hull/kept.py", "from crystrata.sources import x", "hull (floor 1.1) imports sources (floor 1.2)"),
+        ("hull/cached.py", "from crystrata.sources import x", "hull (floor 1.1) imports sources (floor 1.2)"),
         ("structures/cif.py", "from crystrata.compositions import x", "imports compositions (floor 1)"),
         ("physics/law.py", "", "'physics' stands on no floor"),
         ("cli/main.py", "import crystrata.physics", "crystrata.physics stands on no floor"),

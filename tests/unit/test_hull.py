@@ -14,9 +14,8 @@ import pytest
 
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
 from crystrata.errors import InputError
-from crystrata.hull import cached_hull_energies, formula_counts, hull_energies
-from crystrata.hull import energies as solvers
-from crystrata.hull.energies import MAX_FACET_ELEMENTS, Solver
+from crystrata.hull import cached_hull_energies, formula_counts, hull_energies, solvers
+from crystrata.hull.solvers import MAX_FACET_ELEMENTS, Solver
 from crystrata.structures.crystal import reduced_formula
 
 SOLVERS: tuple[Solver, ...] = ("pymatgen", "scipy")

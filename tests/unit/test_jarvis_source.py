@@ -26,9 +26,8 @@ from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError, UsageError
 from crystrata.sources.jarvis import RELEASES, Release, containers, open_data_file, open_release, source
 from crystrata.sources.jarvis.cached import obtain
-from crystrata.sources.jarvis.download import Transport
-from crystrata.sources.jarvis.records import reduced_formulas
-from crystrata.sources.jarvis.releases import get_release
+from crystrata.sources.jarvis.compact import reduced_formulas
+from crystrata.sources.jarvis.download import Transport, get_release
 from crystrata.structures.crystal import reduced_formula
 
 Record = dict[str, Any]
@@ -466,18 +465,20 @@ KEPT = {"drill.json.zip", "drill.json.zip.json"}
 def test_download_is_checked_recorded_and_done_once(tmp_path: Path, host: Host) -> None:
     host.listed_md5 = md5(host.body)
     seen: list[tuple[int, int | None]] = []
-    kept = obtain(host.release(), cache_dir=tmp_path / "c", transport=transport(), progress=lambda *s: seen.append(s))
-    assert kept.path.read_bytes() == host.body
-    assert (kept.sha256, kept.checked_by) == (hashlib.sha256(host.body).hexdigest(), "host_md5")
+    path, receipt = obtain(
+        host.release(), cache_dir=tmp_path / "c", transport=transport(), progress=lambda *s: seen.append(s)
+    )
+    assert path.read_bytes() == host.body
+    assert (receipt.sha256, receipt.checked_by) == (hashlib.sha256(host.body).hexdigest(), "host_md5")
     assert seen[-1] == (len(host.body), len(host.body))
     assert leftovers(tmp_path / "c") == KEPT
-    assert fetch(host, tmp_path / "c") == kept
+    assert fetch(host, tmp_path / "c") == (path, receipt)
     assert len(host.requests) == 1
 
 
 def test_a_cut_download_goes_on_within_one_call(tmp_path: Path, host: Host) -> None:
     host.cut_after = [1000, 500]
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
     assert host.requests == ["", "bytes=1000-", "bytes=1500-"]
 
 
@@ -486,7 +487,7 @@ def test_a_cut_download_goes_on_in_the_next_call(tmp_path: Path, host: Host) -> 
     with pytest.raises(DataError, match=r"cut 2 times.*goes on from 1500 bytes"):
         fetch(host, tmp_path / "c", attempts=2)
     assert not (tmp_path / "c" / "drill.json.zip").exists()
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
     assert host.requests[-1] == "bytes=1500-"
     assert leftovers(tmp_path / "c") == KEPT
 
@@ -494,7 +495,7 @@ def test_a_cut_download_goes_on_in_the_next_call(tmp_path: Path, host: Host) -> 
 def test_a_stall_loses_nothing(tmp_path: Path, host: Host) -> None:
     host.cut_after, host.stall = [1000, 500], True
     patient = transport(timeout=0.2)
-    assert obtain(host.release(), cache_dir=tmp_path / "c", transport=patient).path.read_bytes() == host.body
+    assert obtain(host.release(), cache_dir=tmp_path / "c", transport=patient)[0].read_bytes() == host.body
     assert host.requests == ["", "bytes=1000-", "bytes=1500-"]
 
 
@@ -530,17 +531,17 @@ def test_what_a_call_killed_at_its_end_left_is_removed(tmp_path: Path, host: Hos
 
 def test_what_is_sound_is_read_where_no_lock_can_be_taken(tmp_path: Path, host: Host) -> None:
     kept = fetch(host, tmp_path / "c")
-    table = open_data_file(kept.path, cache_dir=tmp_path / "c")
+    table = open_data_file(kept[0], cache_dir=tmp_path / "c")
     for lock in (tmp_path / "c").glob("*.lock"):
         lock.unlink()
         lock.mkdir()
     assert fetch(host, tmp_path / "c") == kept
-    assert open_data_file(kept.path, cache_dir=tmp_path / "c").digest == table.digest
+    assert open_data_file(kept[0], cache_dir=tmp_path / "c").digest == table.digest
 
 
 def test_a_host_that_ignores_ranges_starts_anew(tmp_path: Path, host: Host) -> None:
     host.cut_after, host.ranges = [1000], False
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
 
 
 @pytest.mark.parametrize("etag", ['"two"', '"one"'], ids=["etag changed", "only the length changed"])
@@ -549,13 +550,13 @@ def test_a_file_that_changed_between_two_tries_starts_anew(tmp_path: Path, host:
     with pytest.raises(DataError, match="cut 1 times"):
         fetch(host, tmp_path / "c", attempts=1)
     host.body, host.etag = write(tmp_path / "new.json.zip", make_records(41)).read_bytes(), etag
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
 
 
 def test_an_unfinished_file_of_unknown_origin_is_not_gone_on_with(tmp_path: Path, host: Host) -> None:
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "drill.json.zip.part").write_bytes(b"x" * 1000)
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
     assert host.requests == [""]
 
 
@@ -626,7 +627,7 @@ def test_what_is_not_the_file_never_enters_the_cache(
     assert not (tmp_path / "c" / "drill.json.zip").exists()
     host.body, host.status, host.stated, host.listed_md5 = sound, 200, None, md5(sound)
     host.content_type = "application/zip"
-    assert fetch(host, tmp_path / "c").path.read_bytes() == sound  # recovers on the next call
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == sound  # recovers on the next call
 
 
 def test_a_pinned_md5_is_enforced_whatever_the_host_lists(tmp_path: Path, host: Host) -> None:
@@ -636,12 +637,12 @@ def test_a_pinned_md5_is_enforced_whatever_the_host_lists(tmp_path: Path, host: 
 
 
 def test_a_cached_file_that_changed_is_refused_once_and_then_replaced(tmp_path: Path, host: Host) -> None:
-    assert fetch(host, tmp_path / "c").checked_by == "first_use"
+    assert fetch(host, tmp_path / "c")[1].checked_by == "first_use"
     cached = tmp_path / "c" / "drill.json.zip"
     cached.write_bytes(host.body[:-1] + b"!")
     with pytest.raises(DataError, match=r"differs from the file recorded.*start again"):
         fetch(host, tmp_path / "c")
-    assert fetch(host, tmp_path / "c").path.read_bytes() == host.body
+    assert fetch(host, tmp_path / "c")[0].read_bytes() == host.body
 
 
 @pytest.mark.parametrize("receipt", [None, "{half a rec"], ids=["missing", "damaged"])
@@ -651,7 +652,7 @@ def test_a_file_without_receipt_is_checked_before_it_is_used(tmp_path: Path, hos
     if receipt is not None:
         (tmp_path / "c" / "drill.json.zip.json").write_text(receipt)
     cached.write_bytes(host.body)
-    assert fetch(host, tmp_path / "c").path == cached
+    assert fetch(host, tmp_path / "c")[0] == cached
     assert host.requests == []
     (tmp_path / "c" / "drill.json.zip.json").unlink()
     cached.write_bytes(host.body[:2000])

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from crystrata.jarvis_properties import PROPERTIES, published_of
+from crystrata.jarvis_properties import PROPERTIES, PUBLISHED
 from crystrata.reports.metrics import PropertyMetrics, competition_score, property_metrics
 from crystrata.reports.predictions import write_predictions
 from crystrata.reports.tables import DEMO_CAPTION, captions, mae_table, markdown, terminal_table, write_tables
@@ -127,7 +127,9 @@ def test_the_table_has_a_row_for_each_property() -> None:
     assert table["test MAE"].tolist()[:2] == [0.5, 2.0]
     assert pd.isna(table["test MAE"][2])
     assert table["val MAE"].tolist() == [0.4, 1.9, 1.0]
-    assert table["published ALIGNN"].tolist() == [published_of(PROPERTIES[name]).alignn for name in table["property"]]
+    assert table["published ALIGNN"].tolist() == [
+        PUBLISHED[PROPERTIES[name].benchmark].alignn for name in table["property"]
+    ]
 
 
 def test_tasks_without_published_errors_have_no_columns_of_them(tmp_path: Path) -> None:

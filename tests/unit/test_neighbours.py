@@ -11,8 +11,9 @@ from known_crystals import CRYSTALS, FCC, LONE_ATOM, SETTINGS, all_crystals, dis
 
 from crystrata.errors import UsageError
 from crystrata.graph_settings import GraphSettings
-from crystrata.graphs.build import Neighbourhoods, build_graphs, find_neighbourhoods, wrapped
+from crystrata.graphs.neighbours import Neighbourhoods, build_graphs, wrapped
 from crystrata.structures.crystal import Crystal, CrystalError
+from drills.exact_graphs import find_neighbourhoods
 
 Edge = tuple[int, int, int, int, int]
 

@@ -21,8 +21,8 @@ import pytest
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
 from crystrata.structures.readers import find_structure_files, read_crystals
-from crystrata.structures.readers.checks import checked_crystal
 from crystrata.structures.readers.inputs import writable
+from crystrata.structures.readers.structure_file import checked_crystal
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cifs"
 

@@ -16,7 +16,7 @@ from crystrata.networks.network import Network
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.networks.weights import pack_network
 from crystrata.prediction.trained_model import TrainedModel
-from crystrata.sources.demo.prototypes import chemical_formula
+from crystrata.sources.demo.decorations import chemical_formula
 from crystrata.structures.crystal import Crystal
 from reality import compare, main
 from reality_crystals import MEASURED, SOURCE_OF, crystal_of, read_sources, read_table, spacegroups

@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from known_crystals import CRYSTALS, SETTINGS
 
 from crystrata.graphs.arrays import ARRAY_FORMS
-from crystrata.graphs.build import (
+from crystrata.graphs.neighbours import (
     Neighbourhoods,
     build_graphs,
     find_all_neighbourhoods,
-    find_neighbourhoods,
-    radius_edges,
+    search,
     wrapped,
 )
 from crystrata.sources.jarvis import open_data_file
-from crystrata.structures.crystal import Crystal, CrystalError
+from crystrata.structures.crystal import Crystal
+from drills.exact_graphs import find_neighbourhoods
 
 Edges = tuple[np.ndarray, np.ndarray]
 
@@ -82,7 +82,7 @@ def cells(draw: st.DrawFn) -> Crystal:
 @given(cells(), st.sampled_from([0.7, 3.0, 5.0, 8.0]))
 def test_all_pairs_of_any_cell(crystal: Crystal, radius: float) -> None:
     reach = np.full(len(crystal), radius)
-    assert_same_edges(edges_of(radius_edges([crystal], radius)), by_pymatgen(crystal, radius), reach)
+    assert_same_edges(edges_of(search([crystal], 0, 0.0, radius)[0]), by_pymatgen(crystal, radius), reach)
 
 
 def tiled(crystal: Crystal, times: int) -> Crystal:
@@ -117,10 +117,10 @@ def test_many_crystals_at_once_are_as_one_by_one() -> None:
     single = [find_neighbourhoods(crystal, SETTINGS) for crystal in CRYSTALS]
     for name in ("counts", "neighbour", "image", "distance", "radius"):
         assert np.array_equal(getattr(found, name), np.concatenate([getattr(one, name) for one in single])), name
-    with pytest.raises(CrystalError, match="Niggli"):
-        radius_edges(crystals, 8.0)
-    counts = [radius_edges([crystal], 5.0).counts for crystal in CRYSTALS]
-    assert np.array_equal(radius_edges(CRYSTALS, 5.0).counts, np.concatenate(counts))
+    pairs, atoms = search(crystals, 0, 0.0, 8.0)
+    assert np.flatnonzero(pairs.radius < 0).tolist() == [0, atoms[-1] - 1]  # the skewed ones
+    counts = [search([crystal], 0, 0.0, 5.0)[0].counts for crystal in CRYSTALS]
+    assert np.array_equal(search(CRYSTALS, 0, 0.0, 5.0)[0].counts, np.concatenate(counts))
 
 
 def test_the_order_of_arrays_in_memory_does_not_matter() -> None:

@@ -14,7 +14,7 @@ from known_crystals import CRYSTALS
 
 from crystrata.errors import UsageError
 from crystrata.graph_settings import GraphSettings
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from growth import exponent, growth, supercell
 from peers.contest import Contestant, Measured, contest, ratios, spread
 from peers.page import goal_table, page

@@ -22,7 +22,7 @@ from crystrata.graphs import store as store_module
 from crystrata.graphs import store_files
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS
 from crystrata.graphs.batch import collate
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store, store_path
 from crystrata.graphs.store_files import HEADER, sealed

@@ -14,7 +14,7 @@ from crystrata.design import METHODS
 from crystrata.elements import INERT_OR_UNSTABLE, SYMBOLS
 from crystrata.errors import UsageError, nearest
 from crystrata.runs.find import DEFAULT_COMPOSITIONS
-from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
+from crystrata.sources import DEFAULT_RELEASE, SOURCES
 
 _STARTS, _LEAST_AMOUNT = 40, 0.02
 

@@ -14,7 +14,7 @@ from crystrata.cli.parsing import Parser, command_line, names_of, run_verb, term
 from crystrata.errors import UsageError, unknown_name
 from crystrata.presets import ALGORITHMS, LEVELS
 from crystrata.runs.cells import MULTI, TIERS, Cell, matrix_cells
-from crystrata.sources.names import SOURCES
+from crystrata.sources import SOURCES
 
 SOME_FAILED = 1
 _OVERRIDES = ("epochs", "max_samples", "seed", "source", "data_file", "data_dir", "models_dir", "device", "workers")

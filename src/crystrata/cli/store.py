@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crystrata.cli.parsing import Parser, run_verb, terminal
 from crystrata.errors import UsageError, unknown_name
-from crystrata.sources.names import DEFAULT_RELEASE, SOURCES
+from crystrata.sources import DEFAULT_RELEASE, SOURCES
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "process_data_phase2.py") -> int:

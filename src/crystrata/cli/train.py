@@ -13,7 +13,7 @@ from crystrata.jarvis_properties import GROUPS, NINE, PROPERTIES
 from crystrata.presets import ALGORITHMS, COMPETITION, LEVELS, MODES, PROFILES, SIZE_ALIASES
 from crystrata.runs.config import RunConfig, resolve_config
 from crystrata.settings import add_flag, checked_flags
-from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources import DEFAULT_RELEASE
 
 _KNOWN = f"{', '.join(NINE)}; for the leaderboard alone: {', '.join(name for name in PROPERTIES if name not in NINE)}"
 

@@ -1,6 +1,6 @@
 """Where the numbers that describe a composition come from: computed, or read from a table; all with one interface.
 
-n compositions, D descriptor width.
+n compositions, D descriptor width, Z elements, F features of an element.
 """
 
 from __future__ import annotations
@@ -14,24 +14,40 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from crystrata.compositions.element_features import STATISTICS, composition_statistics, load_element_features
+from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import composition_keys, known_weights
 from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
 from crystrata.elements import SYMBOLS
 from crystrata.errors import InputError, unknown_name
 from crystrata.files import digest_of_json
 
+STATISTICS = ("mean", "variance", "max", "min")
+
+
+def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Return weighted mean, weighted variance, maximum and minimum of the features over the elements present.
+
+    From atomic fractions (n, Z), each row with an element, and features (Z, F): (n, 4 F) float64, statistic by
+    statistic in the order of `STATISTICS`.
+    """
+    empty = np.flatnonzero(~(weights > 0).any(axis=1))
+    if len(empty):
+        raise InputError(f"composition {empty[0]} has no element")
+    row, element = np.nonzero(weights)
+    first = np.searchsorted(row, np.arange(len(weights)))  # first element of each composition
+    share, feature = weights[row, element][:, None], features[element]
+    mean = np.add.reduceat(share * feature, first)
+    variance = np.add.reduceat(share * (feature - mean[row]) ** 2, first)
+    extremes = np.maximum.reduceat(feature, first), np.minimum.reduceat(feature, first)
+    return np.concatenate([mean, variance, *extremes], axis=1)
+
+
 _GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
 _EXAMPLES = 5  # of keys without a descriptor, in the warning
 
 
 class DescriptorSource(Protocol):
-    """Something that describes compositions.
-
-    Attributes:
-        names: Name of each number, (D,).
-        digest: SHA-256 of all that the numbers depend on besides the composition.
-    """
+    """Something that describes compositions; `digest` is of all that the numbers depend on besides the composition."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -46,16 +62,7 @@ class DescriptorSource(Protocol):
 class KernelMean:
     """The kernel mean descriptor of the element features that come with the package.
 
-    Args:
-        form: `1d` or `nd`.
-        sigma: Width of the Gaussians in scaled features; default: from the grid or the nearest elements.
-        grid: Grid points for each feature of the 1-D form.
-
-    Attributes:
-        kernel: The descriptor itself, with `matrix` (Z, D) and `inverse`.
-
-    Raises:
-        InputError: The settings cannot be used.
+    Form, sigma and grid as in `KernelMeanDescriptor`, which `kernel` is, with `matrix` (Z, D) and `inverse`.
     """
 
     def __init__(self, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -94,12 +101,8 @@ class Statistics:
 class Matminer:
     """Element statistics of matminer's `ElementProperty` (minimum, maximum, mean and others of each property).
 
-    Args:
-        preset: `magpie`, `matminer`, `deml`, or another that matminer knows.
-
-    Raises:
-        InputError: matminer is not installed (0.10.1 asks for pandas < 3; older ones fail with the pymatgen in use), or
-            has no such preset.
+    `preset`: `magpie`, `matminer`, `deml`, or another that matminer knows. An InputError if it does not, or if matminer
+    is not installed (0.10.1 asks for pandas < 3; older ones fail with the pymatgen in use).
     """
 
     def __init__(self, preset: str = "magpie") -> None:
@@ -127,14 +130,7 @@ class Matminer:
 
 
 class Joined:
-    """The numbers of several sources side by side.
-
-    Args:
-        parts: `kind`, a row of `DESCRIPTORS`, and the settings of each source.
-
-    Raises:
-        InputError: There is no source.
-    """
+    """Several sources side by side; `parts` give the `kind`, a row of `DESCRIPTORS`, and the settings of each."""
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         self._sources = [descriptor_source(**part) for part in parts]
@@ -152,13 +148,9 @@ class Joined:
 class PrecomputedDescriptors:
     """Descriptors read from a table, a row for each composition; rows with a gap are not valid.
 
-    Args:
-        path: A csv (also compressed) or parquet file; every column but that of the compositions is a number.
-        composition_column: Its column of compositions. Default: the index of a parquet table, the first
-            column of a csv.
-
-    Raises:
-        InputError: The file cannot be read, a column is missing or no number, or a composition has two different rows.
+    The csv (also compressed) or parquet file has numbers in every column but that of the compositions: by default the
+    index of a parquet table, the first column of a csv. An InputError if it cannot be read, a column is missing or no
+    number, or a composition has two different rows.
     """
 
     def __init__(self, path: Path | str, composition_column: str | None = None) -> None:
@@ -233,12 +225,7 @@ DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
 
 
 def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
-    """Make a source of descriptors by name.
-
-    Raises:
-        UsageError: The kind or a setting is unknown.
-        InputError: The settings cannot be used.
-    """
+    """Make a source of descriptors; a UsageError if the kind or a setting is unknown, else an InputError."""
     if kind not in list(DESCRIPTORS):  # a file may give what no dictionary can look up
         raise unknown_name("kind of descriptor", kind, DESCRIPTORS)
     known = list(inspect.signature(DESCRIPTORS[kind]).parameters)
@@ -249,11 +236,7 @@ def descriptor_source(kind: str, **settings: Any) -> DescriptorSource:
 
 
 class CachedDescriptors:
-    """Any source behind a memory: every key is described once.
-
-    Args:
-        source: Where descriptors come from.
-    """
+    """Any source behind a memory: every key is described once."""
 
     def __init__(self, source: DescriptorSource) -> None:
         self._source = source
@@ -276,17 +259,14 @@ class CachedDescriptors:
 def describe_valid(source: DescriptorSource, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Describe what can be described; one warning counts and names the rest.
 
-    Returns:
-        Descriptors (m, D) float32 of the valid keys, and their places in `keys`, (m,) int64, ascending.
-
-    Raises:
-        InputError: No key has a descriptor.
+    Returns descriptors (m, D) float32 of the valid keys, and their places in `keys`, (m,) int64, ascending; an
+    InputError if no key has a descriptor.
     """
     table, valid = source.describe(keys)
     dropped = list(dict.fromkeys(key for key, kept in zip(keys, valid, strict=True) if not kept))
     shown = ", ".join(map(repr, dropped[:_EXAMPLES])) + (", ..." if len(dropped) > _EXAMPLES else "")
     if not valid.any():
-        raise InputError(f"none of {len(keys)} compositions has a descriptor: {shown or 'there is none'}")
+        raise InputError(f"none of {len(keys)} compositions has a descriptor: {shown or 'no composition is given'}")
     if dropped:
         warnings.warn(
             f"{int((~valid).sum())} of {len(keys)} rows are left out: no descriptor for {len(dropped)} compositions "

@@ -2,7 +2,8 @@
 
     python -m crystrata.compositions.element_features
 
-makes `element_features.csv` again from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features."""
+makes `element_features.csv` from the element data of pymatgen. Z = MAX_ATOMIC_NUMBER elements, F features.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
-from crystrata.errors import DataError, InputError
+from crystrata.errors import DataError
 from crystrata.files import digest_of_json, write_text
 
 FILE = Path(__file__).with_name("element_features.csv")
@@ -64,36 +65,26 @@ _ZERO_IS_UNKNOWN = {"average_ionic_radius"}
 
 @dataclass(frozen=True)
 class ElementFeatures:
-    """Features of all elements.
+    """Features of all elements."""
 
-    Attributes:
-        names: Name of each feature, (F,).
-        values: (Z, F) float64 in the order of `SYMBOLS`, read-only, no gaps, no constant column.
-        digest: SHA-256 of names and values; checkpoints hold it.
-    """
-
-    names: tuple[str, ...]
-    values: np.ndarray
-    digest: str
+    names: tuple[str, ...]  # name of each feature, (F,)
+    values: np.ndarray  # (Z, F) float64 in the order of `SYMBOLS`, read-only, no gaps, no constant column
+    digest: str  # SHA-256 of names and values; checkpoints hold it
 
 
 @cache
 def load_element_features() -> ElementFeatures:
-    """Read the table that comes with the package.
-
-    Raises:
-        DataError: The file is missing or damaged.
-    """
+    """Read the table that comes with the package; a DataError if it is missing or damaged."""
     try:
         with open(FILE, encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(line for line in file if not line.startswith("#"))
         values = np.array([row[1:] for row in rows], dtype=np.float64)
         symbols = tuple(row[0] for row in rows)
     except (OSError, ValueError) as error:
-        raise DataError(f"{FILE} cannot be read ({error}); reinstall crystrata") from None
+        raise DataError(f"{FILE} cannot be read ({error}); install crystrata again") from None
     names = tuple(header[1:])
     if symbols != SYMBOLS or values.shape != (MAX_ATOMIC_NUMBER, len(names)) or not np.isfinite(values).all():
-        raise DataError(f"{FILE} is damaged; reinstall crystrata")
+        raise DataError(f"{FILE} is damaged; install crystrata again")
     values.setflags(write=False)
     return ElementFeatures(names, values, digest_of_json({"names": names, "values": values.tolist()}))
 
@@ -163,34 +154,6 @@ def _between_neighbours(values: np.ndarray, line: np.ndarray) -> np.ndarray:
         if nearest:
             filled[gap] = values[nearest].mean()
     return filled
-
-
-STATISTICS = ("mean", "variance", "max", "min")
-
-
-def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return weighted mean, weighted variance, maximum and minimum of the features over the elements present.
-
-    Args:
-        weights: (B, n) atomic fractions.
-        features: (n, F).
-
-    Returns:
-        (B, 4 F) float64, statistic by statistic in the order of `STATISTICS`.
-
-    Raises:
-        InputError: A row has no element.
-    """
-    empty = np.flatnonzero(~(weights > 0).any(axis=1))
-    if len(empty):
-        raise InputError(f"composition {empty[0]} has no element")
-    row, element = np.nonzero(weights)
-    first = np.searchsorted(row, np.arange(len(weights)))  # first element of each composition
-    share, feature = weights[row, element][:, None], features[element]
-    mean = np.add.reduceat(share * feature, first)
-    variance = np.add.reduceat(share * (feature - mean[row]) ** 2, first)
-    extremes = np.maximum.reduceat(feature, first), np.minimum.reduceat(feature, first)
-    return np.concatenate([mean, variance, *extremes], axis=1)
 
 
 if __name__ == "__main__":

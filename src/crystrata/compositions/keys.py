@@ -1,7 +1,7 @@
 """Composition keys: one canonical string for a formula, dictionary or composition object; atomic fractions; groups.
 
 Elements stand in alphabetical order, as in `Crystal.formula`; amounts are not reduced: `Fe4O6` is not `Fe2O3`, because
-some descriptors add rather than average. n compositions or crystals, Z = MAX_ATOMIC_NUMBER.
+some descriptors add rather than average. n compositions, Z = MAX_ATOMIC_NUMBER.
 """
 
 from __future__ import annotations
@@ -29,11 +29,8 @@ _LARGEST_DENOMINATOR = 10**5  # of ratios of amounts: a rounded 0.333333333333 c
 def formula_amounts(formula: str) -> dict[str, float]:
     """Read a formula such as `Fe2O3`, `Li0.5CoO2`, `Ca3[Fe(CN)6]2` or `Fe₂O₃`; spaces do not count.
 
-    Returns:
-        Amount of each element, all positive; amounts of 0 are left out.
-
-    Raises:
-        InputError: It is no formula, or it has an element outside the table. Isotopes are refused, as in structures.
+    Returns the amount of each element, all positive; amounts of 0 are left out. An InputError if it is no formula, or
+    has an element outside the table; isotopes are refused, as in structures.
     """
     text = formula if formula.isascii() else unicodedata.normalize("NFKC", formula)
     text = "".join(text.split())
@@ -85,15 +82,12 @@ def _unknown_element(symbol: str, origin: object) -> InputError:
 
 
 def composition_key(composition: object) -> str:
-    """Return the key under which every table knows a composition; the key of a key is itself.
+    """Return the key under which every table knows a composition: the canonical formula. The key of a key is itself.
 
-    Args:
-        composition: A formula, a mapping of elements to amounts (also a pymatgen `Composition`, charges ignored), or
-            anything else. Amounts that are missing or not positive do not count; 12 digits of an amount do.
-
-    Returns:
-        The canonical formula. What is no formula of known elements keeps its own text, so that made-up names still
-        join tables; a missing value (None, NaN) has an empty key.
+    A composition is a formula, a mapping of elements to amounts (also a pymatgen `Composition`, charges ignored), or
+    anything else. Amounts that are missing or not positive do not count; 12 digits of an amount do. What is no formula
+    of known elements keeps its own text, so that made-up names still join tables; a missing value (None, NaN) has an
+    empty key.
     """
     text = str(composition)
     if not isinstance(composition, (str, Mapping)):
@@ -170,18 +164,13 @@ def _ratio(amount: float, least: float) -> Fraction:
 def weights(formulas: Iterable[str]) -> np.ndarray:
     """Return atomic fractions, (n, Z) float64; column z - 1 belongs to the element with atomic number z.
 
-    Raises:
-        InputError: A formula cannot be read or has an element outside the table; it is named.
+    An InputError names a formula that cannot be read or has an element outside the table.
     """
     return _fractions([formula_amounts(formula) for formula in formulas])
 
 
 def known_weights(formulas: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return atomic fractions of the formulas that `weights` takes, and which they are.
-
-    Returns:
-        Fractions (n, Z) float64, zero in the other rows; and (n,) bool, true where the formula can be read.
-    """
+    """Return fractions (n, Z) as `weights`, zero where a formula cannot be read; and where it can, (n,) bool."""
     rows: list[dict[str, float]] = []
     for formula in formulas:
         try:
@@ -203,12 +192,7 @@ def _fractions(rows: list[dict[str, float]]) -> np.ndarray:
 
 
 def atomic_fractions(numbers: np.ndarray, atom_offsets: np.ndarray) -> np.ndarray:
-    """Return the atomic fractions of n crystals, (n, 103) float32.
-
-    Args:
-        numbers: Atomic numbers of all atoms, flat.
-        atom_offsets: First atom of each crystal, (n + 1,).
-    """
+    """Return fractions, (n, 103) float32, from flat atomic numbers and each crystal's first atom, (n + 1,)."""
     n = len(atom_offsets) - 1
     crystal = np.repeat(np.arange(n), np.diff(atom_offsets))
     cell = crystal * MAX_ATOMIC_NUMBER + numbers.astype(np.int64) - 1

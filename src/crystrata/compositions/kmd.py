@@ -25,10 +25,8 @@ class KernelMeanDescriptor:
 
     In the 1-D form every feature is scaled to [0, 1] and seen through G Gaussians at equal distances on that range;
     K[i, (f, k)] is Gaussian k at feature f of element i. In the n-D form features are standardised and K[i, j] is a
-    Gaussian of the distance of elements i and j.
-
-    Attributes:
-        matrix: K, (n, D) float64, read-only; `weights @ matrix` is the descriptor in any array library.
+    Gaussian of the distance of elements i and j. `matrix` is K, (n, D) float64, read-only; `weights @ matrix` is the
+    descriptor in any array library. An InputError if different compositions would have the same.
 
     Args:
         features: (n, F) without gaps and constant columns.
@@ -37,9 +35,6 @@ class KernelMeanDescriptor:
             distance of grid points in the 1-D form, and s^2 the median squared distance to the nearest element in the
             n-D form.
         grid: G, 2 or more; without meaning in the n-D form.
-
-    Raises:
-        InputError: The features or settings cannot be used, or different compositions would have the same descriptor.
     """
 
     def __init__(self, features: np.ndarray, *, form: str = "1d", sigma: float | None = None, grid: int = GRID) -> None:
@@ -55,29 +50,18 @@ class KernelMeanDescriptor:
         self.matrix.setflags(write=False)
 
     def transform(self, weights: np.ndarray) -> np.ndarray:
-        """Return descriptors (B, D) or (D,) of atomic fractions (B, n) or (n,).
-
-        Raises:
-            InputError: The number of elements is not that of the feature table.
-        """
+        """Return descriptors (B, D) or (D,) of atomic fractions (B, n) or (n,); an InputError for other shapes."""
         weights = np.asarray(weights)
         if weights.ndim not in (1, 2) or weights.shape[-1] != len(self.matrix):
             raise InputError(f"fractions must be (B, {len(self.matrix)}), not {weights.shape}")
         return weights @ self.matrix
 
     def inverse(self, descriptors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the compositions whose descriptors are nearest: min |w K - z| for w >= 0, sum w = 1; each is unique.
+        """Return the compositions whose descriptors are nearest: min |w K - z| with w >= 0, sum w = 1; each is unique.
 
-        Non-negative least squares on K' reduced to a triangle, with the sum as a heavy row.
-
-        Args:
-            descriptors: z, (B, D) or (D,).
-
-        Returns:
-            Atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (): how far each z is from any of them.
-
-        Raises:
-            InputError: The width is not D, or a number is not finite.
+        Non-negative least squares on K' reduced to a triangle, with the sum as a heavy row. Of z, (B, D) or (D,):
+        atomic fractions (B, n) or (n,), and residuals |w K - z|, (B,) or (), how far each z is from any composition. An
+        InputError if the width is not D, or a number is not finite.
         """
         from scipy.optimize import nnls
 

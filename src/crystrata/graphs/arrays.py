@@ -111,8 +111,7 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def derive(stored: dict[str, np.ndarray]) -> GraphArrays:
     """Complete stored arrays by what follows from them by arithmetic: vectors, angles, and copies of atoms."""
-    from crystrata.graphs.array_kernels import vectors_and_cosines
-    from crystrata.graphs.copy_kernels import first_copies
+    from crystrata.graphs.derived_kernels import first_copies, vectors_and_cosines
 
     names = ("lattice", "atom_counts", "frac", "edge_counts", "angle_counts", "neighbour", "image")
     vector, cosine = vectors_and_cosines(*(stored[name] for name in names))

@@ -14,35 +14,22 @@ from crystrata.graphs.arrays import GraphArrays, offsets, ranges
 
 @dataclass(frozen=True)
 class CrystalBatch:
-    """Graphs of B crystals side by side.
+    """Graphs of B crystals side by side."""
 
-    Attributes:
-        numbers: Atomic numbers, (N,) int64.
-        crystal: Crystal of each atom, (N,) int64, ascending.
-        atom_counts: Atoms of each crystal, (B,) int64.
-        centre: Centre atom of each edge, (E,) int64, ascending.
-        neighbour: Neighbour atom of each edge, (E,) int64.
-        vector: From centre to neighbour, (E, 3) [A].
-        radius: Range R_i of each atom, (N,) [A].
-        pair: Edge ids of each angle pair, (2, T) int64; T = 0 where angles were not asked for.
-        cosine: Cosine of each angle, (T,).
-        orientation_given: Whether the crystal's frame was stated, (B,) bool.
-        share: Share of each atom in the mean over its crystal, (N,): more than one part where it stands for its copies.
-        whole: All atoms of some of the crystals, where an atom stands for its symmetric copies; None if none does, or
-            if nobody asked.
-    """
-
-    numbers: Tensor
-    crystal: Tensor
-    atom_counts: Tensor
-    centre: Tensor
-    neighbour: Tensor
-    vector: Tensor
-    radius: Tensor
-    pair: Tensor
-    cosine: Tensor
-    orientation_given: Tensor
+    numbers: Tensor  # atomic numbers, (N,) int64
+    crystal: Tensor  # crystal of each atom, (N,) int64, ascending
+    atom_counts: Tensor  # atoms of each crystal, (B,) int64
+    centre: Tensor  # centre atom of each edge, (E,) int64, ascending
+    neighbour: Tensor  # neighbour atom of each edge, (E,) int64
+    vector: Tensor  # from centre to neighbour, (E, 3) [A]
+    radius: Tensor  # range R_i of each atom, (N,) [A]
+    pair: Tensor  # edge ids of each angle pair, (2, T) int64; T = 0 where angles were not asked for
+    cosine: Tensor  # cosine of each angle, (T,)
+    orientation_given: Tensor  # whether the crystal's frame was stated, (B,) bool
+    # share of each atom in the mean over its crystal, (N,): more than one part where it stands for its copies
     share: Tensor
+    # all atoms of some of the crystals, where an atom stands for its symmetric copies; None if none does, or if nobody
+    # asked
     whole: WholeCrystals | None = None
 
     def __len__(self) -> int:
@@ -67,32 +54,21 @@ class CrystalBatch:
 
 @dataclass(frozen=True)
 class WholeCrystals:
-    """All atoms of b crystals of a batch in which one atom stands for its symmetric copies.
+    """All atoms of b crystals of a batch in which one atom stands for its symmetric copies."""
 
-    Attributes:
-        batch: Graphs of the b crystals with all N' atoms.
-        rows: Places of the crystals in the batch, (b,) int64.
-        atoms: For each of their atoms the one of the batch that stands for it, (N',) int64.
-    """
-
-    batch: CrystalBatch
-    rows: Tensor
-    atoms: Tensor
+    batch: CrystalBatch  # graphs of the b crystals with all N' atoms
+    rows: Tensor  # places of the crystals in the batch, (b,) int64
+    atoms: Tensor  # for each of their atoms the one of the batch that stands for it, (N',) int64
 
 
 @dataclass(frozen=True)
 class BatchForm:
-    """What a network reads of the graphs.
+    """What a network reads of the graphs."""
 
-    Attributes:
-        angles: The cached angles.
-        distinct: One atom in place of its symmetric copies; the network must not see a difference between them.
-        whole: Properties whose heads read all atoms nevertheless, of the crystals that have a label.
-    """
-
-    angles: bool = False
+    angles: bool = False  # the cached angles
+    # one atom in place of its symmetric copies; the network must not see a difference between them
     distinct: bool = False
-    whole: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()  # properties whose heads read all atoms nevertheless, of the crystals that have a label
 
 
 ALL_ATOMS = BatchForm()
@@ -107,17 +83,14 @@ def collate(
     distinct: bool = False,
     whole: np.ndarray | None = None,
 ) -> CrystalBatch:
-    """Cut the graphs of the chosen crystals out of the flat arrays.
+    """Cut the graphs of the chosen crystals out of the flat arrays, in memory or mapped.
 
     Args:
-        graphs: Arrays in memory or mapped.
-        chosen: Positions of crystals, (B,), in the order of the batch.
+        graphs: See `ARRAY_FORMS`.
+        chosen: Positions of crystals, (B,), in the order of the batch; an IndexError if one is not there.
         angles: Whether to bring the cached angles along.
         distinct: Whether one atom stands for its symmetric copies.
         whole: Places in the batch whose crystals are brought with all their atoms besides; none if not given.
-
-    Raises:
-        IndexError: There is no crystal of such a position.
     """
     from crystrata.graphs.batch_kernels import cut
 

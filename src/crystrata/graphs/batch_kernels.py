@@ -68,31 +68,12 @@ def cut(
     chosen, atom_offsets, edge_offsets, pair_offsets, orientation_given, numbers, radius, edge_counts, angle_counts,
     neighbour, vector, cosine, copy_of, angles, distinct,
 ):  # fmt: skip
-    """Cut chosen crystals out of flat arrays, in one pass.
+    """Cut chosen crystals out of flat arrays, in one pass; see `ARRAY_FORMS` for them.
 
-    Args:
-        chosen: Positions of crystals.
-        atom_offsets: First atom of each crystal; so for edges and pairs.
-        edge_offsets: See there.
-        pair_offsets: See there.
-        orientation_given: See `ARRAY_FORMS` for this and the others.
-        numbers: See there.
-        radius: See there; as words of 32 bits, (N, words), whatever the precision.
-        edge_counts: See there.
-        angle_counts: See there.
-        neighbour: See there.
-        vector: See there; as words, (E, words).
-        cosine: See there.
-        copy_of: See there.
-        angles: Whether pairs and cosines are wanted.
-        distinct: Whether one atom stands for its copies.
-
-    Returns:
-        The fields of a `CrystalBatch`, in their order, radius and vector as words; and for each atom of the crystals
-        the one of the batch that stands for it.
-
-    Raises:
-        IndexError: There is no such crystal.
+    Radius (N, words) and vector (E, words) are given and returned as words of 32 bits, whatever their precision.
+    `angles`: whether pairs and cosines are wanted; `distinct`: whether one atom stands for its copies. Returns the
+    fields of a `CrystalBatch`, in their order; and for each atom of the crystals the one of the batch that stands for
+    it. An IndexError if there is no such crystal.
     """
     sizes = _sizes(chosen, atom_offsets, edge_counts, angle_counts, copy_of, angles, distinct)
     out_numbers, crystal = np.empty(sizes[0], np.int64), np.empty(sizes[0], np.int64)

@@ -23,8 +23,8 @@ def kernel(*signature: Any) -> Callable[[Callable], Callable]:
     """Compile a function for arguments of the given types, now; it lets other threads run.
 
     The machine code is cached in `__pycache__` or, where that cannot be written, in the user's cache folder, or in the
-    folder that NUMBA_CACHE_DIR names. Damaged files are removed. Where nothing can be cached, for want of a place or of
-    room, the function is compiled for this process alone.
+    folder that NUMBA_CACHE_DIR names; damaged files are removed. Where there is no place or room for it, the function
+    is compiled for this process alone.
     """
 
     def compiled(function: Callable) -> Callable:

@@ -14,7 +14,7 @@ from crystrata.errors import DataError
 from crystrata.files import write_atomically
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, STORED_ARRAYS, derive, offsets
-from crystrata.graphs.store import GraphStore, kept_store, store_path
+from crystrata.graphs.store import GraphStore, cached_store, store_path
 from crystrata.graphs.store_files import ArrayWriter, checked_header, publish
 
 _MAGIC = b"crystrata-store-1\n"
@@ -22,11 +22,7 @@ _PART = 2048  # crystals whose vectors and angles are derived at once
 
 
 def export_portable(store: GraphStore, file: Path) -> None:
-    """Write a store as one compressed file, atomically.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
+    """Write a store as one compressed file, atomically."""
     header = json.dumps(store.header).encode()
 
     def write(out: BinaryIO) -> None:
@@ -40,15 +36,10 @@ def export_portable(store: GraphStore, file: Path) -> None:
 
 
 def import_portable(file: Path, stores: Path) -> GraphStore:
-    """Unpack a portable store into the folder of stores and open it.
-
-    Raises:
-        DataError: The file is no portable store, is cut, or its content does not match its digests.
-        StorageError: The store cannot be written.
-    """
+    """Unpack a portable store into the folder of stores and open it; a DataError if it is cut, changed, or none."""
     header, arrays = _read(file)
     path = store_path(stores, header["source"]["digest"], GraphSettings(**header["settings"]))
-    return kept_store(path, lambda: publish(path, lambda folder: _write_store(file, folder, header, arrays)))
+    return cached_store(path, lambda: publish(path, lambda folder: _write_store(file, folder, header, arrays)))
 
 
 def _write_store(file: Path, folder: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:

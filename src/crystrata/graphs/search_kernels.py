@@ -186,8 +186,6 @@ def neighbourhoods(lattice, offsets, frac, k, delta, cutoff):
         offsets: First atom of each crystal, (B + 1,).
         frac: Fractional coordinates in [0, 1), (N, 3).
         k: See `GraphSettings`, as delta and cutoff.
-        delta: See there.
-        cutoff: See there [A].
 
     Returns:
         Edges (N,) and range R_i (N,) [A] of each atom; neighbour (E,), image (E, 3) and distance (E,) [A] of each edge,

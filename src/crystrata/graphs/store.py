@@ -19,7 +19,7 @@ from crystrata.errors import DataError
 from crystrata.files import digest_of_json, lock, sha256_of
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.arrays import ARRAY_FORMS, GraphArrays
-from crystrata.graphs.build import build_graphs
+from crystrata.graphs.neighbours import build_graphs
 from crystrata.graphs.store_files import (
     SCHEMA_VERSION,
     ArrayWriter,
@@ -42,13 +42,7 @@ Progress = Callable[[int, int], None]
 
 
 class GraphStore:
-    """An open store.
-
-    Attributes:
-        path: Folder of the store.
-        arrays: Memory-mapped graphs; `arrays.source_row` gives the row of the source table of each graph.
-        header: What the store was built from, its counts and digests.
-    """
+    """An open store: folder, header, and memory-mapped graphs, whose `source_row` is that of the source table."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -84,11 +78,7 @@ class GraphStore:
         return [Rejected(entry["id"], entry["code"], entry["reason"]) for entry in self.header["rejected"]]
 
     def verify(self) -> None:
-        """Compare the SHA-256 of every array with the header.
-
-        Raises:
-            DataError: A byte differs; the next `open_store` then builds the store again.
-        """
+        """Compare the SHA-256 of every array with the header; a DataError if a byte differs."""
         for name, entry in self.header["arrays"].items():
             try:
                 found = sha256_of(self.path / f"{name}.bin")
@@ -110,30 +100,17 @@ def open_store(
 ) -> GraphStore:
     """Open the store of a table, building it first where it does not exist or is damaged (with a warning).
 
-    Args:
-        table: Crystals of the store.
-        settings: What a neighbourhood is.
-        stores: Folder that holds all stores.
-        workers: Processes that build graphs; 0 builds in this one.
-        progress: Called with (crystals done, crystals in all) while building.
-
-    Raises:
-        DataError: The crystals cannot be read.
-        StorageError: The store cannot be written.
+    `stores` holds all stores; `workers` processes build graphs, 0 builds in this one; `progress` is called with
+    (crystals done, crystals in all) while building.
     """
     path = store_path(stores, table.digest, settings)
-    return kept_store(path, lambda: _build(path, table, settings, workers, progress))
+    return cached_store(path, lambda: _build(path, table, settings, workers, progress))
 
 
-def kept_store(path: Path, make: Callable[[], None]) -> GraphStore:
-    """Return the store of a folder: made where there is none, made again with a warning where it is damaged.
+def cached_store(path: Path, make: Callable[[], None]) -> GraphStore:
+    """Return the store of a folder: made where it is missing, made again with a warning where it is damaged.
 
-    Args:
-        path: Folder of the store, as `store_path` names it.
-        make: Publishes the store; called under its lock.
-
-    Raises:
-        StorageError: The store must be made and cannot be written.
+    `make` publishes the store at that path, as `store_path` names it; it is called under the lock of the store.
     """
     sweep(path.parent)
     with suppress(DataError):  # looked at again under the lock: another process may be putting it in place

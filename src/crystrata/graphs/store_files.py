@@ -1,10 +1,9 @@
-"""Store folders on disk: header, arrays, how they appear whole or not at all, and when they were last checked.
+"""Files of a store: its header, its flat arrays, and how its folder appears whole or not at all.
 
-The header says what a store was built from, its counts, and the digest of each array and of itself. Opening a store
-compares the header with its own digest and the sizes of all arrays; that takes milliseconds. The SHA-256 of every array
-(0.7 s for the complete JARVIS set) is compared where it could find something new: on the first opening after a build,
-after any file was touched (size, times or inode differ from those noted at the last check), and once a day against
-silent decay of the disk.
+Opening a store compares the header with its own digest and the sizes of all arrays; that takes milliseconds. The
+SHA-256 of every array (0.7 s for the complete JARVIS set) is compared where it could find something new: on the first
+opening after a build, after any file was touched (size, times or inode differ from those noted at the last check), and
+once a day against silent decay of the disk.
 """
 
 from __future__ import annotations
@@ -42,11 +41,7 @@ def sealed(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Read the header of the store in a folder.
-
-    Raises:
-        DataError: There is none, it is damaged, or of another version.
-    """
+    """Read the header of the store in a folder; a DataError if it is missing, damaged, or of another version."""
     try:
         header = json.loads((path / HEADER).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -59,15 +54,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def checked_header(header: Any, where: str) -> dict[str, Any]:
-    """Return a store's header if it is one of this version, as it was written.
-
-    Args:
-        header: JSON value.
-        where: What it was read from, for messages.
-
-    Raises:
-        DataError: It is of another form or version, or a byte of it has changed.
-    """
+    """Return a store's header if it is of this version and unchanged; the DataError names `where` it was read."""
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), dict):
         raise DataError(f"{where} is damaged: its header is no header of a store. It must be built again.")
     if header.get("schema") != SCHEMA_VERSION or set(header["arrays"]) != set(ARRAY_FORMS):
@@ -131,9 +118,7 @@ _SETTLED = 0.1  # a change within a tick of the file system's clock after the la
 def publish(path: Path, write: Callable[[Path], None]) -> None:
     """Make a store folder whole or not at all; the caller holds its lock.
 
-    Args:
-        path: Folder of the store; one that is there is replaced.
-        write: Fills a temporary folder, which is then renamed to `path`.
+    `write` fills a temporary folder, which then takes the place of what is at `path`.
     """
     building, old = _beside(path, "building"), _beside(path, "old")
     for left in (building, old):  # of a killed build

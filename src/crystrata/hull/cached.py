@@ -1,4 +1,4 @@
-"""Hulls of training crystals: cached on disk between runs, and inside a model for crystals it has not seen."""
+"""Hulls cached: on disk between runs, and inside a model for crystals it has not seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from crystrata.files import write_atomically
 from crystrata.hull.conventions import Convention, Levels
-from crystrata.hull.energies import STABLE_WITHIN, Progress, Solver, checked_reference, hull_energies
+from crystrata.hull.energies import STABLE_WITHIN, Progress, checked_reference, hull_energies
+from crystrata.hull.solvers import Solver
 
 _VERSION = 3  # raised when the same energies would give another file
 _DIGEST_BYTES = 32
@@ -21,17 +22,11 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class ReferenceHull:
-    """The stable reference crystals: all that is needed to place another composition on their hull.
+    """The stable reference crystals: all that is needed to place another composition on their hull."""
 
-    Attributes:
-        convention: What the hull is made of.
-        counts: (m, Z) atoms of each element.
-        energies: (m,) energies that the hull is made of [eV/atom].
-    """
-
-    convention: Convention
-    counts: np.ndarray
-    energies: np.ndarray
+    convention: Convention  # what the hull is made of
+    counts: np.ndarray  # (m, Z) atoms of each element
+    energies: np.ndarray  # (m,) energies that the hull is made of [eV/atom]
 
     def at(self, counts: np.ndarray) -> Levels:
         """Return where compositions (n, Z) lie over the hull."""
@@ -46,12 +41,7 @@ class ReferenceHull:
 
 @dataclass(frozen=True)
 class TrainingHull:
-    """The convex hull of the training energies.
-
-    Attributes:
-        levels: Where each crystal of the dataset lies over it, n crystals.
-        reference: The stable training crystals, for other compositions.
-    """
+    """The hull of the training energies: levels of each crystal over it; stable crystals for other compositions."""
 
     levels: Levels
     reference: ReferenceHull
@@ -65,15 +55,10 @@ def training_hull(
     cache_dir: Path,
     progress: Progress | None = None,
 ) -> TrainingHull:
-    """Return the hull of a convention that some rows span, at all rows.
+    """Return the hull of a convention at all n rows, spanned by those where `reference` is true.
 
-    Args:
-        convention: What the hull is made of.
-        counts: (n, Z) atoms of each element.
-        formation: (n,) formation energies [eV/atom], NaN where unknown.
-        reference: (n,) True for the rows that span it.
-        cache_dir: Where hulls are cached.
-        progress: As in `hull_energies`.
+    Counts (n, Z) are atoms of each element; formation energies (n,) are in eV/atom, NaN where unknown; hulls are cached
+    in `cache_dir`.
     """
     scale, reference = convention.energies(counts), reference & convention.may_span(counts)
     energies = scale.above(formation)
@@ -82,8 +67,8 @@ def training_hull(
         cache_dir=cache_dir, key="training", subsystems=convention.subsystems, progress=progress,
     )  # fmt: skip
     stable = reference & (energies <= hull + STABLE_WITHIN)
-    kept = ReferenceHull(convention, counts[stable].astype(np.int16), energies[stable])
-    return TrainingHull(over(hull, scale), kept)
+    stable_crystals = ReferenceHull(convention, counts[stable].astype(np.int16), energies[stable])
+    return TrainingHull(over(hull, scale), stable_crystals)
 
 
 def over(hull: np.ndarray, scale: Levels) -> Levels:
@@ -102,32 +87,23 @@ def cached_hull_energies(
     progress: Progress | None = None,
     solver: Solver | None = None,
 ) -> np.ndarray:
-    """Return `hull_energies`, from a file where the same hull was computed before.
+    """Return `hull_energies`, whose arguments these are, from a file where the same hull was computed before.
 
     Args:
-        counts: (n, Z), as in `hull_energies`.
-        energies: (n,) [eV/atom], as in `hull_energies`.
-        reference: (n,), as in `hull_energies`.
         cache_dir: Folder of the files `hull-<key>-<digest>.npy`; the digest covers the compositions, the rows that span
             the hull and their energies, not the energies of other rows. The file ends with its own SHA-256; a damaged
             one is computed again, with a warning.
         key: Name of the data for a person who looks into the folder, such as `dft_3d_2021`.
-        subsystems: As in `hull_energies`.
-        progress: As in `hull_energies`; not called when the file is there.
-        solver: As in `hull_energies`.
-
-    Raises:
-        InputError: As `hull_energies`.
-        StorageError: The file cannot be written.
+        progress: Not called when the file is there.
     """
     counts, energies, used = checked_reference(counts, energies, reference)
     digest = hashlib.sha256(f"hull {_VERSION} {counts.shape} {subsystems}".encode())
     for array in (counts, used, energies[used]):
         digest.update(array.tobytes())
     path = cache_dir / f"hull-{re.sub(r'[^A-Za-z0-9_.-]', '_', key)}-{digest.hexdigest()}.npy"
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    cached = _read(path)
+    if cached is not None:
+        return cached
     hull = hull_energies(counts, energies, reference, subsystems=subsystems, progress=progress, solver=solver)
     packed = io.BytesIO()
     np.save(packed, hull)
@@ -137,7 +113,7 @@ def cached_hull_energies(
 
 
 def _read(path: Path) -> np.ndarray | None:
-    """Return the hull of a file; None where there is none or what is there is not what was written."""
+    """Return the hull of a file; None if it is missing or damaged."""
     try:
         whole = path.read_bytes()
     except FileNotFoundError:

@@ -14,11 +14,14 @@ n crystals, Z = MAX_ATOMIC_NUMBER.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
+from crystrata.errors import ModelError
+from crystrata.tasks import Task
 
 ELEMENT_ENERGIES = {
     "H": -3.4215, "He": 0.6311, "Li": -0.9244, "Be": -2.4465, "B": -5.9593, "C": -8.0283, "N": -6.8617, "O": -3.2078,
@@ -48,15 +51,10 @@ _LOWEST = np.array([LOWEST_ELEMENTS.get(symbol, 0.0) for symbol in SYMBOLS[:MAX_
 
 @dataclass(frozen=True)
 class Levels:
-    """From formation energies to energies above a hull: slope * energy - level.
+    """From formation energies to energies above a hull: slope * energy - level."""
 
-    Attributes:
-        slope: (n,), a pure number.
-        level: (n,) [eV/atom].
-    """
-
-    slope: np.ndarray
-    level: np.ndarray
+    slope: np.ndarray  # (n,), a pure number
+    level: np.ndarray  # (n,) [eV/atom]
 
     def __getitem__(self, rows: np.ndarray) -> Levels:
         return Levels(self.slope[rows], self.level[rows])
@@ -68,17 +66,12 @@ class Levels:
 
 @dataclass(frozen=True)
 class Convention:
-    """How a hull is made of formation energies.
+    """How a hull is made of formation energies."""
 
-    Attributes:
-        per_formula_unit: Whether energies are taken for those of a formula unit, as in the official label of 2021.
-        subsystems: Whether compounds of fewer elements compete.
-        elements: Whether the crystals of an element compete; else elements lie at 0.
-    """
-
+    # whether energies are taken for those of a formula unit, as in the official label of 2021
     per_formula_unit: bool = False
-    subsystems: bool = True
-    elements: bool = True
+    subsystems: bool = True  # whether compounds of fewer elements compete
+    elements: bool = True  # whether the crystals of an element compete; else elements lie at 0
 
     def energies(self, counts: np.ndarray) -> Levels:
         """Return how formation energies at compositions (n, Z) become the energies that the hull is made of."""
@@ -99,3 +92,38 @@ CONVENTIONS = {
     "ehull_official": Convention(per_formula_unit=True, subsystems=False, elements=False),
 }
 """Property -> the hull that it is the distance from."""
+
+
+def with_derived(
+    tasks: Sequence[Task],
+    values: Mapping[str, np.ndarray],
+    levels: Mapping[str, Levels],
+    known: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the values of tasks of one number, task -> (n,), from those of the tasks that have a head.
+
+    An energy above hull is the formation energy minus the hull: of a label with its DFT energy, of a prediction with
+    its predicted one. It is negative where a crystal lies below the hull of the training crystals.
+
+    Args:
+        tasks: What is wanted; a ModelError if a derived one has no hull.
+        values: Labels or predictions of tasks that have a head, task -> (n,).
+        levels: Task -> where the crystals lie over its hull; needed for each that is derived.
+        known: Task -> its own labels (n,), which a derived one may have too.
+    """
+    found = {}
+    for task in tasks:
+        if not task.is_number:
+            continue
+        if known and task.name in known:
+            found[task.name] = known[task.name]
+        elif task.derived_from is None:
+            found[task.name] = values[task.name]
+        elif task.name not in levels:
+            raise ModelError(
+                f"{task.name} needs the convex hull of the training energies, and this model has none; train again"
+            )
+        else:
+            lowest = -np.inf if task.lower is None else task.lower
+            found[task.name] = np.maximum(levels[task.name].above(values[task.derived_from]), lowest)
+    return found

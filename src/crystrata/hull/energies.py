@@ -1,95 +1,20 @@
 """The convex hull of formation energies, spanned by chosen rows alone: energy above hull = energy - hull.
 
 Which rows span the hull is the caller's choice (the training rows), so that no label of a tested crystal can pass
-through it. Two solvers of one chemical system agree: pymatgen's phase diagram and a linear program.
-n crystals, Z = MAX_ATOMIC_NUMBER; m entries and t targets of a system of k elements.
+through it. n crystals, Z = MAX_ATOMIC_NUMBER.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
-from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS, atomic_number
-from crystrata.errors import DataError, InputError
-
-Solver = Literal["pymatgen", "scipy"]
-
-MAX_FACET_ELEMENTS = 8  # facets multiply with the dimension; a linear program does not mind
-
-
-@dataclass(frozen=True)
-class System:
-    """One chemical system: entries that may span its hull (the k elements first), and where the hull is wanted."""
-
-    elements: tuple[int, ...]  # columns of the counts, k
-    entries: np.ndarray  # (m, k) atoms per formula unit
-    energies: np.ndarray  # (m,) [eV/atom]
-    targets: np.ndarray  # (t, k) atoms per formula unit
-
-
-def solve(systems: Sequence[System], solver: Solver | None) -> list[np.ndarray]:
-    """Return the hull energies (t,) [eV/atom] of systems with equally many elements."""
-    if solver is None:
-        solver = "pymatgen" if importlib.util.find_spec("pymatgen") else "scipy"
-    if solver == "pymatgen" and len(systems[0].elements) <= MAX_FACET_ELEMENTS:
-        return _by_phase_diagram(systems)
-    return _by_linear_program(systems)
-
-
-def _by_phase_diagram(systems: Sequence[System]) -> list[np.ndarray]:
-    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-    from pymatgen.core.composition import Composition
-    from pymatgen.core.periodic_table import Element
-
-    hulls = []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No Pauling electronegativity")  # He, Ne, Ar: only orders formulas
-        for system in systems:
-            elements = [Element(SYMBOLS[column]) for column in system.elements]
-
-            def composition(row: np.ndarray, elements: list[Element] = elements) -> Composition:
-                return Composition({element: int(count) for element, count in zip(elements, row, strict=True) if count})
-
-            totals = system.energies * system.entries.sum(axis=1)  # [eV per formula unit]
-            entries = [PDEntry(composition(row), total) for row, total in zip(system.entries, totals, strict=True)]
-            diagram = PhaseDiagram(entries, elements)
-            found = [diagram.get_hull_energy_per_atom(composition(row)) for row in system.targets]
-            hulls.append(np.array(found, dtype=np.float64))
-    return hulls
-
-
-def _by_linear_program(systems: Sequence[System]) -> list[np.ndarray]:
-    """Minimise, for every target at once, the energy of the mixture of entries that has the target's composition."""
-    from scipy.optimize import linprog
-    from scipy.sparse import block_diag, eye_array, kron
-
-    points = [system.entries / system.entries.sum(axis=1, keepdims=True) for system in systems]
-    goals = [system.targets / system.targets.sum(axis=1, keepdims=True) for system in systems]
-    blocks = [kron(eye_array(len(goal)), point.T) for goal, point in zip(goals, points, strict=True)]
-    costs = [np.tile(system.energies, len(system.targets)) for system in systems]
-    result = linprog(
-        np.concatenate(costs),
-        A_eq=block_diag(blocks, format="csc"),
-        b_eq=np.concatenate([goal.ravel() for goal in goals]),
-        method="highs-ds",
-        options={"dual_feasibility_tolerance": 1e-10},  # [eV/atom] the default, 1e-7, misses shallow hulls
-    )
-    if result.status != 0:
-        raise DataError(f"the convex hull could not be solved ({result.message}); look for absurd formation energies")
-    ends = np.cumsum([len(cost) for cost in costs])[:-1]
-    return [
-        part.reshape(len(system.targets), -1) @ system.energies
-        for part, system in zip(np.split(result.x, ends), systems, strict=True)
-    ]
-
+from crystrata.elements import MAX_ATOMIC_NUMBER, atomic_number
+from crystrata.errors import InputError
+from crystrata.hull.solvers import Solver, System, solve
 
 Progress = Callable[[int, int], None]
 
@@ -99,14 +24,7 @@ _FORMULA = re.compile(r"([A-Z][a-z]?)([1-9]\d*)?")
 
 
 def formula_counts(formulas: Iterable[str]) -> np.ndarray:
-    """Count the atoms of each element in formulas such as `AsGa` or `Fe2O3` (the `formula` column of a table).
-
-    Returns:
-        (n, Z) int32; column z - 1 belongs to the element with atomic number z.
-
-    Raises:
-        InputError: A formula is not made of element symbols and whole numbers.
-    """
+    """Return the atoms of each element in formulas such as `Fe2O3`, (n, Z) int32; an InputError for other text."""
     rows = []
     for formula in formulas:
         if not formula or _FORMULA.sub("", formula):
@@ -136,18 +54,15 @@ def hull_energies(
     Args:
         counts: (n, Z) atoms of each element, from `formula_counts`.
         energies: (n,) formation energies [eV/atom], NaN where unknown.
-        reference: (n,) True for the rows that span the hull; those of unknown energy are skipped.
+        reference: (n,) True for the rows that span the hull; those of unknown energy are ignored.
         subsystems: Whether compounds of fewer elements compete, as they do in nature; else only the elements and the
             compounds of exactly the same elements.
         progress: Called with (compositions done, all compositions).
         solver: `pymatgen` (its phase diagram) or `scipy` (one linear program per batch of systems): equal within 1e-9
             eV/atom. Default: pymatgen where it is installed.
 
-    Returns:
-        (n,) float64 hull energies [eV/atom], all finite; never above the energy of a reference row.
-
-    Raises:
-        InputError: The arrays do not fit each other, or a reference energy is infinite.
+    Returns (n,) float64 [eV/atom], all finite, never above the energy of a reference row; an InputError if arrays do
+    not fit each other, or a reference energy is infinite.
     """
     counts, energies, used = checked_reference(counts, energies, reference)
     compositions, row_of = np.unique(counts // np.gcd.reduce(counts, axis=1)[:, None], axis=0, return_inverse=True)

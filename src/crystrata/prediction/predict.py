@@ -19,8 +19,8 @@ from crystrata.datasets.sampling import Step
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.graphs.arrays import GraphArrays
-from crystrata.graphs.build import build_graphs
-from crystrata.hull.derived import with_derived
+from crystrata.graphs.neighbours import build_graphs
+from crystrata.hull.conventions import with_derived
 from crystrata.networks.ensemble import Ensemble
 from crystrata.prediction.domain import cautions
 from crystrata.prediction.inference import evaluate_rows, evaluation_form
@@ -28,8 +28,8 @@ from crystrata.prediction.intervals import predicted_metals
 from crystrata.prediction.trained_model import TrainedModel
 from crystrata.structures.crystal import Crystal, Rejected
 from crystrata.structures.readers import read_crystals
-from crystrata.structures.readers.checks import attempt
-from crystrata.structures.readers.json_structures import crystal_of_form
+from crystrata.structures.readers.json_and_db import crystal_of_form
+from crystrata.structures.readers.structure_file import attempt
 from crystrata.tasks import Task
 
 DOMAIN_DISTANCE = "domain distance"

@@ -17,7 +17,7 @@ from crystrata.presets import ALGORITHMS, LEVELS, MODES, PRESETS, PROFILES, SIZE
 from crystrata.reports.tables import markdown
 from crystrata.runs.directory import ARTIFACTS
 from crystrata.settings import words_of
-from crystrata.sources.jarvis.releases import RELEASES
+from crystrata.sources.jarvis.download import RELEASES
 from crystrata.structures.readers import FORMATS
 
 REJECTION_CODES: dict[str, str] = {

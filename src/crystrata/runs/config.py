@@ -27,7 +27,7 @@ from crystrata.presets import (
     resolve_size,
 )
 from crystrata.settings import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt, make
-from crystrata.sources.names import DEFAULT_RELEASE, Source
+from crystrata.sources import DEFAULT_RELEASE, Source
 from crystrata.tasks import Task, parse_tasks
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from crystrata.errors import ModelError, StorageError
 from crystrata.files import lock, read_json, storage_errors, write_text
 from crystrata.jarvis_properties import PROPERTIES, get_property
@@ -216,4 +214,6 @@ def _as_csv(entries: Sequence[RunEntry]) -> str:
             maes = row.pop(part)
             row |= {f"{part} {get_property(name).column}": maes.get(name) for name in PROPERTIES}
         rows.append(row)
+    import pandas as pd
+
     return pd.DataFrame(rows).to_csv(index=False)

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from crystrata.errors import OfflineError, UsageError
+from crystrata.sources import DEFAULT_RELEASE, Source
 from crystrata.sources.demo import open_demo
 from crystrata.sources.jarvis import open_data_file, open_release
-from crystrata.sources.names import DEFAULT_RELEASE, Source
 from crystrata.sources.table import CrystalTable
 
 JARVIS_VARIABLE = "CRYSTRATA_JARVIS"
@@ -22,11 +22,8 @@ def open_source(source: Source, release: str, data_file: str | None, data_dir: P
 
     `auto` takes, in this order: the file that was named; the file that the variable CRYSTRATA_JARVIS names, unless
     another release is asked for; the official release, downloaded once; and, where no network is, the demo crystals,
-    with a loud notice. `jarvis` is the same without the demo.
-
-    Raises:
-        UsageError: The demo was asked for together with a file.
-        DataError: A file or download is missing or damaged.
+    with a loud notice. `jarvis` is the same without the demo. A UsageError if the demo was asked for together with a
+    file, a DataError if a file or download is missing or damaged.
     """
     if source == "demo":
         if data_file:

@@ -16,24 +16,16 @@ FRAMES_GIVEN = ("original", "restored", "irrelevant")
 
 @dataclass(frozen=True)
 class CrystalTable:
-    """Crystals with labels; row i of `labels` belongs to the i-th crystal.
+    """Crystals with labels; row i of `labels` belongs to the i-th crystal."""
 
-    Attributes:
-        name: Source name in manifests and tables: `dft_3d_2021`, `demo`, a file name.
-        digest: SHA-256 that changes whenever a crystal changes (labels may share it); the key of stores.
-        labels: Index `id` (distinct strings); raw label columns as float64, NaN where unknown; and the columns
-            `formula` (reduced, see `reduced_formula`), `orientation` (str, see the README of the data) when known.
-        crystals: Opens an iterator over all crystals in row order; called only when graphs must be built.
-        demo: True for the demo crystals; every table and manifest then says so.
-        provenance: File, release, row count, digests: written into the run manifest as it is.
-    """
-
-    name: str
-    digest: str
+    name: str  # source name in manifests and tables: `dft_3d_2021`, `demo`, a file name
+    digest: str  # SHA-256 that changes whenever a crystal changes (labels may share it); the key of stores
+    # index `id` (distinct strings); raw label columns as float64, NaN where unknown; and the columns `formula` (see
+    # `reduced_formula`), `orientation` (str, see the README of the data) when known
     labels: pd.DataFrame
-    crystals: Callable[[], Iterator[Crystal]]
-    demo: bool = False
-    provenance: dict[str, Any] = field(default_factory=dict)
+    crystals: Callable[[], Iterator[Crystal]]  # in row order; opened only when graphs must be built
+    demo: bool = False  # every table and manifest then says so
+    provenance: dict[str, Any] = field(default_factory=dict)  # file, release, rows, digests: part of the run manifest
 
     def __len__(self) -> int:
         return len(self.labels)

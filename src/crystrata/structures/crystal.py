@@ -40,11 +40,7 @@ class Crystal:
     def create(
         cls, id: str, lattice: object, numbers: object, frac: object, *, orientation_given: bool = True
     ) -> Crystal:
-        """Make a checked crystal from array-likes.
-
-        Raises:
-            CrystalError: The input is no usable crystal; `code` says why.
-        """
+        """Make a checked crystal from array-likes; a CrystalError, whose `code` says why, if it is not usable."""
         try:
             cell = np.array(lattice, dtype=np.float64).reshape(3, 3)
             positions = np.array(frac, dtype=np.float64).reshape(-1, 3)

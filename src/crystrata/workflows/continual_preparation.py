@@ -19,7 +19,7 @@ from crystrata.files import write_json
 from crystrata.runs.config import RunConfig
 from crystrata.runs.continual_config import ContinualConfig
 from crystrata.runs.directory import SPLITS
-from crystrata.sources.names import DEFAULT_RELEASE
+from crystrata.sources import DEFAULT_RELEASE
 from crystrata.sources.opening import JARVIS_VARIABLE, named_file, open_source
 from crystrata.workflows.evaluate import write_table
 from crystrata.workflows.prepare import Prepared, prepare

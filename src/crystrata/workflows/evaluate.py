@@ -18,7 +18,7 @@ from crystrata.datasets.selection import rows_to_predict
 from crystrata.datasets.splits import PARTS
 from crystrata.errors import UsageError
 from crystrata.files import write_bytes, write_json, write_text
-from crystrata.hull.derived import with_derived
+from crystrata.hull.conventions import with_derived
 from crystrata.networks.ensemble import Ensemble
 from crystrata.networks.network import count_parameters
 from crystrata.networks.training_record import TrainingRecord

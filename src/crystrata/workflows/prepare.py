@@ -34,12 +34,12 @@ from crystrata.datasets.splits import (
 from crystrata.elements import SYMBOLS
 from crystrata.errors import UsageError
 from crystrata.hull import CONVENTIONS, TrainingHull, formula_counts, training_hull
-from crystrata.hull.derived import with_derived
+from crystrata.hull.conventions import with_derived
 from crystrata.jarvis_properties import get_property
 from crystrata.networks.device import resolve_device
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.runs.config import OWN_TABLES, RunConfig
-from crystrata.sources.jarvis.releases import get_release
+from crystrata.sources.jarvis.download import get_release
 from crystrata.sources.opening import named_file
 from crystrata.tasks import Task
 from crystrata.workflows.sources import NO_INPUTS, Inputs, from_source, from_tables, labels_digest

@@ -75,9 +75,9 @@ def run(
         module = build(config, prepared.data, console)
         path = directory or create_run_dir(config.family_dir, config.run_id)
         with lock(path / RUN_LOCK):
-            log.open(path, command)
             write_json(path / CONFIG, config.as_dict())
             start_manifest(path, config, command, device=device, **prepared.facts)
+            log.open(path, command)
             with _recorded(path, config, console) as results:
                 _write_data(path, prepared)
                 _train(path, module, config, prepared, console, stop, earlier, extras)

@@ -33,7 +33,7 @@ from crystrata.graphs.arrays import GraphArrays
 from crystrata.graphs.portable import export_portable, import_portable
 from crystrata.graphs.store import GraphStore, open_store
 from crystrata.runs.config import RunConfig
-from crystrata.sources.names import Source
+from crystrata.sources import Source
 from crystrata.sources.opening import open_source
 
 Tables: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame] | None

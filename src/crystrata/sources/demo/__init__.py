@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from crystrata.sources.demo.decorations import decorations
+from crystrata.sources.demo.decorations import chemical_formula, decorate, decorations
 from crystrata.sources.demo.labels import labels_of
-from crystrata.sources.demo.prototypes import PROTOTYPES, chemical_formula, decorate
+from crystrata.sources.demo.prototypes import PROTOTYPES
 from crystrata.sources.table import CrystalTable
 from crystrata.structures.crystal import Crystal
 
@@ -21,11 +21,9 @@ VERSION = 1
 def open_demo() -> CrystalTable:
     """Make the demo crystals: real prototypes with sensible elements, all nine properties labelled.
 
-    Labels are smooth textbook relations of the structure (see `labels`), not DFT; the table is marked as demo. The
-    result is the same on every call and every machine; nothing is read or downloaded.
-
-    Returns:
-        The table, with the label columns of the JARVIS data plus `formula`, `orientation` and `spacegroup`.
+    Labels are smooth textbook relations of the structure (see `labels`), not DFT; the table is marked as demo. It has
+    the label columns of the JARVIS data plus `formula`, `orientation` and `spacegroup`, and is the same on every call
+    and every machine; nothing is read or downloaded.
     """
     crystals: list[Crystal] = []
     spacegroups: list[int] = []

@@ -1,5 +1,6 @@
-"""Smooth bonds of a crystal: Hoppe's effective coordination, so no label jumps when an atom moves, and what the
-semi-empirical relations know about an element: electronegativity, radius, valences, outer electrons. E bonds.
+"""Smooth bonds of a crystal, and the constants of its elements that they follow from. N atoms, E bonds.
+
+Bonds are weighted by Hoppe's effective coordination, so that no label jumps when an atom moves.
 """
 
 from __future__ import annotations
@@ -34,25 +35,15 @@ _TETRAHEDRAL_RADII = {"C": 0.77, "Si": 1.17}  # [A] half the bond length of diam
 
 @dataclass(frozen=True)
 class Atom:
-    """Constants of one element.
-
-    Attributes:
-        number: Atomic number.
-        electronegativity: Pauling's scale.
-        radius: Slater's radius; two of them sum to a bond length within about 0.1 A, whatever the kind of bond [A].
-        valences: Lowest and highest usual valence.
-        anion_valence: Electrons missing to the octet, 8 - group, or 0 for an element that forms no anions.
-        outer_electrons: Valence s and p electrons, and the bonding d electrons of a transition metal.
-        metal: Whether its bonds to its like are metallic.
-    """
+    """Constants of one element."""
 
     number: int
-    electronegativity: float
-    radius: float
-    valences: tuple[int, int]
-    anion_valence: int
-    outer_electrons: float
-    metal: bool
+    electronegativity: float  # Pauling's scale
+    radius: float  # Slater's radius; two of them sum to a bond length within about 0.1 A, whatever the kind of bond [A]
+    valences: tuple[int, int]  # lowest and highest usual valence
+    anion_valence: int  # electrons missing to the octet, 8 - group, or 0 for an element that forms no anions
+    outer_electrons: float  # valence s and p electrons, and the bonding d electrons of a transition metal
+    metal: bool  # whether its bonds to its like are metallic
 
     @property
     def valence(self) -> float:
@@ -85,25 +76,15 @@ CUTOFF = 9.0  # [A] beyond 1.6 bond lengths of the largest atoms, where a weight
 
 @dataclass(frozen=True)
 class Bonds:
-    """Bonds of one crystal, each in both directions.
+    """Bonds of one crystal, each in both directions."""
 
-    Attributes:
-        atoms: Constants of each of the N atoms.
-        centre: Index of the atom at one end, (E,).
-        neighbour: Index of the atom at the other end, (E,).
-        length: (E,) [A].
-        direction: Unit vectors from centre to neighbour, (E, 3).
-        weight: Share of a full bond, (E,), 0 to about 1; equal in both directions.
-        coordination: Effective coordination number of each atom, (N,).
-    """
-
-    atoms: list[Atom]
-    centre: np.ndarray
+    atoms: list[Atom]  # constants of each of the N atoms
+    centre: np.ndarray  # index of the atom at one end, (E,); `neighbour` at the other
     neighbour: np.ndarray
-    length: np.ndarray
-    direction: np.ndarray
-    weight: np.ndarray
-    coordination: np.ndarray
+    length: np.ndarray  # (E,) [A]
+    direction: np.ndarray  # unit vectors from centre to neighbour, (E, 3)
+    weight: np.ndarray  # share of a full bond, (E,), 0 to about 1; equal in both directions
+    coordination: np.ndarray  # effective coordination number of each atom, (N,)
 
     def mean(self, values: np.ndarray) -> float:
         """Return the mean of values (E,) over the bonds."""

@@ -1,7 +1,4 @@
-"""Semi-empirical labels of a crystal from its bonds: textbook relations, smooth and free of noise; not DFT.
-
-The piezoelectric label is that of point charges on the bonds and isotropic elasticity: zero where symmetry asks for it.
-"""
+"""Semi-empirical labels of a crystal from its bonds: textbook relations, smooth and free of noise; not DFT. E bonds."""
 
 from __future__ import annotations
 
@@ -158,19 +155,12 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 def largest_piezoelectric_coefficient(
     bonds: Bonds, ionicity: np.ndarray, volume: float, bulk: float, shear: float
 ) -> float:
-    """Return the largest |d_ij| in Voigt's notation [pC/N].
+    """Return the largest |d_ij| in Voigt's notation [pC/N], from ionicities (E,), cell volume [A^3] and moduli [GPa].
 
     Under strain each bond u of length d carries the dipole q d u u u (R. M. Martin, Phys. Rev. B 5, 1607 (1972), point
     charges), q the valence per bond times the ionicity, from the electropositive to the electronegative atom. The sum
     over bonds is odd, hence zero under inversion. d = e s with the compliance of an isotropic solid (J. F. Nye,
     Physical Properties of Crystals, ch. 7, 8).
-
-    Args:
-        bonds: Bonds of the crystal.
-        ionicity: Ionicity of each bond, (E,).
-        volume: Cell volume [A^3].
-        bulk: Bulk modulus [GPa].
-        shear: Shear modulus [GPa].
     """
     electronegativity = bonds.of_atoms("electronegativity")
     per_bond = bonds.of_atoms("valence") / bonds.coordination

@@ -12,61 +12,35 @@ from pathlib import Path
 from crystrata.errors import DataError
 from crystrata.files import lock, md5_of, sha256_of, storage_errors, write_json
 from crystrata.sources.jarvis.containers import form_of, text_pieces
-from crystrata.sources.jarvis.download import LOCAL_COPY, Progress, Transport, discard, download, is_unfinished
-from crystrata.sources.jarvis.releases import Release
+from crystrata.sources.jarvis.download import LOCAL_COPY, Progress, Release, Transport, discard, download, is_unfinished
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was recorded when the file entered the cache; saved beside it as `<file>.json`."""
+    """What was recorded when the file entered the cache, written beside it as `<file>.json`."""
 
     url: str
     size: int
     sha256: str
     md5: str
-    checked_by: str
-
-
-@dataclass(frozen=True)
-class KeptFile:
-    """A release file that passed its checks.
-
-    Attributes:
-        path: Where it is.
-        sha256: Its digest, as recorded on first use.
-        md5: Its MD5.
-        checked_by: `host_md5` where the host's MD5 was compared, `first_use` where the host gave none.
-    """
-
-    path: Path
-    sha256: str
-    md5: str
-    checked_by: str
+    checked_by: str  # `host_md5`, or `first_use` where the host gave no MD5
 
 
 def obtain(
     release: Release, *, cache_dir: Path, progress: Progress | None = None, transport: Transport | None = None
-) -> KeptFile:
-    """Return the checked file of a release, downloaded if it is not in the cache.
+) -> tuple[Path, Receipt]:
+    """Return the checked file of a release and its receipt, downloaded if it is not in the cache.
 
-    Args:
-        release: What to get.
-        cache_dir: Folder of the cache.
-        progress: Called with bytes so far and bytes in all.
-        transport: How to reach the host.
-
-    Raises:
-        DataError: No network; or the file is not what the host published, or not what was recorded: it is then
-            moved aside, and the next call downloads it again.
-        StorageError: The cache cannot be written.
+    A DataError without network, or if the file is not what the host published, or not what was recorded: it is then
+    moved aside, and the next call downloads it again. `progress` as in `download`.
     """
     transport = transport or Transport()
     path = cache_dir / release.file_name
     part = path.with_name(path.name + ".part")
     if path.exists() and not is_unfinished(part):
-        with suppress(DataError):  # looked at again under the lock, and then repaired; a sound file needs none
+        with suppress(DataError):  # looked at again under the lock, and replaced if damaged; a valid file needs no lock
             if receipt := _recorded(path, release):
-                return _kept(path, receipt)
+                return path, receipt
     with lock(path.with_name(path.name + ".lock")):
         if path.exists():
             try:
@@ -75,7 +49,9 @@ def obtain(
                 aside = path.with_name(path.name + ".damaged")
                 with storage_errors(aside):
                     os.replace(path, aside)
-                raise DataError(f"{error} It was moved to {aside.name}; start again to download it again.") from None
+                raise DataError(
+                    f"{error} It was moved to {aside.name}; start again to download a fresh copy."
+                ) from None
         else:
             download(release.url, part, transport, progress)
             try:
@@ -86,11 +62,7 @@ def obtain(
             with storage_errors(path):
                 os.replace(part, path)
         discard(part)
-    return _kept(path, receipt)
-
-
-def _kept(path: Path, receipt: Receipt) -> KeptFile:
-    return KeptFile(path, receipt.sha256, receipt.md5, receipt.checked_by)
+    return path, receipt
 
 
 def _receipt_path(path: Path) -> Path:
@@ -98,7 +70,7 @@ def _receipt_path(path: Path) -> Path:
 
 
 def _recorded(path: Path, release: Release) -> Receipt | None:
-    """Return the receipt of a cached file that still agrees with it; None where there is none for this release."""
+    """Return the receipt of a cached file that still agrees with it; None without one for this release."""
     try:
         receipt = Receipt(**json.loads(_receipt_path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -1,7 +1,13 @@
-"""The compact parquet form, read: columns as arrays, then crystals streamed row by row. R rows, B usable crystals."""
+"""The compact parquet form: which columns are labels, all of them as arrays, and crystals streamed row by row.
+
+R rows, B usable crystals.
+"""
 
 from __future__ import annotations
 
+import math
+from array import array
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +16,94 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystrata.elements import SYMBOLS
 from crystrata.errors import DataError
 from crystrata.sources.jarvis.containers import damaged
-from crystrata.sources.jarvis.records import REQUIRED_COLUMNS, STRUCTURE_COLUMNS
+from crystrata.sources.jarvis.records import number_of
 from crystrata.sources.table import FRAMES_GIVEN
 from crystrata.structures.crystal import Crystal
+
+REQUIRED_COLUMNS = ("jid", "lattice", "atomic_numbers", "frac_coords")
+
+STRUCTURE_COLUMNS = frozenset(
+    (*REQUIRED_COLUMNS, "id", "atoms", "formula", "natoms", "nat", "orientation", "structure_source",
+     "spg", "spg_number", "spg_symbol", "spacegroup", "crys", "dft_3d_2021_index")
+)  # fmt: skip
+"""Columns and record keys that describe the crystal or the file; every other numeric one is a label."""
+
+_NUMBERS_PER_ODD_VALUE = 9  # a column is a label where at least nine of ten known values are numbers
+
+
+class LabelColumns:
+    """Label columns that grow record by record; records need not all have the same keys."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, array[float]] = {}
+        self._odd: dict[str, int] = {}
+        self._rows = 0
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add the labels of one record."""
+        for key, value in record.items():
+            if key in STRUCTURE_COLUMNS:
+                continue
+            number = number_of(value)
+            if number is None:
+                self._odd[key] = self._odd.get(key, 0) + 1
+                number = math.nan
+            column = self._values.setdefault(key, array("d"))
+            self._pad(column)
+            column.append(number)
+        self._rows += 1
+
+    def _pad(self, column: array[float]) -> None:
+        column.extend([math.nan] * (self._rows - len(column)))
+
+    def finish(self) -> tuple[dict[str, np.ndarray], dict[str, int], list[str]]:
+        """Return label columns, how many odd values became NaN in them, and the names of columns left out as text."""
+        labels, odd_values, left_out = {}, {}, []
+        for key, column in self._values.items():
+            self._pad(column)
+            values = np.array(column, dtype=np.float64)
+            odd = self._odd.get(key, 0)
+            if odd and np.isfinite(values).sum() < _NUMBERS_PER_ODD_VALUE * odd:
+                left_out.append(key)
+                continue
+            labels[key] = values
+            if odd:
+                odd_values[key] = odd
+        return labels, odd_values, left_out
+
+
+def reduced_formulas(numbers: np.ndarray, counts: np.ndarray) -> list[str]:
+    """Return what `reduced_formula` gives for each of many crystals, at once: 0.2 s for the 2021 release.
+
+    `numbers`: atomic numbers of all crystals, one after the other, (sum N,); `counts`: atoms in each, (B,), at least 1.
+    """
+    alphabetical = sorted(range(len(SYMBOLS)), key=SYMBOLS.__getitem__)
+    rank = np.empty(len(SYMBOLS), dtype=np.int64)
+    rank[alphabetical] = np.arange(len(SYMBOLS))
+    rows = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    # one key per atom; sorted, the keys run through the crystals and, inside each, through its symbols
+    keys, amounts = np.unique(rows * 128 + rank[numbers.astype(np.int64) - 1], return_counts=True)
+    starts = np.searchsorted(keys, np.arange(len(counts)) * 128)
+    elements_per_row = np.diff(np.append(starts, len(keys)))
+    amounts = amounts // np.repeat(np.gcd.reduceat(amounts, starts), elements_per_row)
+    symbols = [SYMBOLS[index] for index in alphabetical]
+    pieces = [
+        symbols[key] if amount == 1 else f"{symbols[key]}{amount}"
+        for key, amount in zip((keys & 127).tolist(), amounts.tolist(), strict=True)
+    ]
+    ends = np.append(starts[1:], len(keys))
+    return ["".join(pieces[start:end]) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 _BATCH_ROWS = 2048
+MAX_REPEATED_SHARE = 0.01  # the official 2021 release repeats 11 of its 55,712 ids
 _LISTS = ("lattice", "atomic_numbers", "frac_coords")
 
 
@@ -38,33 +121,38 @@ class Ragged:
 
 @dataclass(frozen=True)
 class CompactColumns:
-    """All columns of a compact file.
+    """All columns of a compact file."""
 
-    Attributes:
-        ids: JARVIS ids, (R,), None where there is none.
-        lattice: Nine floats a row [A].
-        numbers: Atomic numbers, 0 where null.
-        frac: Fractional coordinates, three a atom, x y z x y z.
-        orientation: See the frames in `columns`; `unknown` where the file does not say, (R,).
-        spacegroup: Space group numbers, 0 where unknown, or None without such a column, (R,).
-        labels: Label columns, float64 (R,), NaN where unknown.
-        left_out: Names of further columns that are no numbers.
-        metadata: Key-value text that was stored with the file.
-    """
-
-    ids: list[str | None]
-    lattice: Ragged
-    numbers: Ragged
-    frac: Ragged
-    orientation: np.ndarray
-    spacegroup: np.ndarray | None
-    labels: dict[str, np.ndarray]
-    left_out: list[str]
-    metadata: dict[bytes, bytes]
+    ids: list[str | None]  # JARVIS ids, (R,), None where missing
+    lattice: Ragged  # nine floats a row [A]
+    numbers: Ragged  # atomic numbers, 0 where null
+    frac: Ragged  # fractional coordinates, three a atom, x y z x y z
+    orientation: np.ndarray  # see `FRAMES_GIVEN`; `unknown` where the file does not say, (R,)
+    spacegroup: np.ndarray | None  # space group numbers, 0 where unknown, or None without such a column, (R,)
+    labels: dict[str, np.ndarray]  # label columns, float64 (R,), NaN where unknown
+    left_out: list[str]  # names of further columns that are no numbers
+    metadata: dict[bytes, bytes]  # key-value text that was stored with the file
 
     def frame_given(self) -> np.ndarray:
         """Whether tensor components may refer to the lattice as it stands, (R,)."""
         return np.isin(self.orientation, FRAMES_GIVEN)
+
+
+def repeated(path: Path, ids: list[str | None]) -> list[int]:
+    """Return the rows whose id stood in an earlier row; a DataError if these are more than a stray few."""
+    seen: set[str] = set()
+    rows = []
+    for row, id in enumerate(ids):
+        if id is None:
+            continue
+        if id in seen:
+            rows.append(row)
+        seen.add(id)
+    if len(rows) > MAX_REPEATED_SHARE * len(ids):
+        times = Counter(ids)
+        named = ", ".join(f"{ids[row]} ({times[ids[row]]} times)" for row in rows[:3])
+        raise damaged(path, f"repeats {len(rows)} of {len(ids)} jids, such as {named}; each may stand there once")
+    return rows
 
 
 @contextmanager
@@ -80,11 +168,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def read_columns(path: Path) -> CompactColumns:
-    """Read all columns of a compact file.
-
-    Raises:
-        DataError: The file is damaged, empty, or lacks a column.
-    """
+    """Read all columns of a compact file; a DataError if it is damaged, empty, or lacks a column."""
     with _opened(path) as file:
         known = file.schema_arrow.names
         if missing := [name for name in REQUIRED_COLUMNS if name not in known]:
@@ -178,16 +262,13 @@ def _spacegroup(table: pa.Table) -> np.ndarray | None:
 
 
 def stream_crystals(path: Path, keep: np.ndarray, frame_given: np.ndarray, stamp: tuple[int, int]) -> Iterator[Crystal]:
-    """Yield the kept crystals of a compact file in row order, a few thousand rows in memory at a time.
+    """Yield the usable crystals of a compact file in row order, a few thousand rows in memory at a time.
 
     Args:
         path: Compact file.
         keep: Which rows are usable, (R,) bool.
         frame_given: Whether the orientation of each row is given, (R,) bool.
-        stamp: `file_stamp` when the labels were read: rows of another file must never meet these labels.
-
-    Raises:
-        DataError: The file changed since, or is damaged.
+        stamp: `file_stamp` when the labels were read: rows of another file must never meet these labels (a DataError).
     """
     if file_stamp(path) != stamp:
         raise DataError(f"{path}: changed since its labels were read. Start the command again.")

@@ -27,11 +27,7 @@ def damaged(path: Path, what: str) -> DataError:
 
 
 def form_of(path: Path) -> Form:
-    """Return the form of a file from its first bytes; the extension is not trusted.
-
-    Raises:
-        DataError: The file is missing, empty or of no known form.
-    """
+    """Return the form of a file from its first bytes; a DataError if it is missing, empty or of no known form."""
     try:
         with open(path, "rb") as file:
             start = file.read(64)
@@ -53,8 +49,7 @@ def form_of(path: Path) -> Form:
 def text_pieces(path: Path) -> Iterator[str]:
     """Yield the JSON text of a record file piece by piece, so that memory stays bounded.
 
-    Raises:
-        DataError: The file is cut, damaged, no UTF-8 text, or unpacks to far more than any data set holds.
+    A DataError if the file is cut, damaged, no UTF-8 text, or unpacks to far more than any data set holds.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     packed, unpacked = path.stat().st_size, 0
@@ -91,11 +86,7 @@ def _open_text(path: Path) -> Iterator[BinaryIO]:
 
 
 def json_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    """Return the one JSON member of a zip archive.
-
-    Raises:
-        DataError: There is none or more than one.
-    """
+    """Return the one JSON member of a zip archive; a DataError if there is not exactly one."""
     members = [
         info
         for info in archive.infolist()

@@ -11,17 +11,9 @@ from typing import Any
 import numpy as np
 
 from crystrata.files import write_atomically
-from crystrata.sources.jarvis.checks import repeated
-from crystrata.sources.jarvis.compact import CompactColumns
+from crystrata.sources.jarvis.compact import CompactColumns, LabelColumns, reduced_formulas, repeated
 from crystrata.sources.jarvis.containers import damaged
-from crystrata.sources.jarvis.records import (
-    LabelColumns,
-    crystal_of,
-    missing_keys,
-    number_of,
-    read_records,
-    reduced_formulas,
-)
+from crystrata.sources.jarvis.records import crystal_of, missing_keys, number_of, read_records
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
 
 SCHEMA_VERSION = 1
@@ -32,21 +24,13 @@ FACTS_KEY = b"crystrata"
 
 @dataclass(frozen=True)
 class ConversionFacts:
-    """What a compact file remembers of its records, kept inside the file.
+    """What a compact file remembers of its records, stored inside the file."""
 
-    Attributes:
-        source_sha256: Digest of the record file.
-        records: Records in it.
-        rejected: Records that became no row.
-        odd_values: Label column -> values that were no numbers and became NaN.
-        left_out: Keys that hold text or lists and became no label.
-    """
-
-    source_sha256: str
-    records: int
-    rejected: list[Rejected] = field(default_factory=list)
+    records: int  # records in it
+    rejected: list[Rejected] = field(default_factory=list)  # records that became no row
+    # label column -> values that were no numbers and became NaN
     odd_values: dict[str, int] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # keys that hold text or lists and became no label
 
 
 def facts_of(columns: CompactColumns) -> ConversionFacts | None:
@@ -56,6 +40,7 @@ def facts_of(columns: CompactColumns) -> ConversionFacts | None:
         return None
     try:
         facts = json.loads(text)
+        facts.pop("source_sha256", None)  # in files of older versions
         facts["rejected"] = [Rejected(**one) for one in facts["rejected"]]
         return ConversionFacts(**facts)
     except (ValueError, TypeError, KeyError):  # written by another version
@@ -80,17 +65,10 @@ class _Rows:
         self.frac.extend(crystal.frac.ravel().tolist())
 
 
-def convert_records(source: Path, target: Path, sha256: str) -> None:
-    """Write the compact form of a record file.
+def convert_records(source: Path, target: Path) -> None:
+    """Write the compact form of a record file (plain, gzip or zip) to `target`, atomically.
 
-    Args:
-        source: Record file: plain, gzip or zip.
-        target: Compact file to write, atomically.
-        sha256: Digest of `source`, remembered inside the target.
-
-    Raises:
-        DataError: The file is damaged, lacks keys, repeats ids, or holds no usable crystal.
-        StorageError: The target cannot be written.
+    A DataError if the file is damaged, lacks keys, repeats ids, or holds no usable crystal.
     """
     rows, labels, rejected = _Rows(), LabelColumns(), list[Rejected]()
     ids: list[str | None] = []
@@ -112,7 +90,7 @@ def convert_records(source: Path, target: Path, sha256: str) -> None:
     if not rows.ids:
         raise damaged(source, f"holds no usable crystal; the first one, {rejected[0].id}: {rejected[0].reason}")
     columns, odd_values, left_out = labels.finish()
-    facts = ConversionFacts(sha256, len(rows.ids) + len(rejected), rejected, odd_values, left_out)
+    facts = ConversionFacts(len(rows.ids) + len(rejected), rejected, odd_values, left_out)
     _write(target, rows, columns, facts)
 
 
@@ -149,7 +127,4 @@ def _write(target: Path, rows: _Rows, labels: dict[str, np.ndarray], facts: Conv
             **{name: pa.array(values, mask=np.isnan(values)) for name, values in labels.items()},
         }
     ).replace_schema_metadata({FACTS_KEY: json.dumps(asdict(facts)).encode()})
-    write_atomically(
-        target,
-        lambda file: pq.write_table(table, file, compression="zstd", row_group_size=8192),
-    )
+    write_atomically(target, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=8192))

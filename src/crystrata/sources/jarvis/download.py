@@ -1,4 +1,7 @@
-"""A file over the wire: verified TLS, resumed where it was cut, never taken for whole before its last byte."""
+"""The official JARVIS-DFT 3D releases as data, and their way over the wire.
+
+TLS is verified; a file is resumed where it was cut, and never taken for whole before its last byte.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,54 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crystrata.errors import DataError, OfflineError
+from crystrata.errors import DataError, OfflineError, unknown_name
 from crystrata.files import storage_errors, write_json
+
+FILES_URL = "https://api.figshare.com/v2/articles/6815699/files?page_size=100"
+"""Host's list of all files of the data set (doi 10.6084/m9.figshare.6815699): id, name, size, MD5."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One published file of JARVIS-DFT 3D."""
+
+    name: str  # name in flags and manifests
+    url: str  # address of the file
+    file_id: int  # the host's number of the file, by which `files_url` lists it
+    file_name: str  # name of the file in the cache
+    md5: str | None = None  # MD5 that the host publishes; None where it must be asked for at download time
+    # records in the file, None where unknown; information for people, the count is taken from the file
+    rows: int | None = None
+    files_url: str = FILES_URL  # the host's list of files with their MD5
+
+
+def _release(name: str, file_id: int, file_name: str, *, md5: str | None = None, rows: int | None = None) -> Release:
+    return Release(name, f"https://ndownloader.figshare.com/files/{file_id}", file_id, file_name, md5, rows)
+
+
+RELEASES: dict[str, Release] = {
+    release.name: release
+    for release in (
+        _release("dft_3d_2021", 29204826, "jdft_3d-8-18-2021.json.zip", rows=55_723),
+        _release("dft_3d_2022", 38521619, "jdft_3d-12-12-2022.json.zip", md5="fb3e1eb80339a70ff313af1c644c1777",
+                 rows=75_993),
+        _release("dft_3d_2025", 64391379, "jdft_3d-9-24-2025.json.zip", md5="c3179161ef0d029cf1fa70da463aac6e",
+                 rows=93_902),
+    )
+}  # fmt: skip
+"""Name -> release. `dft_3d`, as the data set is called without a year, changes its meaning over time: see ALIASES."""
+
+ALIASES: dict[str, str] = {"dft_3d": "dft_3d_2022"}
+"""`dft_3d` is fixed to the 12-12-2022 release, so that a run means the same data next year."""
+
+
+def get_release(name: str) -> Release:
+    """Return a release by name; a UsageError that names the nearest one if none has it."""
+    try:
+        return RELEASES[ALIASES.get(name, name)]
+    except KeyError:
+        raise unknown_name("JARVIS release", name, [*RELEASES, *ALIASES]) from None
+
 
 Progress = Callable[[int, int | None], None]
 
@@ -28,21 +77,13 @@ _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Transport:
-    """How to reach the host: the standard opener checks certificates; tests bring their own.
+    """How to reach the host: the standard opener checks certificates; tests bring their own."""
 
-    Attributes:
-        opener: Opens requests.
-        timeout: Seconds of silence after which a connection counts as cut.
-        attempts: Tries in one call; each goes on where the last one stopped.
-        pause: Seconds before the second try, doubled each time.
-        max_bytes: A longer file is refused.
-    """
-
-    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)
-    timeout: float = 30.0
-    attempts: int = 5
-    pause: float = 1.0
-    max_bytes: int = MAX_FILE_BYTES
+    opener: urllib.request.OpenerDirector = field(default_factory=urllib.request.build_opener)  # opens requests
+    timeout: float = 30.0  # seconds of silence after which a connection counts as cut
+    attempts: int = 5  # tries in one call; each goes on where the last one stopped
+    pause: float = 1.0  # seconds before the second try, doubled each time
+    max_bytes: int = MAX_FILE_BYTES  # A longer file is refused
 
     def __post_init__(self) -> None:
         self.opener.add_handler(_SafeRedirects())
@@ -55,7 +96,7 @@ class Transport:
         return self.opener.open(request, timeout=self.timeout)
 
     def read_json(self, url: str) -> Any:
-        """Return a small JSON answer; raises OSError, HTTPException or ValueError where there is none."""
+        """Return a small JSON answer; raises OSError, HTTPException or ValueError if there is no such answer."""
         with self.open(url, {"Accept": "application/json"}) as response:
             return json.loads(response.read(_MAX_LIST_BYTES))
 
@@ -87,16 +128,9 @@ def _require_safe(url: str) -> None:
 def download(url: str, part: Path, transport: Transport, progress: Progress | None = None) -> None:
     """Bring `part` to the full length that the host states, going on from what is there.
 
-    Args:
-        url: Address of the file.
-        part: Unfinished file; beside it, `<part>.json` remembers which version of the file it began.
-        transport: How to reach the host.
-        progress: Called with bytes so far and bytes in all, None where unknown.
-
-    Raises:
-        OfflineError: No network.
-        DataError: The host refuses or sends a web page, or the connection is cut again and again.
-        StorageError: The disk is full or the folder cannot be written.
+    Beside it, `<part>.json` remembers which version of the file it began. `progress` is called with bytes so far and
+    bytes in all, None where unknown. An OfflineError without network; a DataError if the host refuses or sends a web
+    page, or the connection is cut again and again; a StorageError if the file cannot be written.
     """
     reason = ""
     for attempt in range(transport.attempts):

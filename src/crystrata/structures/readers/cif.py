@@ -16,11 +16,16 @@ import numpy as np
 
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import attempt, check_atom_count, checked_crystal, element_number
 from crystrata.structures.readers.cif_blocks import Tags, number, parse_block, structure_blocks
 from crystrata.structures.readers.cif_symmetry import expand, operations
 from crystrata.structures.readers.disorder import is_full, majority_rows, note_of
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import (
+    StructureFile,
+    attempt,
+    check_atom_count,
+    checked_crystal,
+    element_number,
+)
 
 _CELL_TAGS = tuple(f"_cell_{name}" for name in "length_a length_b length_c angle_alpha angle_beta angle_gamma".split())
 _TYPE = re.compile(r"([A-Za-z]+)(?:\d*\.?\d*[+-]?|[+-]\d*\.?\d*)")  # Si, Fe3+, O2-, Cu+, Fe+3, Ca2
@@ -29,11 +34,7 @@ _PLACEHOLDER = re.compile(r"(wat|vac|dum)", re.IGNORECASE)  # water, vacancy, du
 
 
 def read_cif(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield one item for every data block that lists atoms.
-
-    Raises:
-        CrystalError: `no_structure`, `empty`, `too_large` or `unreadable` for the file as a whole.
-    """
+    """Yield an item for each data block that lists atoms; a CrystalError for what is wrong with the file as a whole."""
     blocks = list(structure_blocks(source.text()))
     if not blocks:
         raise CrystalError("no_structure", "no data block of the file lists atoms; export the structure as CIF")
@@ -99,11 +100,7 @@ def _positions(tags: Tags) -> np.ndarray:
 
 
 def _site_numbers(tags: Tags) -> list[int]:
-    """Return the atomic number of every row of the site table.
-
-    Raises:
-        CrystalError: `unknown_species`: a symbol or label names no element for certain.
-    """
+    """Return the atomic number of every row of the site table; `unknown_species` where that is not certain."""
     labels = tags.get("_atom_site_label", [])
     types = tags.get("_atom_site_type_symbol") or ["?"] * len(labels)
     upper_case = all(symbol == symbol.upper() for symbol in types)

@@ -9,7 +9,7 @@ from typing import Any
 from gemmi import cif
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.source import ADVICE
+from crystrata.structures.readers.structure_file import ADVICE
 
 _FIELD_OR_BLOCK = re.compile(r"^(?:;.*?^;|(?P<cut>;)|(?P<block>[ \t]*data_))", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _LISTS_ATOMS = re.compile(r"^[ \t]*_atom_site[_.](?:label|type_symbol|fract_x|cartn_x)\b", re.IGNORECASE | re.MULTILINE)
@@ -33,11 +33,7 @@ class Tags(dict[str, list[str]]):
 
 
 def number(text: str, what: str) -> float:
-    """Return a CIF number without its uncertainty.
-
-    Raises:
-        CrystalError: `not_finite` for NaN and infinity, `unreadable` for anything else that is no number.
-    """
+    """Return a CIF number without its uncertainty; `not_finite` for NaN and infinity, else `unreadable`."""
     if match := _NUMBER.fullmatch(text.strip()):
         return float(match[1])
     if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
@@ -48,12 +44,10 @@ def number(text: str, what: str) -> float:
 def structure_blocks(text: str) -> list[str]:
     """Return the texts of the data blocks that list atoms; others hold authors, reflections, powder patterns.
 
-    gemmi reads the blocks one by one, so that a broken block, or two of the same name, do not cost the whole file.
-
-    Raises:
-        CrystalError: `unreadable`: a text field has no end.
+    gemmi reads the blocks one by one, so that a broken block, or two of the same name, do not cost the whole file; a
+    text field without end does: `unreadable`.
     """
-    # The minus sign of typesetters is meant; other non-ASCII characters must break a number, not vanish from it.
+    # The minus sign of typesetters is one; other non-ASCII characters must break a number, not vanish from it.
     text = text.replace("\u2212", "-").replace("\u00a0", " ").encode("ascii", "replace").decode()
     starts = []
     for found in _FIELD_OR_BLOCK.finditer(text):
@@ -68,9 +62,8 @@ def structure_blocks(text: str) -> list[str]:
 def parse_block(block: str) -> Tags:
     """Return the tags of one block that a structure is made of.
 
-    Raises:
-        CrystalError: `empty` for a table without rows; `unreadable` for broken syntax, a missing or surplus value, or a
-            tag with two different values.
+    `empty` for a table without rows; `unreadable` for broken syntax, a missing or surplus value, or a tag with two
+    values.
     """
     try:
         document = cif.read_string(block, 0)

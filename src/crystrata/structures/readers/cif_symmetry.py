@@ -15,8 +15,8 @@ import gemmi
 import numpy as np
 
 from crystrata.structures.crystal import CrystalError
-from crystrata.structures.readers.checks import MAX_ATOMS, check_atom_count
 from crystrata.structures.readers.cif_blocks import Tags
+from crystrata.structures.readers.structure_file import MAX_ATOMS, check_atom_count
 
 MAX_SYMMETRY_OPERATIONS = 1_000  # a conventional cell has 192 at most; supercells of cubic groups a few more
 SITE_TOLERANCE = 0.05  # [A] images this close are one atom whose digits were cut (0.3333), put on its symmetry element
@@ -34,15 +34,9 @@ _TERM = re.compile(rf"(?:^|(?=[+-]))([+-]?)(?=[\d.xyz])({_NUMBER})?(?:\*?([xyz])
 def operations(tags: Tags, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct rotations (G, 3, 3) and translations (G, 3) that act on fractional coordinates (columns).
 
-    Listed operations win; else the name, Hall symbol or number of the space group; a file that states nothing is P1.
-
-    Args:
-        tags: Tags of the data block.
-        cell: Lattice vectors as rows, (3, 3) [A]; the operations must leave it unchanged.
-
-    Raises:
-        CrystalError: `too_many_symmetry_operations`; `bad_symmetry` for operations or names that are not valid, or
-            that do not fit the cell.
+    Listed operations win; else the name, Hall symbol or number of the space group; a file that states nothing is P1. A
+    CrystalError `too_many_symmetry_operations`, or `bad_symmetry` where they are not valid or do not fit the cell,
+    whose vectors are rows (3, 3) [A].
     """
     listed = tags.get(_OPERATIONS[0]) or tags.get(_OPERATIONS[1])
     if listed and tags.text(*_OPERATIONS):
@@ -98,14 +92,10 @@ def _not_an_operation(text: str, why: str) -> CrystalError:
 
 
 def _named_group(tags: Tags, cell: np.ndarray) -> gemmi.SpaceGroup | None:
-    """Return the space group that is only named, in the setting that is stated, or None if nothing is.
-
-    Raises:
-        CrystalError: `bad_symmetry`: unknown, contradictory, or with two origins of which none is stated.
-    """
+    """Return the space group that is named, in the stated setting, or None; `bad_symmetry` where unclear."""
     hall, name, index = (tags.text(*names) for names in (_HALL_SYMBOLS, _NAMES, _NUMBERS))
     found: dict[str, gemmi.SpaceGroup | None] = {}
-    # Of the two settings of a rhombohedral group, the angles tell which is meant.
+    # Of the two settings of a rhombohedral group, the angles tell which one it is.
     a, b, c = cell / np.linalg.norm(cell, axis=1, keepdims=True)
     alpha, gamma = np.degrees(np.arccos([b @ c, a @ b]))
     for text in filter(None, (name, index)):
@@ -139,22 +129,11 @@ def _check_metric(cell: np.ndarray, rotations: np.ndarray) -> None:
 def expand(
     cell: np.ndarray, sites: np.ndarray, rotations: np.ndarray, translations: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply all operations to all sites.
+    """Apply all operations (G, 3, 3) and (G, 3) to all sites (M, 3) of a cell with vectors as rows (3, 3) [A].
 
     A site within `SITE_TOLERANCE` of a symmetry element is moved onto it (the mean of its coinciding images); every
-    other one keeps all its digits.
-
-    Args:
-        cell: Lattice vectors as rows, (3, 3) [A].
-        sites: Fractional coordinates of the listed sites, (M, 3).
-        rotations: (G, 3, 3).
-        translations: (G, 3).
-
-    Returns:
-        Fractional coordinates (N, 3) in [0, 1) and, for each atom, the index of its site (N,).
-
-    Raises:
-        CrystalError: `too_large`, or `bad_symmetry` if the operations form no group.
+    other one keeps all its digits. Returns fractional coordinates (N, 3) in [0, 1) and, for each atom, the index of its
+    site (N,). A CrystalError `too_large`, or `bad_symmetry` if the operations form no group.
     """
     # At most 48 operations leave a site where it is, so this many images make too many atoms for certain.
     if len(sites) * len(rotations) > 48 * MAX_ATOMS:

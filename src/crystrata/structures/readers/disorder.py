@@ -24,12 +24,8 @@ def is_full(occupancy: float) -> bool:
 def majority_species(name: str, shares: Iterable[tuple[int, float]]) -> tuple[int | None, str]:
     """Return the species that holds most of a site, None for a vacancy, and the choice in words.
 
-    Args:
-        name: Name of the site.
-        shares: Pairs (atomic number, occupancy); what is missing to one is the vacancy's.
-
-    Raises:
-        CrystalError: `disordered`: two hold the site equally, or the occupancies are none.
+    `shares` are pairs (atomic number, occupancy); what is missing to one is the vacancy's. A CrystalError `disordered`
+    if two hold the site equally, or the occupancies are none.
     """
     held: dict[int | None, float] = defaultdict(float)
     for species, occupancy in shares:
@@ -52,20 +48,10 @@ def majority_species(name: str, shares: Iterable[tuple[int, float]]) -> tuple[in
 def majority_rows(
     names: Sequence[str], numbers: Sequence[int], frac: np.ndarray, occupancies: Sequence[float], cell: np.ndarray
 ) -> tuple[list[int], list[str]]:
-    """Choose among the rows of a site table; rows at one position share a site, full sites stay as they are.
+    """Choose among the M rows of a site table; rows at one position share a site, full sites stay as they are.
 
-    Args:
-        names: Labels, (M,).
-        numbers: Atomic numbers, (M,).
-        frac: Fractional coordinates, (M, 3).
-        occupancies: (M,).
-        cell: Lattice vectors as rows, (3, 3) [A].
-
-    Returns:
-        The rows to keep, ascending, and the choices in words.
-
-    Raises:
-        CrystalError: See `majority_species`.
+    Fractional coordinates (M, 3), cell with vectors as rows (3, 3) [A]. Returns the rows to keep, ascending, and the
+    choices in words; a CrystalError as of `majority_species`.
     """
     kept, choices, left = list[int](), list[str](), list(range(len(names)))
     while left:

@@ -7,32 +7,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.ase_db import read_ase_db
-from crystrata.structures.readers.checks import rejected
 from crystrata.structures.readers.cif import read_cif, read_magnetic_cif
-from crystrata.structures.readers.json_structures import read_json
+from crystrata.structures.readers.json_and_db import read_ase_db, read_json
 from crystrata.structures.readers.poscar_xyz import read_poscar, read_xyz
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import StructureFile, rejected
 
 Reader = Callable[[StructureFile], Iterator[Crystal | Rejected]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """One file format.
+    """One file format."""
 
-    Attributes:
-        title: Words for a person.
-        suffixes: File name endings, lower case; `.gz` may follow.
-        read: Yields the file's structures; may raise for the file as a whole.
-        max_bytes: Largest file that is read [bytes].
-        prefixes: Beginnings of names without such an ending (`POSCAR`, `CONTCAR_relaxed`), upper case.
-    """
-
-    title: str
-    suffixes: tuple[str, ...]
-    read: Reader
-    max_bytes: int = 20_000_000
+    title: str  # words for a person
+    suffixes: tuple[str, ...]  # file name endings, lower case; `.gz` may follow
+    read: Reader  # yields the file's structures; may raise for the file as a whole
+    max_bytes: int = 20_000_000  # largest file that is read [bytes]
+    # beginnings of names without such an ending (`POSCAR`, `CONTCAR_relaxed`), upper case
     prefixes: tuple[str, ...] = ()
 
 

@@ -15,9 +15,8 @@ from pathlib import Path, PurePosixPath
 
 from crystrata.parallel import map_ordered
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import rejected
 from crystrata.structures.readers.formats import ARCHIVE_SUFFIX, format_of, is_other_file, read_source, unknown_format
-from crystrata.structures.readers.source import StructureFile
+from crystrata.structures.readers.structure_file import StructureFile, rejected
 
 MAX_ARCHIVE_BYTES = 1_000_000_000  # sum of what the members say they unpack to
 MAX_ARCHIVE_RATIO = 200  # unpacked to packed; text of structures reaches about 20
@@ -32,21 +31,16 @@ _FILES_A_TASK = 32  # that a worker process reads in one go
 def read_crystals(
     paths: Iterable[Path | str] | Path | str, *, majority_species: bool = False, workers: int = 0
 ) -> Iterator[Crystal | Rejected]:
-    """Yield one item per structure, in the order of the inputs; a bad input never ends the sequence.
+    """Yield a crystal or a rejection per structure, in the order of the inputs; a bad input never ends the sequence.
 
-    A folder gives its files (recursive, sorted by name; other kinds of files are skipped), a zip its members.
-    The id is the file name without its ending; where a file holds several structures, their stated ids, or `name#k`.
+    A folder gives its files (recursive, sorted by name; other kinds of files are ignored), a zip its members. The id is
+    the file name without its ending; where a file holds several structures, their stated ids, or `name#k`. A DataError
+    if a worker process was killed.
 
     Args:
         paths: Files, folders and zip archives; or a single one.
         majority_species: Read a disordered site as its majority species, which the crystal's note says; else refuse it.
         workers: Processes that read; 0 reads in this one.
-
-    Yields:
-        A crystal, or what was refused: id, stable code, reason in words.
-
-    Raises:
-        DataError: A worker process was killed.
     """
     named = [paths] if isinstance(paths, str | Path) else paths
     if workers == 0:
@@ -146,17 +140,12 @@ def _read_archive(path: Path, majority_species: bool) -> Iterator[Crystal | Reje
 
 
 def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the members worth reading, sorted by name.
-
-    Raises:
-        CrystalError: `unsafe_archive`: it would unpack to far more than it is.
-    """
+    """Return the members worth reading, sorted by name; `unsafe_archive` if they unpack to far too much."""
     every = archive.infolist()
     unpacked, packed = (sum(sizes) for sizes in ([m.file_size for m in every], [m.compress_size for m in every]))
     if len(every) > MAX_ARCHIVE_MEMBERS or unpacked > MAX_ARCHIVE_BYTES:
         raise CrystalError(
-            "unsafe_archive",
-            f"{len(every)} members of {unpacked / 1e6:.0f} MB together; split the archive",
+            "unsafe_archive", f"{len(every)} members of {unpacked / 1e6:.0f} MB together; split the archive"
         )
     if unpacked > _RATIO_FROM and unpacked > MAX_ARCHIVE_RATIO * packed:
         raise CrystalError("unsafe_archive", f"it would grow more than {MAX_ARCHIVE_RATIO}-fold; unpack it first")
@@ -167,7 +156,7 @@ def _safe_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _parts(filename: str) -> list[str]:
-    """Return the parts of a member's name that could be hidden or of another kind; `..` is not skipped."""
+    """Return the parts of a member's name that could be hidden or of another kind; `..` is not ignored."""
     return [part for part in PurePosixPath(filename.replace("\\", "/")).parts if part not in ("/", "..", ".")]
 
 

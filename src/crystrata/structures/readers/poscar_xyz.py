@@ -11,7 +11,9 @@ from functools import partial
 import numpy as np
 
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import (
+from crystrata.structures.readers.structure_file import (
+    ADVICE,
+    StructureFile,
     attempt,
     check_atom_count,
     check_periodic,
@@ -19,17 +21,13 @@ from crystrata.structures.readers.checks import (
     element_number,
     fractional,
 )
-from crystrata.structures.readers.source import ADVICE, StructureFile
 
 
 def read_poscar(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield the crystal of a VASP 5 or 6 POSCAR.
+    """Yield the crystal of a VASP 5 or 6 POSCAR; a CrystalError, whose `code` says why, if it is none.
 
     Own code, because pymatgen names elements H, He, Li where a file (VASP 4) does not say them, and scales Cartesian
     positions by a negative volume.
-
-    Raises:
-        CrystalError: The file is no such POSCAR; `code` says why.
     """
     lines = source.text().split("\n")
     if len(lines) < 8:
@@ -86,8 +84,7 @@ def _poscar_species(lines: list[str]) -> tuple[list[int], int]:
 def read_xyz(source: StructureFile) -> Iterator[Crystal | Rejected]:
     """Yield every frame of an extended xyz file; frames are separated by their atom counts, then read by ASE.
 
-    Raises:
-        CrystalError: `unreadable`: a frame does not begin with its atom count or is cut.
+    A CrystalError `unreadable` if a frame does not begin with its atom count or is cut.
     """
     frames = list(_frames(source.text()))
     for index, frame in enumerate(frames):

@@ -1,15 +1,68 @@
-"""What every reader checks before a crystal leaves it, and how an error becomes a named rejection. N atoms."""
+"""One structure file and what every reader checks; how an error becomes a named rejection. N atoms."""
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from crystrata.elements import SYMBOLS, atomic_number
 from crystrata.errors import InputError
 from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Rejected
-from crystrata.structures.readers.source import ADVICE
+
+ADVICE = "open it in VESTA or another viewer to see whether it is whole, or export it again"
+
+
+@dataclass(frozen=True)
+class StructureFile:
+    """A structure file to be read."""
+
+    name: str  # file name without folder, as given (`Si.cif.gz`)
+    stem: str  # name without the extensions that say the format: the id of its only structure
+    open: Callable[[], IO[bytes]]  # opens the raw bytes
+    max_bytes: int  # largest size that is read, before and after decompression [bytes]
+    path: Path | None = None  # place on disk; None for a member of an archive
+    majority_species: bool = False  # whether a disordered site is read as its majority species; else it is refused
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the file is gzip-compressed, by its name."""
+        return self.name.lower().endswith(".gz")
+
+    def content(self) -> bytes:
+        """Return the bytes, decompressed; a CrystalError `too_large`, or `unreadable` for damaged compression."""
+        # One byte more than allowed is enough to know; sizes declared in archives and gzip tails are not trusted.
+        try:
+            with self.open() as raw:
+                if self.compressed:
+                    with gzip.GzipFile(fileobj=raw) as file:
+                        content = file.read(self.max_bytes + 1)
+                else:
+                    content = raw.read(self.max_bytes + 1)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise CrystalError("unreadable", f"its compression is damaged ({error}); fetch the file again") from None
+        if len(content) > self.max_bytes:
+            raise CrystalError("too_large", f"it is larger than {self.max_bytes / 1e6:g} MB; give a smaller file")
+        return content
+
+    def text(self) -> str:
+        """Return the text with plain newlines, no byte-order mark; `empty`, `too_large` or `unreadable` (binary)."""
+        content = self.content()
+        if not content.strip():
+            raise CrystalError("empty", "the file is empty; export it again")
+        if b"\0" in content:
+            raise CrystalError("unreadable", f"it holds binary data, no text; {ADVICE}")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
 
 MAX_ATOMS = 2_000
 MAX_CELL_LENGTH = 1_000.0  # [A] longer cells are files in wrong units
@@ -18,11 +71,7 @@ MAX_COORDINATE = 1_000.0  # fractional coordinates beyond this have lost their d
 
 
 def element_number(symbol: str) -> int:
-    """Return the atomic number of an exactly written element symbol.
-
-    Raises:
-        CrystalError: `unknown_species`; nothing is guessed.
-    """
+    """Return the atomic number of an exactly written symbol; a CrystalError `unknown_species` for others."""
     if symbol in ("D", "T"):
         raise CrystalError("unknown_species", f"{symbol!r} is an isotope; write H if the isotope does not matter")
     try:
@@ -46,8 +95,7 @@ def check_periodic(pbc: object) -> None:
 def fractional(cell: np.ndarray, cartesian: object) -> np.ndarray:
     """Return fractional coordinates (N, 3) of Cartesian ones (N, 3) [A] in a cell (3, 3) with vectors as rows [A].
 
-    Raises:
-        CrystalError: `no_lattice` for a cell of zeros, `not_finite` or `bad_cell` for one without volume.
+    A CrystalError `no_lattice` for a cell of zeros, `not_finite` or `bad_cell` for one without volume.
     """
     if not cell.any():
         raise CrystalError("no_lattice", "no lattice is given; a crystal needs three lattice vectors")
@@ -62,17 +110,9 @@ def fractional(cell: np.ndarray, cartesian: object) -> np.ndarray:
 def checked_crystal(
     id: str, lattice: object, numbers: object, frac: object, *, orientation_given: bool = True
 ) -> Crystal:
-    """Make a crystal whose size, cell and distances are those of a real solid.
+    """Make a crystal whose size, cell and distances are those of a real solid; arguments as of `Crystal.create`.
 
-    Args:
-        id: Name of the crystal.
-        lattice: Lattice vectors as rows, (3, 3) [A].
-        numbers: Atomic numbers, (N,).
-        frac: Fractional coordinates, (N, 3).
-        orientation_given: See `Crystal`.
-
-    Raises:
-        CrystalError: `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or a code of `Crystal.create`.
+    A CrystalError `too_large`, `bad_cell`, `bad_numbers`, `overlapping`, or with a code of `Crystal.create`.
     """
     check_atom_count(len(np.atleast_1d(np.asarray(numbers))))
     crystal = Crystal.create(id, lattice, numbers, frac, orientation_given=orientation_given)
@@ -88,12 +128,7 @@ def checked_crystal(
 
 
 def _check_distances(crystal: Crystal, heights: np.ndarray) -> None:
-    """Refuse two atoms (or an atom and its own image) closer than `MIN_DISTANCE`; of the images those at a face count.
-
-    Args:
-        crystal: The crystal.
-        heights: Of its cell, (3,) [A].
-    """
+    """Refuse atoms closer than `MIN_DISTANCE`, images at a face included; heights of the cell (3,) [A]."""
     from scipy.spatial import cKDTree
 
     points, atoms = crystal.frac - np.floor(crystal.frac), np.arange(len(crystal))

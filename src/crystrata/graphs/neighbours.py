@@ -1,4 +1,4 @@
-"""From crystals to flat graph arrays: neighbour search and smooth neighbourhoods. B crystals, N atoms, E edges."""
+"""From crystals to their smooth neighbourhoods and flat graph arrays. B crystals, N atoms, E edges."""
 
 from __future__ import annotations
 
@@ -13,49 +13,24 @@ from crystrata.structures.crystal import MIN_DISTANCE, Crystal, CrystalError, Re
 
 _MAX_COUNT = np.iinfo(np.uint16).max
 _MAX_IMAGE = np.iinfo(np.int8).max
-_SKEWED = "the cell is extremely skewed; reduce it (Niggli) first"
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Edges of crystals, sorted by centre, then by distance (CSR).
+    """Edges of crystals, sorted by centre, then by distance (CSR)."""
 
-    Attributes:
-        counts: Edges of each centre, (N,).
-        neighbour: Position of each edge's neighbour in its crystal, (E,).
-        image: Lattice translation of the neighbour, (E, 3), for coordinates wrapped into the cell.
-        distance: Length of each edge, (E,) float64 [A].
-        radius: Range R_i of each centre, (N,) float64 [A].
-    """
-
-    counts: np.ndarray
-    neighbour: np.ndarray
-    image: np.ndarray
-    distance: np.ndarray
-    radius: np.ndarray
-
-
-def find_neighbourhoods(crystal: Crystal, settings: GraphSettings) -> Neighbourhoods:
-    """Find the smooth neighbourhood of every atom of a crystal.
-
-    Raises:
-        CrystalError: Two atoms overlap, the cell is too skewed to index its images, or there are too many neighbours.
-    """
-    found, errors = find_all_neighbourhoods([crystal], settings)
-    for error in errors.values():
-        raise error
-    return found
+    counts: np.ndarray  # edges of each centre, (N,)
+    neighbour: np.ndarray  # position of each edge's neighbour in its crystal, (E,)
+    image: np.ndarray  # lattice translation of the neighbour, (E, 3), for coordinates wrapped into the cell
+    distance: np.ndarray  # length of each edge, (E,) float64 [A]
+    radius: np.ndarray  # range R_i of each centre, (N,) float64 [A]
 
 
 def find_all_neighbourhoods(
     crystals: Sequence[Crystal], settings: GraphSettings
 ) -> tuple[Neighbourhoods, dict[int, CrystalError]]:
-    """Find the smooth neighbourhoods of many crystals at once.
-
-    Returns:
-        The neighbourhoods of all crystals but those in error, in order, and the errors by position.
-    """
-    found, atoms = _search(crystals, settings.k, settings.delta, settings.cutoff)
+    """Find the smooth neighbourhoods of all crystals but those in error, in order; and the errors by position."""
+    found, atoms = search(crystals, settings.k, settings.delta, settings.cutoff)
     errors = _errors(found, atoms)
     if errors:
         counts = found.counts
@@ -93,31 +68,15 @@ def _error(short: np.ndarray, skewed: np.ndarray, distance: np.ndarray) -> Cryst
     if short.any():
         return CrystalError("overlapping", f"two atoms are {distance.min():.3f} A apart; the shortest bond is 0.74 A")
     if skewed.any():
-        return CrystalError("bad_cell", _SKEWED)
+        return CrystalError("bad_cell", "the cell is extremely skewed; reduce it (Niggli) first")
     return CrystalError("too_large", f"{len(short)} atoms, or the neighbours of one, are more than {_MAX_COUNT}")
 
 
-def radius_edges(crystals: Sequence[Crystal], radius: float) -> Neighbourhoods:
-    """Find all pairs of atoms within a radius, in many crystals at once.
+def search(crystals: Sequence[Crystal], k: int, delta: float, cutoff: float) -> tuple[Neighbourhoods, np.ndarray]:
+    """Return the smooth neighbourhoods or, with k = 0, all pairs within the cutoff; and the first atom of each crystal.
 
-    Args:
-        crystals: The crystals.
-        radius: Longest edge [A].
-
-    Returns:
-        The edges of all crystals, sorted by centre alone; the range of every centre is the radius.
-
-    Raises:
-        CrystalError: A cell is too skewed to be searched.
+    The edges are sorted by centre and, unless k = 0, by distance. Ranges of a crystal too skewed to be searched are -1.
     """
-    found, _ = _search(crystals, 0, 0.0, radius)
-    if (found.radius < 0).any():
-        raise CrystalError("bad_cell", _SKEWED)
-    return found
-
-
-def _search(crystals: Sequence[Crystal], k: int, delta: float, cutoff: float) -> tuple[Neighbourhoods, np.ndarray]:
-    """Return what the kernel finds, and the first atom of each crystal, (B + 1,)."""
     from crystrata.graphs.search_kernels import neighbourhoods
 
     atoms = offsets(np.array([len(crystal) for crystal in crystals], dtype=np.int64))
@@ -139,12 +98,8 @@ def build_graphs(
 ) -> tuple[GraphArrays, list[tuple[int, Rejected]]]:
     """Build the graphs of crystals, all at once: memory grows with their atoms, by some kilobytes an atom.
 
-    Args:
-        crystals: Pairs (row in the source, crystal).
-        settings: What a neighbourhood is.
-
-    Returns:
-        The arrays of all crystals that have a graph, in order, and the rejected rows with their reasons.
+    `crystals` are pairs (row in the source, crystal). Returns the arrays of all that have a graph, in order, and the
+    rejected rows with their reasons.
     """
     pairs = list(crystals)
     found, errors = find_all_neighbourhoods([crystal for _, crystal in pairs], settings)

@@ -1,9 +1,15 @@
-"""JSON of pymatgen, ASE and JARVIS, one structure or many. Plain data only: no class named in a file is ever made."""
+"""Structures as data: JSON of pymatgen, ASE and JARVIS, and ASE databases (SQLite). N atoms.
+
+Plain data only: no class named in a file is ever made. Databases are opened so that nothing is ever written; ASE itself
+would add tables to a foreign file.
+"""
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +18,10 @@ import numpy as np
 
 from crystrata.elements import SYMBOLS
 from crystrata.structures.crystal import Crystal, CrystalError, Rejected
-from crystrata.structures.readers.checks import (
+from crystrata.structures.readers.disorder import is_full, majority_species, note_of
+from crystrata.structures.readers.structure_file import (
+    ADVICE,
+    StructureFile,
     attempt,
     check_atom_count,
     check_periodic,
@@ -20,8 +29,6 @@ from crystrata.structures.readers.checks import (
     element_number,
     fractional,
 )
-from crystrata.structures.readers.disorder import is_full, majority_species, note_of
-from crystrata.structures.readers.source import ADVICE, StructureFile
 
 ID_KEYS = ("jid", "material_id", "id", "name")
 STRUCTURE_KEYS = ("atoms", "structure")
@@ -30,12 +37,9 @@ Form = dict[str, Any]
 
 
 def read_json(source: StructureFile) -> Iterator[Crystal | Rejected]:
-    """Yield every structure of a JSON file, in its order.
+    """Yield every structure of a JSON file, in its order; a CrystalError if it is no JSON, or of something else.
 
     A stated id (`jid`, `material_id`, ...) names the crystal; else the file does, with `#k` if there are several.
-
-    Raises:
-        CrystalError: `unreadable` for no JSON, `no_structure` for JSON of something else.
     """
     try:
         data = json.loads(source.text())
@@ -74,11 +78,7 @@ def _entry(record: Any) -> tuple[str | None, Any]:
 
 
 def crystal_of_form(id: str, form: Any, majority: bool) -> Crystal:
-    """Return the crystal of a structure as pymatgen, ASE or JARVIS writes it as plain values.
-
-    Raises:
-        CrystalError: It is of none of these forms, or no usable crystal.
-    """
+    """Return the crystal of plain values as pymatgen, ASE or JARVIS writes them; a CrystalError if it is unusable."""
     for keys, read in _FORMS:
         if isinstance(form, dict) and all(key in form for key in keys):
             if majority and read is _from_pymatgen:
@@ -157,3 +157,41 @@ _FORMS: tuple[tuple[tuple[str, ...], Callable[[str, Form], Crystal]], ...] = (
     (("numbers", "positions", "cell"), _from_ase),
 )
 """Keys that tell a form -> its reader."""
+
+
+def read_ase_db(source: StructureFile) -> Iterator[Crystal | Rejected]:
+    """Yield every row in the order of its database id; ids are `name#<database id>`, or the name for a single row.
+
+    A CrystalError: `unreadable` for no SQLite file, `no_structure` for one that is no ASE database.
+    """
+    try:
+        with closing(_connect(source)) as database:
+            kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'systems'").fetchone()
+            if kind != ("table",):  # a view could run forever
+                raise CrystalError("no_structure", "it is no ASE database: there is no table 'systems'")
+            single = len(database.execute("SELECT id FROM systems LIMIT 2").fetchall()) == 1
+            for row in database.execute("SELECT id, numbers, positions, cell, pbc FROM systems ORDER BY id"):
+                id = source.stem if single else f"{source.stem}#{row[0]}"
+                yield attempt(id, partial(_crystal, id, *row[1:]))
+    except sqlite3.Error as error:
+        raise CrystalError("unreadable", f"it is no whole ASE database ({error}); write it again with ase.db") from None
+
+
+def _connect(source: StructureFile) -> sqlite3.Connection:
+    if source.path is not None and not source.compressed:
+        database = sqlite3.connect(f"{source.path.resolve().as_uri()}?mode=ro", uri=True)
+    else:
+        database = sqlite3.connect(":memory:")
+        database.deserialize(source.content())
+    database.execute("PRAGMA trusted_schema = OFF")
+    return database
+
+
+def _crystal(id: str, numbers: Any, positions: Any, cell: Any, pbc: Any) -> Crystal:
+    """Make a crystal from blobs: little-endian int32 numbers (N,), float64 positions (N, 3) [A] and cell (3, 3) [A]."""
+    check_atom_count(len(numbers) // 4)
+    if int(pbc) != 7:
+        check_periodic(False)
+    lattice = np.frombuffer(cell, dtype="<f8").reshape(3, 3)
+    cartesian = np.frombuffer(positions, dtype="<f8").reshape(-1, 3)
+    return checked_crystal(id, lattice, np.frombuffer(numbers, dtype="<i4"), fractional(lattice, cartesian))
