@@ -66,7 +66,7 @@ def test_labels_are_gathered_by_row() -> None:
     assert batch.targets["moduli"].values.shape == (3, 2)
 
 
-def test_a_task_can_be_added() -> None:
+def test_a_task_can_be_added_and_removed() -> None:
     dataset = dataset_of()
     network = network_of(dataset).eval()
     (batch,) = dataset.batches(Step(np.arange(6), 6))
@@ -82,6 +82,14 @@ def test_a_task_can_be_added() -> None:
     with pytest.raises(UsageError, match=r"'a\.b' cannot have this name"):
         network.add_task(Task("a.b", "scalar", columns=("e",)))
     assert len(network.heads) == len(network.config.tasks) == 7
+    network.remove_tasks("second", "energy")
+    assert NetworkConfig.from_dict(network.config.as_dict()) == network.config
+    left = network(batch)
+    assert set(left) == set(before) - {"energy"}
+    assert all(torch.equal(left[name], before[name]) for name in left)
+    with pytest.raises(UsageError, match="unknown task 'enrgy'"):
+        network.remove_tasks("heat", "enrgy")
+    assert "heat" in network.heads
 
 
 def test_gaps_of_the_descriptor_count_as_its_mean_and_are_not_learned() -> None:

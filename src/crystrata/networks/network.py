@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from crystrata.datasets.batch import Batch, Targets
-from crystrata.errors import UsageError
+from crystrata.errors import UsageError, unknown_name
 from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import BatchForm, CrystalBatch
 from crystrata.networks.config import CONTRASTIVE, CROSS_RECONSTRUCTION, MASKED_FEATURES, NetworkConfig
@@ -98,6 +98,14 @@ class Network(nn.Module):
         except KeyError as error:
             raise UsageError(f"task {task.name!r} cannot have this name: {error.args[0]}") from None
         self.config = config
+
+    def remove_tasks(self, *names: str) -> None:
+        """Take tasks away with their heads; what is left stays as it is. An unknown name is a UsageError."""
+        if unknown := [name for name in names if name not in self.heads]:
+            raise unknown_name("task", unknown[0], self.heads)
+        self.config = self.config.with_tasks(tuple(task for task in self.config.tasks if task.name not in names))
+        for name in names:
+            del self.heads[name]
 
     def only(self, names: Sequence[str]) -> Network:
         """Return a network of the same encoders with the heads of some of its tasks; it shares the weights."""
