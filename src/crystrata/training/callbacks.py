@@ -162,11 +162,11 @@ def _set(module: L.LightningModule, values: dict[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
-_LINES = 40  # epochs are reported at most about this often when there is no terminal
+_LINES = 40  # epochs are reported at most about this often
 
 
 class TrainingProgress(L.Callback):
-    """A rich progress bar on a terminal; elsewhere a line every few epochs.
+    """A line every few epochs, and on a terminal a bar below them with the time left.
 
     Args:
         console: Where to write.
@@ -182,11 +182,11 @@ class TrainingProgress(L.Callback):
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"), TimeElapsedColumn(),
-                TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False), TextColumn("{task.fields[note]}"),
+                TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
                 console=self.console,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("training", total=total, completed=trainer.global_step, note="")
+            self._task = self._bar.add_task("training", total=total, completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -198,11 +198,9 @@ class TrainingProgress(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Report the epoch."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 1
-        note = f"epoch {epoch}/{epochs}  validation MAE/MAD {float(trainer.callback_metrics['val_score']):.4f}"
-        if self._bar is not None:
-            self._bar.update(self._task, note=note)
-        elif epoch == epochs or epoch % max(1, epochs // _LINES) == 0:
-            self.console.print(note)
+        if epoch == epochs or epoch % max(1, epochs // _LINES) == 0:
+            score = float(trainer.callback_metrics["val_score"])
+            self.console.print(f"epoch {epoch}/{epochs}  validation MAE/MAD {score:.4f}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the bar away."""

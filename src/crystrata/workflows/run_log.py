@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from rich.console import Console, ConsoleRenderable, RenderHook
+from rich.console import Console, ConsoleRenderable, NewLine, RenderHook
 from rich.control import Control
 from rich.text import Text
 
@@ -61,6 +61,6 @@ class RunLog(RenderHook):
         plain = Console(file=self._file, width=_WIDTH, no_color=True, markup=False, emoji=False, highlight=False)
         with storage_errors(self._path):
             for one in renderables:
-                if not isinstance(one, Control):
+                if not isinstance(one, Control | NewLine):  # what a bar draws itself with
                     plain.print(one, soft_wrap=isinstance(one, Text))  # a table fills the width
         return renderables
