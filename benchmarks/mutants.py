@@ -149,12 +149,11 @@ def tried(module: str, place: int) -> dict[str, Any]:
         change(node)
         after = ast.unparse(node)
         file.write_text(ast.unparse(tree), encoding="utf-8")
-        paths = os.pathsep.join([str(Path(folder) / "src"), str(ROOT / "benchmarks")])
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-p", "no:cacheprovider", *TESTS[module]]
+        paths = f"pythonpath={Path(folder) / 'src'} {ROOT / 'benchmarks'}"
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "1", "-o", paths, *TESTS[module]]
         started = time.perf_counter()
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True,
-            text=True,
+            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
         )  # fmt: skip
         failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return {

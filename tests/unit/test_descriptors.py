@@ -26,6 +26,7 @@ from crystrata.compositions.descriptors import (
     Statistics,
     composition_statistics,
     describe_valid,
+    descriptor_source,
 )
 from crystrata.compositions.element_features import FILE, element_features_csv, load_element_features
 from crystrata.compositions.keys import weights
@@ -297,3 +298,33 @@ def test_matminer_describes() -> None:
     assert found[0, source.names.index("MagpieData maximum Number")] == 26
     with pytest.raises(InputError, match="no preset 'x'"):
         Matminer("x")
+
+
+@pytest.fixture
+def own_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A function in a file of the current folder: three numbers of a formula, none of one without oxygen."""
+    (tmp_path / "own_numbers.py").write_text(
+        "def numbers(formula):\n    return None if 'Si' in formula else [len(formula), formula.count('O'), 1.5]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_numbers", raising=False)
+    return "own_numbers:numbers"
+
+
+def test_a_function_of_ones_own(own_function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYSTRATA_TRUST_CODE", "1")
+    source = descriptor_source("function", name=own_function)
+    table, valid = source.describe(["LiO", "OSi", "Fe2O3"])
+    assert valid.tolist() == [True, False, True]
+    assert table.tolist() == [[3, 1, 1.5], [0, 0, 0], [5, 1, 1.5]]
+    assert source.names == ("numbers[0]", "numbers[1]", "numbers[2]")
+    for wrong in ("own_numbers:missing", "no_such_file:numbers", "own_numbers"):
+        with pytest.raises(InputError, match="write module:function of a Python file"):
+            descriptor_source("function", name=wrong)
+
+
+def test_a_function_is_not_imported_unless_it_is_trusted(own_function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CRYSTRATA_TRUST_CODE", raising=False)
+    with pytest.raises(UsageError, match="give --trust-code"):
+        descriptor_source("function", name=own_function)
+    assert "own_numbers" not in sys.modules

@@ -82,6 +82,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
     "yaml-run": partial(manual.keys, RunConfig),
     "yaml-task": partial(manual.keys, Task),
+    "descriptors": manual.descriptors,
     "yaml-trainer": partial(manual.keys, TrainerArguments),
     "yaml-trainer-fixed": partial(manual.fixed, FIXED),
     "yaml-older": partial(manual.spellings, {"trainer": TRAINER, "model.init_args": RENAMED}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ def build_parser() -> Parser:
     parser.add_argument("--print_config", action="store_true", help="print the complete configuration and stop")
     parser.add_argument(
         "--trust-pickle", action="store_true", help="open pickled tables, which can run any program while they are read"
+    )
+    parser.add_argument(
+        "--trust-code", action="store_true", help="import the function that a descriptor names, which runs its code"
     )
     for flag, place in _SHORT.items():
         parser.add_argument(f"--{flag}", action="store_true", help=f"set {place}")
@@ -90,8 +94,11 @@ def _run(verb: str, pieces: Sequence[tuple[str, str]], flags: argparse.Namespace
     experiment, checkpoint = _experiment(pieces), flags.ckpt_path
     if experiment is None and (pieces or verb == "fit" or flags.print_config or checkpoint is None):
         raise UsageError(f"{PROGRAM} {verb} needs --config FILE")
+    from crystrata.compositions.descriptors import TRUST_CODE
     from crystrata.workflows.sources import Inputs
 
+    if flags.trust_code:
+        os.environ[TRUST_CODE] = "1"
     inputs = Inputs(trust_pickle=flags.trust_pickle)
     if experiment is not None and flags.print_config:
         import yaml

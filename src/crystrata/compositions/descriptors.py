@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +21,7 @@ from crystrata.compositions.element_features import load_element_features
 from crystrata.compositions.keys import composition_keys, known_weights
 from crystrata.compositions.kmd import GRID, KernelMeanDescriptor
 from crystrata.elements import SYMBOLS
-from crystrata.errors import InputError, unknown_name
+from crystrata.errors import InputError, UsageError, unknown_name
 from crystrata.files import digest_of_json
 
 STATISTICS = ("mean", "variance", "max", "min")
@@ -43,6 +46,9 @@ def composition_statistics(weights: np.ndarray, features: np.ndarray) -> np.ndar
 
 
 _GAPS = ["", "NaN", "nan", "NA", "N/A", "null", "None", "na"]  # in a csv
+_TRIED = "ClNa"  # whose numbers tell how many a function gives
+TRUST_CODE = "CRYSTRATA_TRUST_CODE"
+"""Environment variable by which a person allows functions that configurations name to be imported."""
 _EXAMPLES = 5  # of keys without a descriptor, in the warning
 
 
@@ -127,6 +133,48 @@ class Matminer:
         for row in np.flatnonzero(valid).tolist():
             table[row] = self._featurizer.featurize(Composition(keys[row]))
         return _without_gaps(table, valid)
+
+
+class FromFunction:
+    """A function of one's own, `module:name`: from a composition to its numbers, (D,); None where there are none.
+
+    It is imported only where a person says so, by `--trust-code` or the environment variable `CRYSTRATA_TRUST_CODE`: a
+    configuration of somebody else runs no code. The current folder is searched for the module first.
+
+    Raises:
+        UsageError: Nobody said so.
+        InputError: There is no such function.
+    """
+
+    def __init__(self, name: str) -> None:
+        if os.environ.get(TRUST_CODE) != "1":
+            raise UsageError(
+                f"descriptor function {name}: importing it runs its code. If you trust it, give --trust-code, or set "
+                f"{TRUST_CODE}=1 for commands without this flag"
+            )
+        module, _, function = name.partition(":")
+        sys.path.insert(0, os.getcwd())
+        try:
+            self._function: Callable[[str], Any] = getattr(import_module(module), function)
+            source = inspect.getsource(self._function)
+        except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
+            raise InputError(f"descriptor function {name}: write module:function of a Python file ({error})") from None
+        finally:
+            sys.path.remove(os.getcwd())
+        self.names = tuple(f"{function}[{place}]" for place in range(len(self._numbers(_TRIED))))
+        self.digest = digest_of_json({"function": name, "source": source})
+
+    def _numbers(self, key: str) -> np.ndarray:
+        found = self._function(key)
+        return np.empty(0) if found is None else np.asarray(found, dtype=np.float32).ravel()
+
+    def describe(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """See `DescriptorSource.describe`; a key is valid where it has as many finite numbers as rock salt."""
+        rows = [self._numbers(key) for key in keys]
+        valid = np.array([len(row) == len(self.names) for row in rows], dtype=bool)
+        empty = np.zeros(len(self.names), dtype=np.float32)
+        table = np.array([row if there else empty for row, there in zip(rows, valid, strict=True)], dtype=np.float32)
+        return _without_gaps(table.reshape(len(rows), len(self.names)), valid)
 
 
 class Joined:
@@ -220,6 +268,7 @@ DESCRIPTORS: dict[str, Callable[..., DescriptorSource]] = {
     "matminer": Matminer,
     "table": PrecomputedDescriptors,
     "joined": Joined,
+    "function": FromFunction,
 }
 """Kind -> source."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from crystrata import errors
+from crystrata.compositions.descriptors import DESCRIPTORS
 from crystrata.datasets.splits import PROTOCOLS
 from crystrata.jarvis_properties import GROUPS, NINE
 from crystrata.jarvis_properties import properties as nine_properties
@@ -184,6 +185,15 @@ def fixed(keys: Mapping[str, tuple[tuple[Any, ...], str]]) -> str:
         [code(key), ", ".join(map(code, dict.fromkeys(map(str, values)))), why] for key, (values, why) in keys.items()
     ]
     return table(("key of `trainer`", "values", "reason"), rows)
+
+
+def descriptors() -> str:
+    """Return the kinds of descriptors of compositions with their settings."""
+    rows = []
+    for kind, source in DESCRIPTORS.items():
+        settings = [code(name) for name in inspect.signature(source).parameters]
+        rows.append([code(kind), ", ".join(settings), (inspect.getdoc(source) or "").splitlines()[0]])
+    return table(("kind", "settings", "what it is"), rows)
 
 
 def releases() -> str:

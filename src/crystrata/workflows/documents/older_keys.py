@@ -116,7 +116,9 @@ def fields_of(model: Mapping[str, Any], data: Mapping[str, Any]) -> Values:
 
 
 def _descriptor(source: Any) -> Values:
-    """Return the descriptor that an older document names by the class of its source."""
+    """Return the descriptor that an older document names: a function, `module:name`, or the class of a source."""
+    if isinstance(source, str) and ":" in source:
+        return {"kind": "function", "name": source}
     path, arguments = class_and_arguments(source, "data.init_args.descriptor_fn")
     if NEW_NAMES.get(path.rpartition(".")[2]) != "descriptor: {kind: table}":
         raise unknown_name("class at data.init_args.descriptor_fn", path, ["PrecomputedDescriptorSource"])
