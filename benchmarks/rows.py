@@ -59,12 +59,13 @@ def chosen(rows: Mapping[str, Any], only: str) -> dict[str, Any]:
 
 
 def run(command: str, data_file: str | None) -> tuple[bool, float]:
-    """Run a command in a folder of its own; return whether it ended with 0, and its seconds."""
-    places = {"ROOT": str(ROOT), "PHASE2": str(ROOT / "scripts" / "phase2_multitask"), "DATA": data_file or "nowhere"}
-    for word, place in places.items():
+    """Run a command beside links to scripts and examples; return whether it ended with 0, and its seconds."""
+    for word, place in {"ROOT": str(ROOT), "DATA": data_file or "nowhere"}.items():
         command = command.replace(word, place)
     folder, binaries = tempfile.mkdtemp(prefix="row_"), str(Path(sys.executable).parent)
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}", "OMP_NUM_THREADS": "1"}
+    for name in ("scripts", "examples"):
+        (Path(folder) / name).symlink_to(ROOT / name)
     started = time.perf_counter()
     try:
         done = subprocess.run(

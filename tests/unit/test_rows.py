@@ -39,8 +39,12 @@ def test_rows_are_chosen_by_name_and_group() -> None:
     assert chosen(ROWS, "") == ROWS
 
 
-@pytest.mark.parametrize(("command", "holds"), [('ls ROOT/README.md && test -z "$(ls)"', True), ("ls ROOT/no", False)])
-def test_a_command_runs_in_an_empty_folder(command: str, holds: bool, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "holds"), [('ls ROOT/README.md examples/cifs && test -z "$(ls models)"', True), ("ls ROOT/no", False)]
+)
+def test_a_command_runs_beside_scripts_and_examples(
+    command: str, holds: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(command, None)[0] == holds
     assert ("ended with" in capsys.readouterr().err) != holds
 
