@@ -23,7 +23,7 @@ ELSEWHERE = {
     "models_dir": "elsewhere", "data_dir": "elsewhere", "workers": 3, "keep_last": 5,
     "top_k": 7, "time_budget": 2.5, "run_id": "mine", "data_file": "other.json",
     "device": "cpu", "compiled": True, "source": "demo", "splits_file": "other.parquet", "start": "other",
-    "structure_start": "other", "strict_start": True,
+    "structure_start": "other", "strict_start": True, "table": "other.csv", "structures": "other", "id_column": "id",
 }  # fmt: skip
 """Another place and manner of the same run, by field."""
 

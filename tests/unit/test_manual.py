@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import completed_runs, design, evaluate, predict, several_runs, store, train, trainer
+from crystrata.cli import completed_runs, design, evaluate, own_data, predict, several_runs, store, train, trainer
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -154,7 +154,11 @@ def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.EntryPoint(single_task=single)) for single in (False, True)]
     verbs = (predict.main, store.main, design.main, design.study, evaluate.main, several_runs.matrix)
     verbs += (several_runs.continual, completed_runs.ensemble, completed_runs.export, completed_runs.leaderboard)
-    parsers += [trainer.build_parser(), *(parser_of(verb, monkeypatch) for verb in verbs)]
+    parsers += [
+        trainer.build_parser(),
+        own_data.build_parser("crystrata train"),
+        *(parser_of(verb, monkeypatch) for verb in verbs),
+    ]
     return {flag for parser in parsers for flag in parser._option_string_actions} | YAML_FLAGS | {"--version"}
 
 

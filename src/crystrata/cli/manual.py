@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from crystrata.cli import design, evaluate, several_runs, train, trainer
+from crystrata.cli import design, evaluate, own_data, several_runs, train, trainer
 from crystrata.cli.parsing import Parser, run_verb
 from crystrata.design.study_config import Scenario, SeedChoice, StudyConfig
 from crystrata.errors import InputError, unknown_name
@@ -79,6 +79,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "flags-study": lambda: flags(design.build_study_parser()),
     "flags": lambda: flags(train.build_parser(train.EntryPoint())),
     "yaml-flags": lambda: flags(trainer.build_parser()),
+    "flags-own": lambda: flags(own_data.build_parser("crystrata train")),
     "flags-evaluate": lambda: flags(evaluate.build_parser()),
     "yaml-run": partial(manual.keys, RunConfig),
     "yaml-task": partial(manual.keys, Task),

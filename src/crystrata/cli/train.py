@@ -49,6 +49,10 @@ def main(arguments: Sequence[str] | None = None, entry: EntryPoint | None = None
     """Parse the flags, resolve the preset and run; return the exit code. `--config FILE` reads the run from a file."""
     entry = entry or EntryPoint()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.split("=")[0] == "--table" for word in given):
+        from crystrata.cli import own_data
+
+        return own_data.main(given, entry.program)
     if any(word.split("=")[0] == "--config" for word in given):
         from crystrata.cli import trainer
 
@@ -80,6 +84,7 @@ def build_parser(entry: EntryPoint) -> Parser:
         what.add_argument("--properties", metavar="A,B", help=f"some of {_KNOWN}")
         what.add_argument("--property-group", metavar=_choices(GROUPS), help="a named group (default: core4)")
     what.add_argument("--config", metavar="FILE", help="YAML file of the run, in place of these flags")
+    what.add_argument("--table", metavar="FILE", help="data of your own, in place of these flags: see --table --help")
     _add_overrides(parser.add_argument_group("overrides of the preset"))
     data = parser.add_argument_group("data")
     for name in DATA:

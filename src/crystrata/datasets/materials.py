@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -13,6 +13,7 @@ import pandas as pd
 from crystrata.datasets.labels import KeyedLabels, Labels
 from crystrata.errors import DataError
 from crystrata.graphs.arrays import GraphArrays
+from crystrata.structures.crystal import Rejected
 from crystrata.tasks import PARTS
 
 NOWHERE = -1
@@ -47,6 +48,7 @@ class Materials:
         structures: Crystals, or None where nothing reads them.
         listed: Task -> whether its own tables have the material, (n,), for tasks with tables of their own.
         written: Id -> the composition as the first table that has it writes it, in the order of the tables.
+        rejected: Rows of a table of one's own that could not be used, with the reasons.
         table: Columns of the source, row by row, or None where labels have tables of their own.
         demo: Whether they are the demo crystals, whose labels are not DFT.
     """
@@ -57,6 +59,7 @@ class Materials:
     structures: Structures | None = None
     listed: Mapping[str, np.ndarray] = field(default_factory=dict)
     written: Mapping[str, str] = field(default_factory=dict)
+    rejected: Sequence[Rejected] = ()
     table: pd.DataFrame | None = None
     demo: bool = False
 

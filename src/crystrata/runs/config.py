@@ -38,7 +38,7 @@ OWN_TABLES = "tasks"
 
 NOT_RESULT = (
     "models_dir", "data_dir", "workers", "run_id", "data_file", "splits_file", "device", "source", "keep_last", "top_k",
-    "time_budget", "compiled", "start", "structure_start", "strict_start",
+    "time_budget", "compiled", "start", "structure_start", "strict_start", "table", "structures", "id_column",
 )  # fmt: skip
 """Fields that say where and how a run is carried out, not what it computes: free to change on resume (materials,
 labels and split are compared by their digests; weights that it started from are in its checkpoints)."""
@@ -116,6 +116,9 @@ class RunConfig:
             without a network.
         release: Official release to download.
         data_file: Local dft_3d file: json, json.gz, json.zip or parquet.
+        table: Table of one's own with a row for each structure, in place of a source.
+        structures: Structures that the rows of this table name: a folder, an archive or a file.
+        id_column: Column of this table that names the structures; found if not given.
         max_samples: Materials in all parts together.
         outlier_filter: Whether training labels that cannot be right are masked; they are reported either way.
         outlier_z: Robust score above which a label is an outlier.
@@ -179,6 +182,9 @@ class RunConfig:
     source: Source = "auto"
     release: str = DEFAULT_RELEASE
     data_file: str | None = None
+    table: str | None = None
+    structures: str | None = None
+    id_column: str | None = None
     max_samples: Annotated[int, Ge(LEAST_SAMPLES)] | None = None
     outlier_filter: bool = False
     outlier_z: Positive = 8.0

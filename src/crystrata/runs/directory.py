@@ -27,6 +27,7 @@ PREDICTIONS = "test_predictions.csv"
 TASK_PREDICTIONS = "predictions"
 OFFICIAL = "official_predictions.csv"
 OUTLIERS = "outliers.csv"
+REJECTED = "rejected.csv"
 RUN_LOCK = ".lock"
 
 ARTIFACTS: dict[str, str] = {

@@ -114,7 +114,10 @@ def prepare(
         CrystrataError: The source is unusable, a task has no label to train on, or a tested material was trained on.
     """
     require_valid_source(config)
-    own_tables = config.mode == OWN_TABLES or inputs.table is not None or any(task.data_files for task in config.tasks)
+    own_structures = config.table is not None
+    own_tables = not own_structures and (
+        config.mode == OWN_TABLES or inputs.table is not None or any(task.data_files for task in config.tasks)
+    )
     with _progress(console) as progress:
         if own_tables:
             materials, labels, descriptors, facts = from_tables(config, console, inputs)
@@ -122,7 +125,7 @@ def prepare(
             materials, labels, descriptors, facts = from_source(config, console, inputs, progress("building graphs"))
         known = {name: one.known_samples for name, one in labels.items()}
         split = _split(config, materials, known, progress("symmetry of the crystals"))
-        split = _without_seen(split, materials, known, config, earlier, own_tables=own_tables)
+        split = _without_seen(split, materials, known, config, earlier, own=own_tables or own_structures)
         hulls = training_hulls(config, materials, labels, split, progress("convex hull of the training energies"))
     if not own_tables:
         split = keep_rows(split, np.logical_or.reduce(list(known.values())))
@@ -192,7 +195,7 @@ def _split(
 
 def _without_seen(
     split: Split, materials: Materials, known: Mapping[str, np.ndarray], config: RunConfig,
-    earlier: TrainingRecord | None, *, own_tables: bool,
+    earlier: TrainingRecord | None, *, own: bool,
 ) -> Split:  # fmt: skip
     """Refuse weights to start from that were trained on what is tested here; validate on nothing that they saw.
 
@@ -202,7 +205,7 @@ def _without_seen(
     if earlier is None:
         return split
     seen = earlier.saw(materials.ids)
-    if own_tables and not config.strict_start:
+    if own and not config.strict_start:
         learned = [there & earlier.learned(name, materials.ids) for name, there in known.items()]
         seen = np.logical_or.reduce(learned) if learned else np.zeros(len(materials), dtype=bool)
     return keep_unseen(split, materials.ids, seen)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
@@ -26,6 +27,7 @@ from crystrata.runs.directory import (
     CONFIG,
     HISTORY,
     OUTLIERS,
+    REJECTED,
     RUN_LOCK,
     SPLITS,
     create_run_dir,
@@ -200,6 +202,9 @@ def _fitted(config: RunConfig, prepared: Prepared, console: Console) -> RunConfi
 def _write_data(path: Path, prepared: Prepared) -> None:
     write_json(path / SPLITS, prepared.split.as_dict(prepared.dataset.ids))
     write_text(path / OUTLIERS, prepared.outliers.table.to_csv(index=False, float_format="%.6g"))
+    if rejected := prepared.dataset.materials.rejected:
+        rows = pd.DataFrame([(one.id, one.code, one.reason) for one in rejected], columns=["row", "code", "reason"])
+        write_text(path / REJECTED, rows.to_csv(index=False))
 
 
 def _train(

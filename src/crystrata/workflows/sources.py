@@ -35,6 +35,8 @@ from crystrata.graphs.store import GraphStore, open_store
 from crystrata.runs.config import RunConfig
 from crystrata.sources import Source
 from crystrata.sources.opening import open_source
+from crystrata.sources.own import open_own
+from crystrata.structures.crystal import Rejected
 
 Tables: TypeAlias = pd.DataFrame | Mapping[str, pd.DataFrame] | None
 _Data: TypeAlias = tuple[Materials, dict[str, Labels], np.ndarray | None, dict[str, Any]]
@@ -62,7 +64,11 @@ NO_INPUTS = Inputs()
 def from_source(config: RunConfig, console: Console, inputs: Inputs, progress: Callable[[int, int], None]) -> _Data:
     """Return the materials of a source with the labels in its columns."""
     data_dir = Path(config.data_dir)
-    table = open_source(config.source, config.release, config.data_file, data_dir, console)
+    rejected: list[Rejected] = []
+    if config.table is not None and config.structures is not None:
+        table, rejected = open_own(Path(config.table), Path(config.structures), config.id_column)
+    else:
+        table = open_source(config.source, config.release, config.data_file, data_dir, console)
     dataset = CrystalPropertyDataset(
         table, data_dir / "stores", config.trained, config.graph, workers=config.workers, progress=progress
     )
@@ -70,11 +76,15 @@ def from_source(config: RunConfig, console: Console, inputs: Inputs, progress: C
         "source": {"name": table.name, "demo": table.demo, "digest": table.digest, **table.provenance},
         "store": dataset.store.path.name,
     }
+    if config.table is not None:
+        rejected += dataset.store.rejected
+        console.print(f"{config.table}: {len(dataset)} rows with a structure, {len(rejected)} rejected", soft_wrap=True)
+    materials = replace(dataset.materials, rejected=tuple(rejected))
     if config.composition is None:
-        return dataset.materials, dataset.labels, None, facts
+        return materials, dataset.labels, None, facts
     source = CachedDescriptors(inputs.descriptors or descriptor_source(**config.descriptor))
     values, places = describe_valid(source, dataset.materials.formulas)
-    materials, labels = _with_rows(dataset.materials, dataset.labels, np.isin(np.arange(len(dataset)), places))
+    materials, labels = _with_rows(materials, dataset.labels, np.isin(np.arange(len(dataset)), places))
     return materials, labels, values, facts | _descriptor_facts(config, source)
 
 
