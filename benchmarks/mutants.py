@@ -16,6 +16,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_name("results") / "mutants.json"
+_LONGEST = 600.0  # seconds of the tests of a mutant: a loop without end is noticed too
 _CONTRACTS = "tests/contracts"
 _UNIT = "tests/unit"
 TESTS: dict[str, tuple[str, ...]] = {
@@ -152,15 +154,27 @@ def tried(module: str, place: int) -> dict[str, Any]:
         paths = f"pythonpath={Path(folder) / 'src'} {ROOT / 'benchmarks'}"
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "1", "-o", paths, *TESTS[module]]
         started = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-        )  # fmt: skip
-        failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        code, said = _within(command, _LONGEST)
+        failed = [line.split()[1] for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return {
             "module": module, "line": line, "kind": kind, "before": before, "after": after,
-            "killed_by": failed[0].partition(" ")[0] if failed else ("" if done.returncode == 0 else "import"),
+            "killed_by": failed[0].partition(" ")[0] if failed else {0: "", None: "time"}.get(code, "import"),
             "seconds": round(time.perf_counter() - started, 1),
         }  # fmt: skip
+
+
+def _within(command: list[str], seconds: float) -> tuple[int | None, str]:
+    """Run a command; return its exit code and what it printed. One that takes too long is ended, and has no code."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return None, process.communicate()[0]
+    return process.returncode, said
 
 
 def page(mutants: list[dict[str, Any]], seed: int) -> str:

@@ -12,6 +12,8 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 _PUBLIC = {
     "load": "prediction.trained_model",
     "predict": "prediction.trained_model",
+    "embed": "prediction.trained_model",
+    "train": "workflows.own_data",
     "TrainedModel": "prediction.trained_model",
     "Formula": "prediction.predict",
     "read_crystals": "structures.readers",
@@ -20,7 +22,9 @@ _PUBLIC = {
 }
 """Name for `import crystrata` -> module that has it, which is imported when the name is first used."""
 
-__all__ = ["Crystal", "Formula", "Task", "TrainedModel", "__version__", "load", "predict", "read_crystals"]
+__all__ = [
+    "Crystal", "Formula", "Task", "TrainedModel", "__version__", "embed", "load", "predict", "read_crystals", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+import crystrata
 from crystrata.cli.main import main
 from crystrata.prediction.predict import predict_files
 from crystrata.prediction.trained_model import load_model
@@ -113,6 +114,15 @@ def test_a_start_and_a_frozen_encoder(train: Train, tmp_path: Path, capsys: pyte
     config = json.loads((second / CONFIG).read_text())
     assert (config["freeze_shared"], config["epochs"], config["id_column"]) == (True, 2, "file")
     assert "start" in json.loads((second / RESULTS).read_text())  # how much of the test part the start had seen
+
+
+def test_training_from_python(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"start": "none", "epochs": 2, "device": "cpu", "units": ["GPa"]}
+    model = crystrata.train(data / "mine.csv", "bulk modulus", structures=data / "files", **settings)
+    assert model.path.is_relative_to(tmp_path / "models") or not model.path.is_absolute()
+    (crystal,) = crystrata.read_crystals(data / "files" / "demo-0001-Li-fcc.poscar")
+    assert np.isfinite(model.predict(crystal)["bulk_modulus [GPa]"][0])
 
 
 def test_formulas_alone(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

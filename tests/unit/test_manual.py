@@ -152,7 +152,15 @@ def test_every_script_is_in_the_manual_and_every_preset_has_one(root: Path, manu
 
 def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     parsers = [train.build_parser(train.EntryPoint(single_task=single)) for single in (False, True)]
-    verbs = (predict.main, store.main, design.main, design.study, evaluate.main, several_runs.matrix)
+    verbs = (
+        predict.main,
+        predict.embed_main,
+        store.main,
+        design.main,
+        design.study,
+        evaluate.main,
+        several_runs.matrix,
+    )
     verbs += (several_runs.continual, completed_runs.ensemble, completed_runs.export, completed_runs.leaderboard)
     parsers += [
         trainer.build_parser(),

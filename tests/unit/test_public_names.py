@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from known_crystals import CRYSTALS
 
 import crystrata
+from crystrata.cli.main import main
 from crystrata.errors import ModelError, UsageError
 from crystrata.files import write_json
 from crystrata.jarvis_properties import property_tasks
@@ -62,6 +64,28 @@ def test_structures_in_any_form_are_predicted_alike(weights: Path) -> None:
     np.testing.assert_allclose(values, values[0], rtol=1e-4)
     assert len(model.predict(structure)) == len(model.predict(str(cif))) == 1
     assert crystrata.predict(CRYSTALS[1], model=weights)["formula"].tolist() == ["ClNa"]
+
+
+def test_latents_of_structures(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = crystrata.embed([CRYSTALS[0], "gone.cif", CRYSTALS[1]], model=weights)
+    assert table["error_code"].tolist() == ["", "not_found", ""]
+    latents = table.filter(regex=r"^\d+$").to_numpy()
+    assert latents.dtype == np.float32
+    assert np.isfinite(latents).all(axis=1).tolist() == [True, False, True]
+    alone = crystrata.load(weights).embed(CRYSTALS[1]).filter(regex=r"^\d+$").to_numpy()
+    np.testing.assert_allclose(alone[0], latents[2], rtol=1e-5, atol=1e-6)
+    files = [str(ROOT / "examples" / "cifs" / name) for name in ("silicon.cif", "quartz.cif")]
+    for ending in ("parquet", "csv", "npy"):
+        output = tmp_path / f"latents.{ending}"
+        assert main(["embed", "--cif", *files, "gone.cif", "--model", str(weights), "--output", str(output)]) == 0
+        assert "3 rows, 1 with errors" in capsys.readouterr().out
+    read = pd.read_parquet(tmp_path / "latents.parquet").filter(regex=r"^\d+$").to_numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "latents.npy"), read)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "latents.csv").filter(regex=r"^\d+$"), read, rtol=1e-6)
+    assert main(["embed", "--cif", *files, "--model", str(weights), "--output", "latents.txt"]) == 2
+    assert "latents.txt: end the name in .parquet, .csv, .npy" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="nothing to embed"):
+        crystrata.embed([], model=weights)
 
 
 def test_what_is_no_structure_is_told(weights: Path) -> None:

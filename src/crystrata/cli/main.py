@@ -17,6 +17,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     ),
     "matrix": ("train the model matrix", lambda rest: several_runs.matrix(rest, "crystrata matrix")),
     "predict": ("predict properties from structures or formulas", lambda rest: predict.main(rest, "crystrata predict")),
+    "embed": ("write the latents of structures or formulas", predict.embed_main),
     "evaluate": ("print the metrics of a model on a split or a table", evaluate.main),
     "ensemble": ("make one model of several runs", completed_runs.ensemble),
     "continual": ("learn tasks one after another", several_runs.continual),

@@ -10,6 +10,7 @@ from crystrata.cli.parsing import Parser, add_models_dir, run_verb, terminal
 from crystrata.errors import InputError, UsageError
 
 ALL_FAILED = 1
+EMBEDDINGS = (".parquet", ".csv", ".npy")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "inference_multitask.py") -> int:
@@ -20,9 +21,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
         ("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
     )
     what = parser.add_argument_group("structures or formulas")
-    what.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
-    what.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
-    what.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
+    _add_inputs(what)
     what.add_argument(
         "--majority-species",
         action="store_true",
@@ -47,6 +46,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     parser.add_argument("--output", metavar="FILE", help="csv or xlsx table (with --dir: phase2_preds.csv)")
     flags = parser.parse_args(arguments)
     return run_verb(lambda: _run(flags))
+
+
+def _add_inputs(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
+    group.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
+    group.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
 
 
 def _run(flags: argparse.Namespace) -> int:
@@ -89,6 +94,59 @@ def _run(flags: argparse.Namespace) -> int:
     items = "formulas" if flags.formula else "structures"
     print_predictions(table, model, console, items=items, written=output)
     return ALL_FAILED if (table["error_code"] != "").all() else 0
+
+
+def embed_main(arguments: Sequence[str] | None = None, program: str = "crystrata embed") -> int:
+    """Parse the flags and write latents; return the exit code: 0, 1 if every input failed, 2 for a wrong call."""
+    parser = Parser(
+        program,
+        "Write the latents of structures or formulas, the numbers by which a model knows them: for regressions, "
+        "searches and maps of your own.",
+        ("--dir cifs/ --output latents.parquet", "--cif POSCAR --model RUN --output latents.npy"),
+    )
+    _add_inputs(parser)
+    parser.add_argument("--model", metavar="MODEL", help="as of crystrata predict (default: the shipped model)")
+    add_models_dir(parser, words="folder of all runs (default: models)")
+    parser.add_argument("--device", default="auto", metavar="{auto,cpu,cuda}", help="where to compute")
+    parser.add_argument(
+        "--output", required=True, metavar="FILE", help="parquet or csv table, or npy, the numbers alone in input order"
+    )
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _embed(flags))
+
+
+def _embed(flags: argparse.Namespace) -> int:
+    output = Path(flags.output)
+    if output.suffix not in EMBEDDINGS:
+        raise UsageError(f"{output}: end the name in {', '.join(EMBEDDINGS)}")
+    paths = _inputs(flags)
+    import io
+
+    import numpy as np
+
+    from crystrata.files import write_bytes
+    from crystrata.prediction.predict import Formula, embed
+    from crystrata.prediction.trained_model import load_model
+    from crystrata.runs.find import find_model
+    from crystrata.structures.readers import read_crystals
+
+    console = terminal()
+    model = load_model(find_model(flags.models_dir, flags.model), flags.device)
+    with console.status("embedding"):
+        table = embed(model, map(Formula, flags.formula) if flags.formula else read_crystals(paths))
+    content = io.BytesIO()
+    if output.suffix == ".npy":
+        np.save(content, table.filter(regex=r"^\d+$").to_numpy(dtype=np.float32))
+    elif output.suffix == ".csv":
+        content.write(table.to_csv(index=False, float_format="%.7g").encode())
+    else:
+        table.to_parquet(content, index=False)
+    write_bytes(output, content.getvalue())
+    failed = table[table["error_code"] != ""]
+    for row in failed.itertuples():
+        console.print(f"{row.id}: {row.error_code}: {row.error}", style="red", soft_wrap=True)
+    console.print(f"{len(table)} rows, {len(failed)} with errors: {output}", soft_wrap=True)
+    return ALL_FAILED if len(failed) == len(table) else 0
 
 
 def _inputs(flags: argparse.Namespace) -> list[Path]:

@@ -145,6 +145,43 @@ def predict(
     return pd.concat(tables or [predict_materials(model, [], interval)], ignore_index=True)
 
 
+def embed(
+    model: TrainedModel, items: Iterable[Material], *, progress: Callable[[int], None] | None = None
+) -> pd.DataFrame:
+    """Return the latents of crystals and formulas, by which a model knows them: numbers for regressions of one's own.
+
+    Of several networks, the first one tells them: its encoder is what `--start` starts from.
+
+    Returns:
+        One row per item: `id`, `formula`, `0` to `d - 1` (float32, NaN where it failed), `error_code`, `error`.
+    """
+    network = model.network.members[0] if isinstance(model.network, Ensemble) else model.network
+    parts, done = [], 0
+    for chunk in _chunks(items):
+        graphs, failed = _graphs(model, chunk)
+        rows = np.array([row for row in range(len(chunk)) if row not in failed], dtype=np.int64)
+        latents = np.full((len(chunk), network.latent_width), np.nan, dtype=np.float32)
+        if len(rows):
+            chosen = [item for row in rows if not isinstance(item := chunk[row], Rejected)]
+            latents[rows] = evaluate_rows(network, _dataset(model, graphs, chosen, rows)).latents
+        about = {
+            "id": [_as_text(item.id) for item in chunk],
+            "formula": ["" if isinstance(item, Rejected) else item.formula for item in chunk],
+        }
+        errors = {
+            "error_code": [failed[row].code if row in failed else "" for row in range(len(chunk))],
+            "error": [_as_text(failed[row].reason) if row in failed else "" for row in range(len(chunk))],
+        }
+        numbers = pd.DataFrame(latents, columns=list(map(str, range(latents.shape[1]))))
+        parts.append(pd.concat([pd.DataFrame(about), numbers, pd.DataFrame(errors)], axis=1))
+        done += len(chunk)
+        if progress:
+            progress(done)
+    if not parts:
+        raise UsageError("nothing to embed: give at least one structure or formula")
+    return pd.concat(parts, ignore_index=True)
+
+
 def _chunks(items: Iterable[Material]) -> Iterator[list[Material]]:
     """Yield the items in lists that are bounded in materials and in atoms; a crystal above the bound comes alone."""
     chunk, atoms = list[Material](), 0

@@ -82,6 +82,15 @@ class TrainedModel:
 
         return predict(self, materials_of(items, self), interval=interval)
 
+    def embed(self, items: Any) -> pd.DataFrame:
+        """Return the latents of materials; see `predict` for what items are, and `crystrata.prediction.predict.embed`.
+
+        The columns `0`, `1`, ... are float32; `id` and `formula` say what a row is, `error` why it is NaN.
+        """
+        from crystrata.prediction.predict import embed, materials_of
+
+        return embed(self, materials_of(items, self))
+
     def levels(self, formulas: Sequence[str]) -> dict[str, Levels]:
         """Return where n compositions lie over the hulls that the model knows, property -> levels."""
         counts, hulls = formula_counts(formulas), self.facts.get("hulls", {})
@@ -138,3 +147,8 @@ def load(name: str | Path | None = None, *, models_dir: str | Path = "models", d
 def predict(items: Any, *, model: str | Path | None = None, interval: float = 90.0) -> pd.DataFrame:
     """Predict materials with the model that a name or path stands for; see `load` and `TrainedModel.predict`."""
     return load(model).predict(items, interval=interval)
+
+
+def embed(items: Any, *, model: str | Path | None = None) -> pd.DataFrame:
+    """Return the latents of materials by the model that a name or path stands for; see `TrainedModel.embed`."""
+    return load(model).embed(items)

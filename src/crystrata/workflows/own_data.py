@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 from crystrata.errors import DataError, UsageError, unknown_name
 from crystrata.networks.config import NetworkConfig
+from crystrata.prediction.trained_model import TrainedModel, load_model
 from crystrata.presets import SIZES
 from crystrata.runs.config import OWN_TABLES, RunConfig
 from crystrata.runs.find import DEFAULT_MODEL, find_model
@@ -18,6 +20,7 @@ from crystrata.settings import make
 from crystrata.sources.own import column_of, read_own_table
 from crystrata.tasks import Task
 from crystrata.training.starting_weights import read_start
+from crystrata.workflows.run import run
 
 KINDS = ("number", "class")
 FREEZE = ("none", "encoder")
@@ -25,6 +28,26 @@ SCRATCH = "none"
 _STEPS = 2000  # of a training on few labels
 _EPOCHS = (20, 200)  # at least and at most
 _MOST_CLASSES = 50
+
+
+def train(
+    table: str | Path, target: str | Sequence[str], *, structures: str | Path | None = None,
+    console: Console | None = None, **settings: Any,
+) -> TrainedModel:  # fmt: skip
+    """Train a network for columns of a table of one's own; return the trained model.
+
+    Args:
+        table: One row for each material; see `own_config`, also for the further `settings`.
+        target: Column or columns to learn.
+        structures: Folder, archive or file of the structures that the rows name.
+        console: Where progress goes; nowhere if not given.
+
+    Raises:
+        CrystrataError: The data cannot be used.
+    """
+    targets = [target] if isinstance(target, str) else list(target)
+    config = own_config(Path(table), None if structures is None else Path(structures), targets, **settings)
+    return load_model(run(config, ["crystrata.train"], console or Console(quiet=True)))
 
 
 def own_config(

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from crystrata.errors import Interrupted, ModelError, StorageError, UsageError
 from crystrata.files import lock, read_json, write_json, write_text
-from crystrata.networks.device import resolve_device
+from crystrata.networks.device import one_thread, resolve_device
 from crystrata.networks.training_record import TrainingRecord
 from crystrata.reports.tables import print_tables
 from crystrata.runs.config import RunConfig
@@ -69,7 +69,7 @@ def run(
     device = device_in_words(config.device)
     if directory is None:
         require_free(config.family_dir, config.run_id)
-    with StopRequest(console) as stop, RunLog(console) as log:
+    with StopRequest(console) as stop, RunLog(console) as log, one_thread():
         earlier = _earlier(config, console)
         prepared = prepare(config, console, inputs=inputs, earlier=earlier)
         config = _fitted(config, prepared, console)
@@ -103,7 +103,7 @@ def resume(
     """
     device = device_in_words(config.device)
     require_epochs(path, config)
-    with StopRequest(console) as stop, lock(path / RUN_LOCK), RunLog(console) as log:
+    with StopRequest(console) as stop, lock(path / RUN_LOCK), RunLog(console) as log, one_thread():
         remove_leftovers(path)
         before, saved = read_manifest(path), saved_config(path)
         earlier = _earlier(config, console)
