@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 
 from crystrata.elements import MAX_ATOMIC_NUMBER, SYMBOLS
-from crystrata.errors import InputError
-from crystrata.hull import cached_hull_energies, formula_counts, hull_energies, solvers
+from crystrata.errors import InputError, ModelError
+from crystrata.hull import Levels, cached_hull_energies, formula_counts, hull_energies, solvers
+from crystrata.hull.conventions import with_derived
 from crystrata.hull.solvers import MAX_FACET_ELEMENTS, Solver
+from crystrata.jarvis_properties import PROPERTIES
 from crystrata.structures.crystal import reduced_formula
 
 SOLVERS: tuple[Solver, ...] = ("pymatgen", "scipy")
@@ -224,3 +226,16 @@ def plain_phase_diagram(counts: np.ndarray, energies: np.ndarray, reference: np.
             entries.append(PDEntry(compositions[row], energies[row] * counts[row].sum()))
         diagram = PhaseDiagram(entries)
         return np.array([diagram.get_hull_energy_per_atom(composition) for composition in compositions])
+
+
+def test_derived_values_are_labels_where_known_and_need_a_hull_elsewhere() -> None:
+    energy, ehull = PROPERTIES["formation_energy"], PROPERTIES["ehull"]
+    values = {"formation_energy": np.array([-1.0, -2.0])}
+    levels = {"ehull": Levels(np.ones(2), np.array([-1.5, -2.0]))}
+    own = {"ehull": np.array([0.3, np.nan])}
+    assert with_derived([energy], values, {}, own)["formation_energy"].tolist() == [-1.0, -2.0]
+    assert with_derived([energy, ehull], values, levels, own)["ehull"][0] == 0.3
+    found = with_derived([energy, ehull], values, levels)
+    assert found["ehull"] == pytest.approx(levels["ehull"].above(values["formation_energy"]))
+    with pytest.raises(ModelError, match="needs the convex hull of the training energies"):
+        with_derived([energy, ehull], values, {})

@@ -253,3 +253,13 @@ def test_a_kill_before_any_file_operation_leaves_sound_checkpoints(path: Path, t
     assert newest == sorted(newest)
     assert set(newest) == {2, 3}
     assert kills > 25
+
+
+@pytest.mark.parametrize("keep", [1, 2, 4])
+def test_checkpoints_move_one_name_on(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for number in range(1, 7):
+        write_checkpoint(path, values(number), keep=keep)
+    kept = [number_of(earlier(path, age)) for age in range(keep)]
+    assert kept == [6 - age for age in range(keep)]
+    assert len(list(tmp_path.glob("checkpoint*.pt"))) == keep
