@@ -115,6 +115,27 @@ def test_a_start_and_a_frozen_encoder(train: Train, tmp_path: Path, capsys: pyte
     assert (config["freeze_shared"], config["epochs"], config["id_column"]) == (True, 2, "file")
     assert "start" in json.loads((second / RESULTS).read_text())  # how much of the test part the start had seen
 
+    models = ("--models-dir", str(tmp_path / "models"))
+    capsys.readouterr()
+    assert main(["runs", *models]) == 0
+    listed = capsys.readouterr().out
+    assert listed.index("run_second") < listed.index("run_first")
+    assert main(["runs", *models, "--property", "bulk_modulus"]) == 0
+    assert "run_second" not in capsys.readouterr().out
+    assert main(["runs", *models, "--property", "bulk_modulsu"]) == 2
+    assert "did you mean 'bulk_modulus'" in capsys.readouterr().err
+    assert main(["compare", str(first), str(second)]) == 0
+    compared = capsys.readouterr().out
+    error = json.loads((first / RESULTS).read_text())["tasks"]["bulk_modulus"]["test"]["mae"]
+    assert f"{error:.3g}" in compared
+    assert "freeze_shared False -> True" in compared
+    assert main(["resume", str(first), "--epochs", "3"]) == 0
+    assert len(json.loads((first / "history.json").read_text())) == 3
+    assert main(["resume", str(first), "--epochs", "2"]) == 2
+    assert "has 3 epochs behind it" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path)]) != 0
+    assert "is no run directory" in capsys.readouterr().err
+
 
 def test_training_from_python(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from crystrata.cli import completed_runs, design, evaluate, own_data, predict, several_runs, store, train, trainer
+from crystrata.cli import (
+    completed_runs,
+    design,
+    evaluate,
+    own_data,
+    predict,
+    runs,
+    several_runs,
+    store,
+    train,
+    trainer,
+)
 from crystrata.cli.manual import TABLES, flags, main, refreshed
 from crystrata.cli.parsing import Parser
 from crystrata.errors import InputError, UsageError
@@ -161,7 +172,15 @@ def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         evaluate.main,
         several_runs.matrix,
     )
-    verbs += (several_runs.continual, completed_runs.ensemble, completed_runs.export, completed_runs.leaderboard)
+    verbs += (
+        runs.list_runs,
+        runs.compare,
+        runs.resume,
+        several_runs.continual,
+        completed_runs.ensemble,
+        completed_runs.export,
+        completed_runs.leaderboard,
+    )
     parsers += [
         trainer.build_parser(),
         own_data.build_parser("crystrata train"),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from crystrata import __version__
-from crystrata.cli import completed_runs, design, evaluate, predict, several_runs, store, train
+from crystrata.cli import completed_runs, design, evaluate, predict, runs, several_runs, store, train
 from crystrata.cli.parsing import run_verb
 from crystrata.errors import nearest
 
@@ -19,6 +19,9 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "predict": ("predict properties from structures or formulas", lambda rest: predict.main(rest, "crystrata predict")),
     "embed": ("write the latents of structures or formulas", predict.embed_main),
     "evaluate": ("print the metrics of a model on a split or a table", evaluate.main),
+    "runs": ("list the runs of a models folder", runs.list_runs),
+    "compare": ("print the errors of several runs side by side", runs.compare),
+    "resume": ("continue a run", runs.resume),
     "ensemble": ("make one model of several runs", completed_runs.ensemble),
     "continual": ("learn tasks one after another", several_runs.continual),
     "export": ("make the shareable folder of a run", completed_runs.export),
