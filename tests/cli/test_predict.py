@@ -82,6 +82,16 @@ def test_one_file_is_printed_with_units(make_run: MakeRun, call: Call, cifs: lis
     assert list(here.iterdir()) == []
 
 
+def test_files_and_folders_may_be_named_as_they_are(
+    make_run: MakeRun, call: Call, cifs: list[Path], root: Path
+) -> None:
+    make_run()
+    code, out, _ = call(cifs[0], root / "examples" / "cifs", "gone.cif")
+    assert code == 0
+    assert "8 structures, 1 with errors" in out
+    assert "name structure files or folders" in refused(call(cifs[0], "--formula", "NaCl"))
+
+
 def test_a_folder_becomes_a_table_in_the_current_folder(make_run: MakeRun, call: Call, root: Path, here: Path) -> None:
     make_run()
     assert call("--dir", root / "examples" / "cifs")[0] == 0
@@ -175,10 +185,10 @@ def test_a_missing_file_among_others_is_a_row(make_run: MakeRun, call: Call, cif
         (["--dir", "gone"], "no such folder: gone"),
         (["--dir", "empty"], "empty holds no structure file"),
         (["--dir", "notes"], "notes holds no structure file"),
-        ([], "name structure files with --cif, a folder with --dir, or formulas with --formula"),
+        ([], "name structure files or folders, or formulas with --formula"),
         (
             ["--cif", "a.cif", "--dir", "empty"],
-            "name structure files with --cif, a folder with --dir, or formulas with --formula",
+            "name structure files or folders, or formulas with --formula",
         ),
         (["--cfi", "a.cif"], "unknown argument --cfi; did you mean '--cif'?"),
         (["--cif"], "argument --cif: expected at least one argument"),

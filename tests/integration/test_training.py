@@ -402,10 +402,11 @@ def test_a_disk_that_fills_during_training_leaves_the_last_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr("crystrata.files.os.fsync", fsync)
         assert launch(tmp_path, *flags) == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"{CHECKPOINT}: No space left on device" in said
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1
+    assert f"{CHECKPOINT}: No space left on device" in shown.err
     run = only_run(tmp_path)
+    assert f"to continue: crystrata resume {run}\n" in shown.out
     assert digest(run / CHECKPOINT) == written[1]
     assert weights(run, CHECKPOINT)["epoch"] == 0
     assert not list(run.glob(".*.part"))

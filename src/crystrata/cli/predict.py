@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
     parser = Parser(
         program,
         "Predict properties from structure files or formulas. The shipped model answers unless another is named.",
-        ("--cif POSCAR structure.cif", "--dir cifs/ --output predictions.csv"),
+        ("POSCAR structure.cif", "cifs/ --output predictions.csv"),
     )
     what = parser.add_argument_group("structures or formulas")
     _add_inputs(what)
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "inference_multi
 
 
 def _add_inputs(group: argparse._ActionsContainer) -> None:
+    group.add_argument("paths", nargs="*", metavar="PATH", help="structure files, folders and archives")
     group.add_argument("--cif", nargs="+", metavar="FILE", help="structure files (CIF, POSCAR, xyz, JSON, ASE db, zip)")
     group.add_argument("--dir", metavar="DIR", help="a folder of structure files, read recursively")
     group.add_argument("--formula", nargs="+", metavar="FORMULA", help="formulas, for models that read compositions")
@@ -102,7 +103,7 @@ def embed_main(arguments: Sequence[str] | None = None, program: str = "crystrata
         program,
         "Write the latents of structures or formulas, the numbers by which a model knows them: for regressions, "
         "searches and maps of your own.",
-        ("--dir cifs/ --output latents.parquet", "--cif POSCAR --model RUN --output latents.npy"),
+        ("cifs/ --output latents.parquet", "POSCAR --model RUN --output latents.npy"),
     )
     _add_inputs(parser)
     parser.add_argument("--model", metavar="MODEL", help="as of crystrata predict (default: the shipped model)")
@@ -150,15 +151,15 @@ def _embed(flags: argparse.Namespace) -> int:
 
 
 def _inputs(flags: argparse.Namespace) -> list[Path]:
-    if sum(map(bool, (flags.cif, flags.dir, flags.formula))) != 1:
-        raise UsageError("name structure files with --cif, a folder with --dir, or formulas with --formula")
+    if sum(map(bool, (flags.paths, flags.cif, flags.dir, flags.formula))) != 1:
+        raise UsageError("name structure files or folders, or formulas with --formula")
     if flags.formula:
         return []
-    if flags.cif:
-        missing = [name for name in flags.cif if not Path(name).exists()]
-        if len(missing) == len(flags.cif):
+    if given := flags.paths or flags.cif:
+        missing = [name for name in given if not Path(name).exists()]
+        if len(missing) == len(given):
             raise InputError(f"no such file: {', '.join(missing)}")
-        return [Path(name) for name in flags.cif]
+        return [Path(name) for name in given]
     from crystrata.structures.readers import find_structure_files
 
     folder = Path(flags.dir)

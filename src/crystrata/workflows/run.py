@@ -243,6 +243,8 @@ def _recorded(path: Path, config: RunConfig, console: Console) -> Iterator[dict[
         end_manifest(path, status, error=f"{type(error).__name__}: {error}")
         with suppress(StorageError):  # what went wrong first is what the user must read
             register_run(path, config)
+        if (path / CHECKPOINT).is_file():
+            console.print(f"to continue: crystrata resume {path}", soft_wrap=True)
         raise
     end_manifest(path, "completed", hours=results["hours"], wall_hours=(time.perf_counter() - started) / 3600)
     register_run(path, config)
