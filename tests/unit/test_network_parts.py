@@ -8,6 +8,7 @@ import torch
 from known_crystals import CRYSTALS, SETTINGS
 from known_tasks import dataset_of, network_of
 
+from crystrata.datasets.batch import Targets
 from crystrata.datasets.sampling import Step
 from crystrata.elements import COVALENT_RADII
 from crystrata.errors import UsageError
@@ -15,6 +16,7 @@ from crystrata.graph_settings import GraphSettings
 from crystrata.graphs.batch import collate
 from crystrata.graphs.neighbours import build_graphs
 from crystrata.networks.geometry import RelativeBasis
+from crystrata.networks.heads.classification import ClassificationHead
 from crystrata.networks.heads.sequence import RnnHead, step_grid
 from crystrata.networks.latent import Latent
 from crystrata.tasks import Task
@@ -72,3 +74,17 @@ def test_descriptors_are_scaled_by_known_training_values_and_constant_ones_by_on
     assert network.descriptor_scale[:3].tolist() == [1.0, 1.0, 1.0]
     network.fit_scaling({}, descriptors=torch.tensor([[1.0], [7.0]]).expand(2, width).contiguous())
     assert network.descriptor_scale[0].item() == 3.0
+
+
+def test_the_error_of_a_class_is_one_where_another_was_predicted() -> None:
+    torch.manual_seed(0)
+    head = ClassificationHead(
+        Task("kind", "classification", columns=("k",), classes=("a", "b", "c")), 5, GraphSettings()
+    )
+    latent = Latent(torch.randn(4, 5))
+    output = head(latent)
+    found = head.predict(output, latent)
+    labels = found.clone()
+    labels[1] = (labels[1] + 1) % 3
+    known = torch.tensor([True, True, False, True])
+    assert head.errors(output, latent, Targets(labels, known)).tolist() == [0.0, 1.0, 0.0]
