@@ -1,10 +1,11 @@
 """Runs what the suite promises, row by row, and says which rows hold.
 
-    python benchmarks/rows.py [--only A20,B] [--commands | --tests] [--data-file FILE] [--page]
+    python benchmarks/rows.py [--only A20,B] [--commands | --tests] [--slow] [--data-file FILE] [--page]
 
 `rows.toml` has a row for everything that a user can see, run, set or rely on: the tests that hold it, and the printed
 command where there is one, cut short (few crystals, one epoch). A row holds where its command ends with 0 and every
-test passes; a row that only a person can judge names what to look at. `--page` writes results/rows.md.
+test passes; a row that only a person can judge names what to look at. Tests of minutes run with `--slow`. `--page`
+writes results/rows.md.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="ROWS", help="rows or groups of rows, such as K,A20")
     parser.add_argument("--commands", action="store_true", help="run the commands alone")
     parser.add_argument("--tests", action="store_true", help="run the tests alone")
+    parser.add_argument("--slow", action="store_true", help="run the tests of minutes too")
     parser.add_argument("--data-file", default=os.environ.get("CRYSTRATA_JARVIS"), help="the JARVIS-DFT table")
     parser.add_argument("--page", action="store_true", help="write results/rows.md")
     flags = parser.parse_args()
@@ -79,13 +81,14 @@ def run(command: str, data_file: str | None) -> tuple[bool, float]:
     return done.returncode == 0, time.perf_counter() - started
 
 
-def outcomes(tests: Sequence[str]) -> dict[str, str]:
-    """Return the outcome of each test, `passed`, `failed` or `skipped`; of all its parameters together."""
+def outcomes(tests: Sequence[str], *, slow: bool = False) -> dict[str, str]:
+    """Return the outcome of each test, `passed`, `failed`, `skipped` or `not run`; of all its parameters together."""
     if not tests:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "slow or not slow", f"--junit-xml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junit-xml={report}"]
+        command += ["-m", "slow or not slow"] if slow else []
         subprocess.run([*command, *tests], cwd=ROOT, stdout=subprocess.DEVNULL)
         cases = [*ET.parse(report).iter("testcase")] if report.is_file() else []
     found: dict[str, set[str]] = {test: set() for test in tests}
@@ -98,7 +101,7 @@ def outcomes(tests: Sequence[str]) -> dict[str, str]:
 
 
 def _together(outcomes: set[str]) -> str:
-    return next((word for word in ("failed", "passed", "skipped") if word in outcomes), "failed")
+    return next((word for word in ("failed", "passed", "skipped") if word in outcomes), "not run")
 
 
 def line(name: str, row: Mapping[str, Any], ran: tuple[bool, float] | None, tested: Mapping[str, str]) -> str:
