@@ -40,9 +40,8 @@ def main() -> int:
     flags = parser.parse_args()
     rows = chosen(tomllib.loads(ROWS.read_text(encoding="utf-8")), flags.only)
     ran = {} if flags.tests else {name: run(row["run"], flags.data_file) for name, row in rows.items() if "run" in row}
-    tested = (
-        {} if flags.commands else outcomes(sorted({test for row in rows.values() for test in row.get("tests", ())}))
-    )
+    wanted = [] if flags.commands else sorted({test for row in rows.values() for test in row.get("tests", ())})
+    tested = outcomes(wanted, slow=flags.slow)
     lines = [line(name, row, ran.get(name), tested) for name, row in rows.items()]
     print("\n".join(lines))
     failed = [name for name, text in zip(rows, lines, strict=True) if text.endswith("| NO |")]
