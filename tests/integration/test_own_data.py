@@ -129,6 +129,10 @@ def test_a_start_and_a_frozen_encoder(train: Train, tmp_path: Path, capsys: pyte
     error = json.loads((first / RESULTS).read_text())["tasks"]["bulk_modulus"]["test"]["mae"]
     assert f"{error:.3g}" in compared
     assert "freeze_shared False -> True" in compared
+    assert main(["info", str(first)]) == 0
+    about = capsys.readouterr().out
+    assert "predicts    bulk_modulus [GPa]" in about
+    assert f"materials   {json.loads((first / RESULTS).read_text())['split']['train']}" in about
     assert main(["resume", str(first), "--epochs", "3"]) == 0
     assert len(json.loads((first / "history.json").read_text())) == 3
     assert main(["resume", str(first), "--epochs", "2"]) == 2

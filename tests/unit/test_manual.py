@@ -175,6 +175,7 @@ def known_flags(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     verbs += (
         runs.list_runs,
         runs.compare,
+        runs.info,
         runs.resume,
         several_runs.continual,
         completed_runs.ensemble,

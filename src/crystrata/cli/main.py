@@ -21,6 +21,7 @@ _VERBS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "evaluate": ("print the metrics of a model on a split or a table", evaluate.main),
     "runs": ("list the runs of a models folder", runs.list_runs),
     "compare": ("print the errors of several runs side by side", runs.compare),
+    "info": ("say what a model is", runs.info),
     "resume": ("continue a run", runs.resume),
     "ensemble": ("make one model of several runs", completed_runs.ensemble),
     "continual": ("learn tasks one after another", several_runs.continual),

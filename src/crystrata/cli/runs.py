@@ -1,4 +1,6 @@
-"""Verbs that look at runs: `crystrata runs` lists them, `compare` sets several side by side, `resume` continues one."""
+"""Verbs about runs: `crystrata runs` lists them, `compare` sets several side by side, `info` says what a model is, and
+`resume` continues a run.
+"""
 
 from __future__ import annotations
 
@@ -146,4 +148,48 @@ def _resume(flags: argparse.Namespace, command: list[str]) -> int:
     from crystrata.workflows.run import resume as continue_run
 
     continue_run(path, config, command, terminal())
+    return 0
+
+
+def info(arguments: Sequence[str] | None = None, program: str = "crystrata info") -> int:
+    """Parse the flags and say what a model is; return the exit code."""
+    parser = Parser(
+        program,
+        "Say what a model predicts, what it was trained on and what it knows of its errors. Without a name it is the "
+        "shipped model.",
+        ("jarvis-nine", "models/tasks_e3nn/run_a"),
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a shipped model, best, latest, a run or a file")
+    add_models_dir(parser)
+    flags = parser.parse_args(arguments)
+    return run_verb(lambda: _info(flags))
+
+
+def _info(flags: argparse.Namespace) -> int:
+    from crystrata.networks.ensemble import Ensemble
+    from crystrata.networks.network import count_parameters
+    from crystrata.prediction.trained_model import load_model
+    from crystrata.runs.find import find_model
+
+    model = load_model(find_model(flags.models_dir, flags.model), "cpu")
+    network, facts = model.network, model.facts
+    members = network.members if isinstance(network, Ensemble) else [network]
+    reads = {"structures": network.reads_crystals, "formulas": network.reads_compositions}
+    bounded = model.calibration.intervals.properties if model.calibration else ()
+    source = facts["source"]
+    lines = {
+        "model": str(model.path),
+        "reads": " and ".join(words for words, there in reads.items() if there),
+        "predicts": ", ".join(task.column for task in model.tasks),
+        "intervals": ", ".join(task.name for task in model.tasks if task.name in bounded)
+        or "none: it has not been calibrated",
+        "networks": f"{len(members)}, {count_parameters(network):,} parameters together",
+        "trained on": f"{source['name']}{' (DEMO: labels are not DFT)' if source['demo'] else ''}",
+        "elements": f"{len(facts['elements'])}" if "elements" in facts else "not known",
+        "materials": f"{len(model.record.ids):,}" if model.record else "not recorded",
+        "validation": f"MAE/MAD {facts['val_score']:.4f}" if facts.get("val_score") is not None else "not recorded",
+    }
+    console = terminal()
+    for name, text in lines.items():
+        console.print(f"{name:11} {text}", soft_wrap=True)
     return 0
