@@ -161,3 +161,12 @@ def test_a_level_is_a_share(level: float) -> None:
     latents, metal, errors = synthetic(np.random.default_rng(11), 50)
     with pytest.raises(UsageError, match="between 0 and 1"):
         bounds(fitted(latents, metal, errors), latents, metal, level)
+
+
+@pytest.mark.parametrize(
+    ("n", "level", "rank"), [(9, 0.9, 9), (19, 0.9, 18), (99, 0.9, 90), (1, 0.5, 1), (8, 0.9, None)]
+)
+def test_the_quantile_is_the_score_of_its_rank(n: int, level: float, rank: int | None) -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    found = conformal_quantile(scores, level)
+    assert np.isnan(found) if rank is None else found == rank
