@@ -69,9 +69,10 @@ def test_descriptors_are_scaled_by_known_training_values_and_constant_ones_by_on
     descriptors[:, 0] = torch.tensor([1.0, 3.0, torch.nan, torch.nan])
     descriptors[:, 1] = 7.0
     descriptors[:, 2] = torch.nan
+    descriptors[:, 3] = torch.tensor([torch.nan, torch.nan, 5.0, torch.nan])
     network.fit_scaling({}, descriptors=descriptors)
-    assert network.descriptor_mean[:3].tolist() == [2.0, 7.0, 0.0]
-    assert network.descriptor_scale[:3].tolist() == [1.0, 1.0, 1.0]
+    assert network.descriptor_mean[:4].tolist() == [2.0, 7.0, 0.0, 5.0]
+    assert network.descriptor_scale[:4].tolist() == [1.0, 1.0, 1.0, 1.0]
     network.fit_scaling({}, descriptors=torch.tensor([[1.0], [7.0]]).expand(2, width).contiguous())
     assert network.descriptor_scale[0].item() == 3.0
 
