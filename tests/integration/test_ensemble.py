@@ -89,7 +89,7 @@ def test_a_start_never_saw_what_is_tested(
     """The lite run of another seed was trained on crystals that this one holds out."""
     flags = ("--level", "lite", "--properties", "dielectric", "--start", lite_run, "--seed", "7")
     assert launch(tmp_path, *flags) == 2
-    assert re.search(r"were trained on \d+ materials that --split random tests on", capsys.readouterr().err)
+    assert re.search(r"\d+ materials of the test part of this split \(random\)", capsys.readouterr().err)
 
 
 def test_a_run_without_a_checkpoint_goes_on_from_its_start(

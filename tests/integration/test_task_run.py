@@ -293,7 +293,7 @@ def test_a_start_that_learned_what_is_tested_is_refused(straight: Path, tmp_path
     start = replace(CONFIG, models_dir=str(tmp_path), start=str(straight), epochs=1)
     same = run(start, [], QUIET, inputs=LABELS)
     assert content(same, RESULTS)["start"]["tested_and_trained_on"] == 0
-    with pytest.raises(UsageError, match=r"were trained on \d+ materials that --split rare first tests on"):
+    with pytest.raises(UsageError, match=r"\d+ materials of the test part of this split \(rare first\)"):
         run(replace(start, split_seed=5), [], QUIET, inputs=LABELS)
     assert list(start.family_dir.glob("run_*")) == [same]  # a refused call leaves nothing behind
 

@@ -202,7 +202,8 @@ def test_what_was_seen_before_is_not_validated_on(splits: dict[str, Split], data
     assert kept.notes["validation_crystals_seen_before"] == 2
     assert kept.as_dict(ids)["seen_before"] == sorted(seen - {ids[split.train[0]], "elsewhere"})
     with pytest.raises(
-        UsageError, match=rf"trained on 1 materials that --split random tests on, such as {ids[split.test[0]]}"
+        UsageError,
+        match=rf"1 materials of the test part of this split .random., such as {ids[split.test[0]]}",
     ):
         keep_unseen(split, ids, seen_of(dataset, {ids[split.test[0]]}))
     with pytest.raises(UsageError, match="every validation material"):

@@ -116,8 +116,8 @@ def keep_unseen(split: Split, ids: Sequence[str], seen: np.ndarray) -> Split:
     if tested.any():
         first = ids[split.test[tested][0]]
         raise UsageError(
-            f"the weights to start from were trained on {tested.sum()} materials that --split {split.protocol} tests "
-            f"on, such as {first}: {advice}"
+            f"the weights to start from were trained on {tested.sum()} materials of the test part of this split "
+            f"({split.protocol}), such as {first}: {advice}"
         )
     if len(split.val) and validated.all():
         raise UsageError(f"the weights to start from were trained on every validation material: {advice}")
